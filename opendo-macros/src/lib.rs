@@ -1,1 +1,68 @@
-//! opendo-macros
+//! The attribute macros of opendo.
+//!
+//! Use them through the `opendo` crate, which re-exports all three; the code they generate names only that crate.
+//!
+//! A macro runs in four steps, one file each: `parse` reads the user's item into the `model`, `check` looks at the methods
+//! together, and `expand` writes the generated code, which can no longer fail. Mistakes are collected on the way and reported
+//! at once; the user's own item is always emitted again, and only the methods with a mistake are missing from the generated
+//! code, so that one mistake is one error.
+
+use proc_macro::TokenStream;
+
+mod args;
+mod check;
+mod errors;
+mod expand;
+mod model;
+mod parse;
+mod types;
+
+/// Makes a type a durable object: its `pub` methods can be called through a stub, `CounterStub` for `Counter`.
+///
+/// On an inherent impl block, every `pub` method with a `&self` or `&mut self` receiver becomes remote. On the implementation of
+/// an [interface](macro@interface), the methods are those of the trait, and so is the stub.
+///
+/// # Options
+///
+/// * `name = "…"`: the name of the class, on the wire and in storage; the type's name if it is left out.
+/// * `vis = "pub(crate)"`: the visibility of the stub; `pub` if it is left out.
+/// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
+///
+/// # Options of a method
+///
+/// `#[method(…)]` above a method takes these, separated by commas:
+///
+/// * `name = "…"`: the name on the wire.
+/// * `skip`: stays public in Rust, and is not remote.
+/// * `idempotent`: may run twice, so a call may be repeated when its outcome is unknown.
+/// * `concurrent`: may overlap other concurrent methods; only with `&self`.
+/// * `cancel`: may be dropped at an `.await` when its caller is gone.
+///
+/// An argument marked `#[call]`, of type `&CallInfo`, tells who calls and is not part of the stub's method.
+#[proc_macro_attribute]
+pub fn durable_object(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::object(model::Kind::DurableObject, args.into(), item.into()).into()
+}
+
+/// Makes a type a target: callable through a stub in process and through a session, but not durable.
+///
+/// The options are those of [`durable_object`](macro@durable_object), for the block and for its methods.
+#[proc_macro_attribute]
+pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::object(model::Kind::RpcTarget, args.into(), item.into()).into()
+}
+
+/// Makes a trait an interface: methods that a client can call without knowing the type that implements them.
+///
+/// Every method is remote unless it is marked `#[method(skip)]`; the options of methods are those of
+/// [`durable_object`](macro@durable_object). The stub of `trait Counter` is `CounterStub`, as visible as the trait. A type
+/// implements the interface with `#[durable_object] impl Counter for CounterObject { … }`, or with `#[rpc_target]`.
+///
+/// # Options
+///
+/// * `name = "…"`: the name on the wire and in storage; the trait's name if it is left out.
+/// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
+#[proc_macro_attribute]
+pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::interface(args.into(), item.into()).into()
+}

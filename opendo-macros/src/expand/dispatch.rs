@@ -1,0 +1,192 @@
+//! What each method is on the wire, and how it runs on its object.
+
+use super::{Generated, at, positions};
+use crate::model::{Flags, Kind, Method, Returns, Server};
+use crate::types;
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+
+/// One empty type a method, which stands for it in generic code.
+pub(super) fn methods(it: &Generated<'_>) -> TokenStream {
+    let methods = it.service.methods.iter().flat_map(|method| [describe(it, method), run(it, method)]);
+    [error_codec(it)].into_iter().chain(methods).collect()
+}
+
+/// `Infallible` is no serde type. Where an error's type is known only to the compiler, an inherent function for `Infallible` wins over
+/// the trait's for every other error.
+fn error_codec(it: &Generated<'_>) -> TokenStream {
+    let Generated { p, .. } = it;
+    if !it.decides_by_type() {
+        return TokenStream::new();
+    }
+    let never = quote!(::core::convert::Infallible);
+    let (push_never, next_never) = never_codec();
+    let to = quote!(__out: &mut #p::Encoder);
+    let from = quote!(__in: &mut #p::Decoder<'_>);
+    let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
+    quote! {
+        #[allow(dead_code)]
+        struct __Error<__E>(__E);
+        #[allow(dead_code)]
+        impl __Error<#never> {
+            fn push(__value: &#never, _: &mut #p::Encoder) -> #encoded { #push_never }
+            fn next(#from) -> ::core::result::Result<#never, #decoded> { #next_never }
+        }
+        trait __AnyError<__E> {
+            fn push(__value: &__E, #to) -> #encoded where __E: #p::ErrorType { __out.push_err(__value) }
+            fn next(#from) -> ::core::result::Result<__E, #decoded> where __E: #p::ErrorType { __in.next_err() }
+        }
+        impl<__E> __AnyError<__E> for __Error<__E> {}
+    }
+}
+
+/// The bodies for an error that cannot be. A peer that sends one all the same sends too much: there is nothing to read.
+fn never_codec() -> (TokenStream, TokenStream) {
+    (
+        quote!(match *__value {}),
+        quote!(loop {
+            __in.next_err::<::core::primitive::u8>()?;
+        }),
+    )
+}
+
+fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
+    let Generated { p, .. } = it;
+    let Method { cfg, wire, .. } = method;
+    let marker = method.marker();
+    let signature = types::signature(method.wire_args().map(|arg| &arg.ty), method.returns.ty());
+    let Flags { shared, concurrent, idempotent, cancel } = method.flags;
+    let (ok, err) = it.outcome(&method.returns);
+    // The types as values are written: each use carries the location of the type in the user's signature.
+    let types: Vec<_> = method.wire_args().map(|arg| &arg.ty).collect();
+    let names = positions(method.wire_args());
+    let push = types.iter().zip(&names).map(|(ty, name)| quote_spanned!(at(ty)=> __out.push::<#ty>(#name)?;));
+    let next = types.iter().map(|ty| quote_spanned!(at(ty)=> __in.next::<#ty>()?));
+    let (ok_at, err_at) = match &method.returns {
+        Returns::Result { ok, err, .. } => (at(ok), at(err)),
+        other => (at(other.ty()), at(other.ty())),
+    };
+    let push_ok = quote_spanned!(ok_at=> __out.push_ok::<#ok>(__value));
+    let next_ok = quote_spanned!(ok_at=> __in.next_ok::<#ok>());
+    let (push_err, next_err) = match &method.returns {
+        Returns::Plain(_) => never_codec(),
+        Returns::Result { .. } => (
+            quote_spanned!(err_at=> __out.push_err::<#err>(__value)),
+            quote_spanned!(err_at=> __in.next_err::<#err>()),
+        ),
+        Returns::ByType(_) => (
+            quote_spanned!(err_at=> <__Error<#err>>::push(__value, __out)),
+            quote_spanned!(err_at=> <__Error<#err>>::next(__in)),
+        ),
+    };
+    let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
+    quote! {
+        #cfg enum #marker {}
+        #cfg impl #p::Method for #marker {
+            const DESC: #p::MethodDesc = #p::MethodDesc::new(
+                #wire,
+                #signature,
+                #p::MethodFlags { shared: #shared, concurrent: #concurrent, idempotent: #idempotent, cancel: #cancel },
+            );
+            type Args = (#(#types,)*);
+            type Ok = #ok;
+            type Err = #err;
+            fn encode_args(__args: &Self::Args, __out: &mut #p::Encoder) -> #encoded {
+                let (#(#names,)*) = __args;
+                #(#push)*
+                ::core::result::Result::Ok(())
+            }
+            fn decode_args(__in: &mut #p::Decoder<'_>) -> ::core::result::Result<Self::Args, #decoded> {
+                ::core::result::Result::Ok((#(#next,)*))
+            }
+            fn encode_ok(__value: &Self::Ok, __out: &mut #p::Encoder) -> #encoded { #push_ok }
+            fn decode_ok(__in: &mut #p::Decoder<'_>) -> ::core::result::Result<Self::Ok, #decoded> { #next_ok }
+            fn encode_err(__value: &Self::Err, __out: &mut #p::Encoder) -> #encoded { #push_err }
+            fn decode_err(__in: &mut #p::Decoder<'_>) -> ::core::result::Result<Self::Err, #decoded> { #next_err }
+        }
+    }
+}
+
+fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
+    let Generated { p, server, params, .. } = it;
+    let Method { ident, cfg, .. } = method;
+    let marker = method.marker();
+    let names = positions(method.wire_args());
+    let object =
+        if method.flags.shared { quote!(#p::shared(__object)) } else { quote!(#p::exclusive(__object)) };
+    let mut given = names.iter();
+    let args = method.args.iter().map(|arg| {
+        if arg.is_call { quote_spanned!(at(&arg.ty)=> __call) } else { given.next().to_token_stream() }
+    });
+    let owner = match &it.service.server {
+        Server::Type(ty) => quote!(<#ty>),
+        Server::Interface(item) => {
+            let name = &item.ident;
+            quote!(<__Object as #name>)
+        }
+    };
+    let mut outcome = quote!(#owner::#ident(#object, #(#args),*));
+    if method.is_async {
+        outcome = quote_spanned!(at(ident)=> #p::assert_send(#outcome).await);
+    }
+    outcome = match &method.returns {
+        Returns::Plain(_) => quote!(::core::result::Result::Ok(#outcome)),
+        returns => {
+            let returned = it.returned(returns);
+            quote!(#returned::split(#outcome))
+        }
+    };
+    quote! {
+        #cfg impl #params #p::Run<#server> for #marker {
+            fn run(
+                __object: &mut #p::Arc<#server>,
+                __args: Self::Args,
+                __call: &#p::CallInfo,
+            ) -> impl ::core::future::Future<Output = ::core::result::Result<Self::Ok, Self::Err>> + ::core::marker::Send {
+                async move {
+                    let (#(#names,)*) = __args;
+                    #outcome
+                }
+            }
+        }
+    }
+}
+
+/// From a call that came in to its method, and from the class to its stub.
+pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
+    let Generated { service, p, stub, server, params, .. } = it;
+    // The literal spares the compiler a constant a method; `MethodDesc::new` computes the same id from the same name.
+    let arms = service.methods.iter().map(|method| {
+        let (cfg, id, marker) = (&method.cfg, method.id(), method.marker());
+        quote!(#cfg #id => __local.accept::<#marker>(__call),)
+    });
+    let class = class(it);
+    quote! {
+        impl #params #p::ServedBy<#server> for #stub {
+            fn local(__local: #p::Local<#server>) -> #p::Arc<Self::Calls> { #p::Arc::new(__local) }
+            fn dispatch(__local: &#p::Local<#server>, __call: #p::Incoming) {
+                match __call.method() {
+                    #(#arms)*
+                    _ => __call.no_such_method(),
+                }
+            }
+        }
+        #class
+    }
+}
+
+fn class(it: &Generated<'_>) -> TokenStream {
+    let Generated { service, p, stub, server, .. } = it;
+    let wire = &service.wire;
+    match service.kind {
+        Kind::DurableObject => quote! {
+            impl #p::Object for #server {
+                const CLASS: &'static ::core::primitive::str = #wire;
+                fn register(__class: &mut #p::Registration<Self>) { __class.serve::<#stub>() }
+            }
+        },
+        Kind::RpcTarget => quote!(impl #p::Target for #server {}),
+        // The implementations say which of the two they are.
+        Kind::Interface => TokenStream::new(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Writes the generated code. Nothing here can fail: what is in the model is sound.
+//!
+//! Every path is absolute, and every name of ours is prefixed, because the code lands among the user's own names. Tokens that
+//! can be wrong because of the user's types carry the location of those types, and the hygiene of the macro, so that errors are
+//! shown at the type and lints stay quiet.
+
+use crate::{
+    check,
+    errors::Errors,
+    model::{Arg, Kind, Model, Returns, Server, Service},
+    parse::{self, Parsed},
+};
+use proc_macro_crate::FoundCrate;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{Ident, spanned::Spanned};
+
+mod dispatch;
+mod interface;
+mod stub;
+
+pub(crate) fn object(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let parsed = parse::object(kind, args, item, &mut errors);
+    expand(parsed, errors)
+}
+
+pub(crate) fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let parsed = parse::interface(args, item, &mut errors);
+    expand(parsed, errors)
+}
+
+fn expand(parsed: Parsed, mut errors: Errors) -> TokenStream {
+    let Parsed { item, krate, model } = parsed;
+    let private = match krate.map_or_else(find_crate, |path| Ok(path.into_token_stream())) {
+        Ok(krate) => quote!(#krate::__private),
+        Err(message) => {
+            errors.at(Span::call_site(), message);
+            let item = if let Some(Model::Service(Service { server: Server::Interface(item), .. })) = model {
+                item.into_token_stream()
+            } else {
+                item
+            };
+            return [item, errors.into_tokens()].into_iter().collect();
+        }
+    };
+    let generated = match model {
+        None => TokenStream::new(),
+        Some(Model::Implementation(it)) => interface::implementation(&private, &it),
+        Some(Model::Service(mut service)) => {
+            let clashes = check::names(&mut service, &mut errors);
+            let service = Generated::new(&service, &private);
+            [service.tokens(), clashes].into_iter().collect()
+        }
+    };
+    [item, generated, errors.into_tokens()].into_iter().collect()
+}
+
+/// The path of the `opendo` crate in the user's crate, who may have renamed it.
+fn find_crate() -> Result<TokenStream, &'static str> {
+    match proc_macro_crate::crate_name("opendo") {
+        // Its own tests and examples, which see it from outside; inside, it names itself.
+        Ok(FoundCrate::Itself) => Ok(quote!(::opendo)),
+        Ok(FoundCrate::Name(name)) => {
+            let name = Ident::new(&name, Span::call_site());
+            Ok(quote!(::#name))
+        }
+        Err(proc_macro_crate::Error::CrateNotFound { .. }) => Err(
+            "`opendo` is not a dependency of this crate; add it to Cargo.toml, or tell where it is re-exported: `crate = path::to::opendo`",
+        ),
+        // No Cargo, no manifest: the plain name is all there is.
+        Err(_) => Ok(quote!(::opendo)),
+    }
+}
+
+/// A service and the names that its parts share.
+struct Generated<'a> {
+    service: &'a Service,
+    /// `…::__private`.
+    p: &'a TokenStream,
+    stub: Ident,
+    calls: Ident,
+    /// The type that runs the methods, and the parameters of its impls.
+    server: TokenStream,
+    params: TokenStream,
+}
+
+impl<'a> Generated<'a> {
+    fn new(service: &'a Service, p: &'a TokenStream) -> Self {
+        let (server, params) = match &service.server {
+            Server::Type(ty) => (ty.to_token_stream(), TokenStream::new()),
+            Server::Interface(item) => {
+                let name = &item.ident;
+                (quote!(__Object), quote!(<__Object: #name>))
+            }
+        };
+        Self { service, p, stub: service.stub(), calls: service.calls(), server, params }
+    }
+
+    fn tokens(&self) -> TokenStream {
+        let Self { p, .. } = self;
+        let outside = [
+            match &self.service.server {
+                Server::Type(_) => TokenStream::new(),
+                Server::Interface(item) => interface::definition(p, item, &self.service.wire, &self.stub),
+            },
+            self.probe_import(),
+            stub::items(self),
+        ];
+        let inside = [self.probe_import(), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
+        quote! {
+            #(#outside)*
+            #[allow(deprecated, non_camel_case_types, private_interfaces, private_bounds)]
+            const _: () = { #(#inside)* };
+        }
+    }
+
+    /// Where the compiler decides by type whether a method returns a `Result`, the fallback of the probe must be in scope.
+    fn probe_import(&self) -> TokenStream {
+        let Self { p, .. } = self;
+        if self.decides_by_type() {
+            quote!(#[allow(unused_imports)] use #p::ProbeDefault as _;)
+        } else {
+            TokenStream::new()
+        }
+    }
+
+    fn decides_by_type(&self) -> bool {
+        self.service.methods.iter().any(|method| matches!(method.returns, Returns::ByType(_)))
+    }
+
+    /// The types of a method's outcome.
+    fn outcome(&self, returns: &Returns) -> (TokenStream, TokenStream) {
+        match returns {
+            Returns::Plain(ok) => (ok.to_token_stream(), quote!(::core::convert::Infallible)),
+            Returns::Result { ok, err, .. } => (ok.to_token_stream(), err.to_token_stream()),
+            Returns::ByType(_) => {
+                let returned = self.returned(returns);
+                (quote!(#returned::Ok), quote!(#returned::Err))
+            }
+        }
+    }
+
+    fn call(&self, returns: &Returns) -> TokenStream {
+        let Self { p, .. } = self;
+        if let Returns::Plain(ok) = returns {
+            return quote!(#p::Call<#ok>);
+        }
+        let (ok, err) = self.outcome(returns);
+        quote!(#p::Call<#ok, #err>)
+    }
+
+    /// `<R as Returned<…>>`: a `Result` by its name, or as the type tells.
+    fn returned(&self, returns: &Returns) -> TokenStream {
+        let Self { p, .. } = self;
+        let ty = returns.ty();
+        match returns {
+            Returns::ByType(_) => quote!(<#ty as #p::Returned<{ <#p::Probe<#ty>>::IS_RESULT }>>),
+            _ => quote_spanned!(at(ty)=> <#ty as #p::Returned<true>>),
+        }
+    }
+}
+
+/// Names for values of arguments, which no name of the user can meet.
+fn positions<'a>(args: impl Iterator<Item = &'a Arg>) -> Vec<Ident> {
+    args.enumerate().map(|(index, _)| format_ident!("__a{index}")).collect()
+}
+
+/// The location of the user's tokens, and the hygiene of the macro.
+fn at(tokens: &impl Spanned) -> Span {
+    Span::call_site().located_at(tokens.span())
+}

@@ -1,0 +1,125 @@
+//! The stub, and the hidden trait behind which it does not know who answers.
+
+use super::{Generated, positions};
+use crate::model::{Method, Server};
+use proc_macro2::TokenStream;
+use quote::quote;
+
+/// What users see: the stub with its methods. The trait is here because the stub's type names it.
+pub(super) fn items(it: &Generated<'_>) -> TokenStream {
+    let Generated { service, p, stub, calls, .. } = it;
+    let vis = &service.vis;
+    let doc = format!("Client of `{}`.", service.ident);
+    let methods = service.methods.iter().map(|method| stub_method(it, method));
+    let signatures = service.methods.iter().map(|method| {
+        let head = calls_method(it, method);
+        quote!(#head;)
+    });
+    // The impl cannot see how public the object is, so the stub may well be more public than the types in its methods.
+    quote! {
+        #[doc = #doc]
+        #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds)]
+        #vis struct #stub(#p::StubCore<dyn #calls>);
+
+        #[doc(hidden)]
+        #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds)]
+        #vis trait #calls: #p::Calls {
+            fn __opendo_fresh(&self) -> #p::Arc<dyn #calls>;
+            #(#signatures)*
+        }
+
+        #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds)]
+        impl #stub { #(#methods)* }
+    }
+}
+
+fn stub_method(it: &Generated<'_>, method: &Method) -> TokenStream {
+    let Generated { calls, .. } = it;
+    let Method { ident, cfg, docs, .. } = method;
+    let default_doc = (!docs.iter().any(|attr| attr.path().is_ident("doc"))).then(|| {
+        let doc = format!("Calls `{}`.", method.wire);
+        quote!(#[doc = #doc])
+    });
+    let (names, types): (Vec<_>, Vec<_>) = method.wire_args().map(|arg| (&arg.ident, &arg.ty)).unzip();
+    let call = it.call(&method.returns);
+    quote! {
+        #cfg #default_doc #(#docs)*
+        pub fn #ident(&self, #(#names: #types),*) -> #call {
+            #calls::#ident(self.0.calls(), self.0.options(), #(#names),*)
+        }
+    }
+}
+
+/// The head of a method in the hidden trait.
+fn calls_method(it: &Generated<'_>, method: &Method) -> TokenStream {
+    let Generated { p, .. } = it;
+    let Method { ident, cfg, .. } = method;
+    let names = positions(method.wire_args());
+    let types = method.wire_args().map(|arg| &arg.ty);
+    let call = it.call(&method.returns);
+    quote!(#cfg fn #ident(&self, __options: &#p::CallOptions, #(#names: #types),*) -> #call)
+}
+
+/// The rest of the stub, out of sight.
+pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
+    let Generated { service, p, stub, calls, server, params } = it;
+    let wire = &service.wire;
+    let name = stub.to_string();
+    let descs = service.methods.iter().map(|method| {
+        let (cfg, marker) = (&method.cfg, method.marker());
+        quote!(#cfg <#marker as #p::Method>::DESC)
+    });
+    let remote = calls_impl(it, &quote!(#p::Remote));
+    let local = calls_impl(it, &quote!(#p::Local<#server>));
+    let local_params = match service.server {
+        Server::Type(_) => TokenStream::new(),
+        Server::Interface(_) => params.clone(),
+    };
+    quote! {
+        impl ::core::clone::Clone for #stub {
+            fn clone(&self) -> Self { Self(::core::clone::Clone::clone(&self.0)) }
+        }
+        impl ::core::fmt::Debug for #stub {
+            fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                __f.debug_tuple(#name).field(&self.0).finish()
+            }
+        }
+        impl #p::serde::Serialize for #stub {
+            fn serialize<__S: #p::serde::Serializer>(&self, __to: __S) -> ::core::result::Result<__S::Ok, __S::Error> {
+                #p::serialize_stub(self, __to)
+            }
+        }
+        impl<'__de> #p::serde::Deserialize<'__de> for #stub {
+            fn deserialize<__D: #p::serde::Deserializer<'__de>>(__from: __D) -> ::core::result::Result<Self, __D::Error> {
+                #p::deserialize_stub(__from)
+            }
+        }
+        impl #p::Stub for #stub {
+            const INTERFACE: &'static #p::Interface = &#p::Interface { name: #wire, methods: &[#(#descs),*] };
+            type Calls = dyn #calls;
+            fn from_core(__core: #p::StubCore<Self::Calls>) -> Self { Self(__core) }
+            fn core(&self) -> &#p::StubCore<Self::Calls> { &self.0 }
+            fn remote(__remote: #p::Remote) -> #p::Arc<Self::Calls> { #p::Arc::new(__remote) }
+            fn fresh(__calls: &Self::Calls) -> #p::Arc<Self::Calls> { __calls.__opendo_fresh() }
+        }
+        // Encodes the arguments and sends them.
+        impl #calls for #p::Remote { #remote }
+        // Moves the arguments and encodes nothing.
+        impl #local_params #calls for #p::Local<#server> { #local }
+    }
+}
+
+/// The hidden trait for one of the two that answer: both have a `call` that takes a method by its marker.
+fn calls_impl(it: &Generated<'_>, answering: &TokenStream) -> TokenStream {
+    let Generated { service, p, calls, .. } = it;
+    let methods = service.methods.iter().map(|method| {
+        let head = calls_method(it, method);
+        let marker = method.marker();
+        let names = positions(method.wire_args());
+        quote!(#head { <#answering>::call::<#marker>(self, __options, (#(#names,)*)) })
+    });
+    quote! {
+        fn __opendo_fresh(&self) -> #p::Arc<dyn #calls> { #p::Arc::new(<#answering>::fresh(self)) }
+        #(#methods)*
+    }
+}

@@ -1,1 +1,40 @@
-//! opendo
+//! Durable objects for Rust, on your own machines.
+
+pub(crate) mod client;
+pub(crate) mod encoding;
+pub(crate) mod engine;
+pub(crate) mod node;
+pub(crate) mod object;
+pub(crate) mod registry;
+pub(crate) mod rpc;
+
+#[doc(hidden)]
+pub mod __private;
+
+pub use opendo_macros::{durable_object, interface, rpc_target};
+pub use opendo_transport as transport;
+pub use opendo_transport::envelope::TraceContext;
+
+pub use client::{Client, ClientBuilder, ConnectError, connect};
+pub use node::{ListenError, Node, NodeBuilder, StartError};
+pub use object::context::Ctx;
+pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
+pub use object::lifecycle::{DurableObject, Object, Target};
+pub use object::storage::{Storage, StorageError};
+pub use object::target::serve;
+pub use registry::namespace::Namespace;
+pub use rpc::call::Call;
+pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
+pub use rpc::info::{CallInfo, Caller};
+pub use rpc::limits::Limits;
+pub use rpc::method::{Interface, MethodDesc, MethodFlags};
+pub use rpc::session::Session;
+pub use rpc::stub::{ServedBy, Stub, StubExt};
+
+/// What most programs use: `use opendo::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Call, CallError, CallInfo, Client, Ctx, DurableObject, Node, ObjectId, RpcError, Stub, StubExt, durable_object,
+        rpc_target,
+    };
+}

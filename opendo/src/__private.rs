@@ -1,0 +1,18 @@
+//! What generated code names. Not part of the public API: it may change in any release.
+#![allow(missing_docs)]
+
+pub use std::sync::Arc;
+
+pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+pub use crate::object::lifecycle::{DurableObject, Object, Target};
+pub use crate::object::local::Local;
+pub use crate::registry::class::Registration;
+pub use crate::rpc::call::Call;
+pub use crate::rpc::incoming::Incoming;
+pub use crate::rpc::info::CallInfo;
+pub use crate::rpc::method::{
+    ArgType, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe, ProbeDefault, ReplyType, Returned, Run,
+    assert_send, exclusive, shared,
+};
+pub use crate::rpc::remote::Remote;
+pub use crate::rpc::stub::{CallOptions, Calls, ServedBy, Stub, StubCore};

@@ -1,0 +1,462 @@
+//! A connection that makes itself again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use opendo_transport::{Address, Connection, TransportError, kind};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::transport_limits;
+use crate::object::id::{ObjectKey, ToObjectId};
+use crate::registry::namespace::Namespace;
+use crate::rpc::driver::{Driver, Host, Role, establish};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::limits::Limits;
+use crate::rpc::remote::{CallParts, OutgoingCall, Remote, RemoteCall, Uplink};
+use crate::rpc::session::{Binding, Core, Session, Status};
+use crate::rpc::stub::{Stub, StubCore};
+
+/// Connects to a node: `tcp://host:port`, `unix:/path` or `memory:name`, as far as the features are on.
+///
+/// Short for `Client::builder(address).connect()`.
+///
+/// # Errors
+/// When the address is none, nobody answers, or the node refuses. Once connected, the client reconnects by itself.
+pub async fn connect(address: &str) -> Result<Client, ConnectError> {
+    Client::builder(address).connect().await
+}
+
+/// Why a client could not connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is none, nobody listens there, or its transport is not compiled in.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Somebody listens, but no session came about.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+}
+
+impl From<ConnectError> for RpcError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Transport(error) => RpcError::new(ErrorKind::Disconnected, error.to_string()),
+            ConnectError::Rpc(error) => error,
+        }
+    }
+}
+
+/// A connection to a node that is made again when it is lost. Clones are the same connection.
+///
+/// **Stubs heal.** A stub of an object is a name: after a reconnect it works again. Calls that were in flight when
+/// the connection was lost fail with [`Disconnected`](ErrorKind::Disconnected), and
+/// [`may_have_run`](RpcError::may_have_run) tells the truth: `false` only for those that never left. Calls made
+/// meanwhile wait for the next connection, in order, as long as the client is
+/// [patient](ClientBuilder::patience).
+///
+/// **Reconnecting** is tried at once and then after growing pauses with jitter, up to 5 s.
+///
+/// The connection lives as long as the client or one of its stubs, and ends in order when the last is dropped.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    dial: Dial,
+    patience: Duration,
+    timeout: Option<Duration>,
+    state: Mutex<State>,
+    closing: CancellationToken,
+}
+
+/// How to make a connection.
+#[derive(Clone)]
+struct Dial {
+    connector: Connector,
+    limits: Limits,
+    credentials: Vec<u8>,
+    host: Option<Arc<dyn Host>>,
+}
+
+/// Makes a connection, given the bounds of the client.
+type Connector = Arc<dyn Fn(Limits) -> BoxFuture<'static, Result<Connection<kind::Bytes>, TransportError>> + Send + Sync>;
+
+enum State {
+    Up(Arc<Core>),
+    Down {
+        /// Calls that wait for the next connection.
+        parked: VecDeque<Parked>,
+        /// The last thing that went wrong.
+        why: RpcError,
+        /// Whether calls still wait.
+        patient: bool,
+    },
+    Closed,
+}
+
+struct Parked {
+    call: Arc<RemoteCall>,
+    parts: CallParts,
+    body: Vec<u8>,
+}
+
+/// Puts a client together. See [`Client::builder`].
+#[must_use = "a client is made with `.connect().await`"]
+pub struct ClientBuilder {
+    connector: Result<Connector, TransportError>,
+    limits: Limits,
+    credentials: Vec<u8>,
+    host: Option<Arc<dyn Host>>,
+    patience: Duration,
+    timeout: Option<Duration>,
+}
+
+impl ClientBuilder {
+    /// Other bounds than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What the node's authenticator is shown. Default: nothing.
+    pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
+        self.credentials = credentials.into();
+        self
+    }
+
+    /// How long calls that are made while there is no connection wait for one, counted from the loss. Then they
+    /// fail with [`Disconnected`](ErrorKind::Disconnected), not run, and so do further ones until there is a
+    /// connection again. Default 10 s; zero fails at once.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The timeout of calls that have none of their own. Default: none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    pub(crate) fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Connects, in the current Tokio runtime.
+    ///
+    /// # Errors
+    /// See [`connect`].
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let Self { connector, limits, credentials, host, patience, timeout } = self;
+        let dial = Dial { connector: connector?, limits, credentials, host };
+        let (core, driver) = dial.dial().await?;
+        let inner = Arc::new(Inner {
+            dial,
+            patience,
+            timeout,
+            state: Mutex::new(State::Up(core.clone())),
+            closing: CancellationToken::new(),
+        });
+        tokio::spawn(supervise(Arc::downgrade(&inner), core, driver));
+        Ok(Client(inner))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Begins to put a client together that connects to an address.
+    pub fn builder(address: &str) -> ClientBuilder {
+        let address: Result<Address, _> = address.parse();
+        Self::with_connector(address.map(|address| -> Connector {
+            Arc::new(move |limits| {
+                let address = address.clone();
+                async move { address.connect(&transport_limits(&limits)).await }.boxed()
+            })
+        }))
+    }
+
+    /// Begins to put a client together that gets its connections from `connector`, over whatever transport.
+    ///
+    /// It is asked for the first one, and again whenever one is lost.
+    ///
+    /// ```
+    /// use opendo::transport::{Connection, memory};
+    /// use opendo::{Client, Node};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// let node = Node::builder().start().await?;
+    /// let server = node.clone();
+    /// let client = Client::over(move || {
+    ///     let server = server.clone();
+    ///     async move {
+    ///         let (ours, theirs) = memory::pair(16);
+    ///         tokio::spawn(async move { server.serve_connection(Connection::new(theirs)).await });
+    ///         Ok(Connection::new(ours))
+    ///     }
+    /// })
+    /// .connect()
+    /// .await?;
+    /// client.close().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn over<F>(connector: impl Fn() -> F + Send + Sync + 'static) -> ClientBuilder
+    where
+        F: Future<Output = Result<Connection<kind::Bytes>, TransportError>> + Send + 'static,
+    {
+        Self::with_connector(Ok(Arc::new(move |_| connector().boxed())))
+    }
+
+    fn with_connector(connector: Result<Connector, TransportError>) -> ClientBuilder {
+        ClientBuilder {
+            connector,
+            limits: Limits::default(),
+            credentials: Vec::new(),
+            host: None,
+            patience: Duration::from_secs(10),
+            timeout: None,
+        }
+    }
+
+    /// A stub of an object at the node. No I/O and no check that the node hosts the class: a call tells.
+    pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        self.stub(id.to_object_id().into_key(S::INTERFACE.name))
+    }
+
+    /// All objects whose class is called like the interface of `S`.
+    pub fn namespace<S: Stub>(&self) -> Namespace<S> {
+        self.class(S::INTERFACE.name)
+    }
+
+    /// All objects of the class of that name, called through `S`.
+    pub fn class<S: Stub>(&self, class: &str) -> Namespace<S> {
+        let client = self.clone();
+        Namespace::new(class.into(), move |key| client.stub(key))
+    }
+
+    fn stub<S: Stub>(&self, key: ObjectKey) -> S {
+        let remote = Remote::new(self.0.clone(), Arc::new(key), S::INTERFACE);
+        S::from_core(StubCore::new(S::remote(remote)))
+    }
+
+    /// The session of the current connection, if there is one now.
+    pub fn session(&self) -> Option<Session> {
+        match &*self.0.state.lock() {
+            State::Up(core) => Some(Session::new(core.clone())),
+            State::Down { .. } | State::Closed => None,
+        }
+    }
+
+    /// Ends the connection in order: calls in flight are waited for, new ones fail with
+    /// [`Closed`](ErrorKind::Closed), and there is no reconnecting. The same for all clones and stubs.
+    pub async fn close(&self) {
+        let before = std::mem::replace(&mut *self.0.state.lock(), State::Closed);
+        self.0.closing.cancel();
+        match before {
+            State::Up(core) => {
+                core.drain();
+                core.ended().await;
+            }
+            State::Down { parked, .. } => fail(parked, &closed()),
+            State::Closed => {}
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &*self.0.state.lock() {
+            State::Up(core) => format!("connected to {}", core.peer),
+            State::Down { .. } => "reconnecting".to_owned(),
+            State::Closed => "closed".to_owned(),
+        };
+        write!(f, "Client({state})")
+    }
+}
+
+fn closed() -> RpcError {
+    RpcError::new(ErrorKind::Closed, "the client was closed")
+}
+
+fn fail(parked: VecDeque<Parked>, error: &RpcError) {
+    for parked in parked {
+        parked.call.complete(Err(error.clone()));
+    }
+}
+
+impl Dial {
+    async fn dial(&self) -> Result<(Arc<Core>, Driver), ConnectError> {
+        let connection = (self.connector)(self.limits.clone()).await?;
+        let host = self.host.clone();
+        Ok(establish(connection, Role::Connecting, &self.limits, &self.credentials, host).await?)
+    }
+}
+
+impl Inner {
+    /// The session takes no more calls: they wait for the next one.
+    fn down(&self, core: &Arc<Core>, why: RpcError) {
+        let mut state = self.state.lock();
+        if matches!(&*state, State::Up(current) if Arc::ptr_eq(current, core)) {
+            let patient = !self.patience.is_zero();
+            *state = State::Down { parked: VecDeque::new(), why, patient };
+        }
+    }
+
+    /// Waited long enough: what waits fails, and what comes fails at once.
+    fn lose_patience(&self) {
+        let mut state = self.state.lock();
+        if let State::Down { parked, why, patient } = &mut *state {
+            *patient = false;
+            let (parked, error) = (std::mem::take(parked), not_connected(why));
+            drop(state);
+            fail(parked, &error);
+        }
+    }
+
+    /// A new session: what waited goes first, in its order.
+    fn up(&self, core: &Arc<Core>) {
+        let mut state = self.state.lock();
+        let State::Down { parked, .. } = &mut *state else {
+            drop(state);
+            core.drain(); // closed meanwhile
+            return;
+        };
+        while let Some(Parked { call, parts, body }) = parked.pop_front() {
+            let outgoing = OutgoingCall { call: &call, parts: parts.clone(), body: &body };
+            if core.send(&outgoing).is_err() {
+                parked.push_front(Parked { call, parts, body });
+                return; // over already; the supervisor sees it and dials again
+            }
+        }
+        *state = State::Up(core.clone());
+    }
+}
+
+fn not_connected(why: &RpcError) -> RpcError {
+    RpcError::new(ErrorKind::Disconnected, format!("there is no connection: {}", why.message()))
+}
+
+impl Uplink for Inner {
+    fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
+        let mut state = self.state.lock();
+        if let State::Up(core) = &*state {
+            match core.send(&outgoing) {
+                Ok(()) => return,
+                Err(why) => {
+                    let patient = !self.patience.is_zero();
+                    *state = State::Down { parked: VecDeque::new(), why, patient };
+                }
+            }
+        }
+        let refusal = match &mut *state {
+            State::Down { parked, patient: true, .. } => {
+                if parked.len() < self.dial.limits.max_calls as usize {
+                    let OutgoingCall { call, parts, body } = outgoing;
+                    parked.push_back(Parked { call: call.clone(), parts, body: body.to_vec() });
+                    return;
+                }
+                RpcError::new(ErrorKind::Overloaded, format!("{} calls wait for a connection", parked.len()))
+            }
+            State::Down { why, .. } => not_connected(why),
+            State::Up(_) | State::Closed => closed(),
+        };
+        drop(state);
+        outgoing.call.complete(Err(refusal));
+    }
+
+    fn release(&self, binding: &Binding) {
+        if let State::Up(core) = &*self.state.lock() {
+            core.release(binding);
+        }
+    }
+
+    fn default_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl Drop for Inner {
+    /// The last stub is gone: nobody waits for anything any more.
+    fn drop(&mut self) {
+        self.closing.cancel();
+        if let State::Up(core) = self.state.get_mut() {
+            core.drain();
+        }
+    }
+}
+
+/// Keeps the client connected, until it is closed or nobody holds it.
+async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
+    let Some(closing) = client.upgrade().map(|client| client.closing.clone()) else { return };
+    tokio::spawn(driver.run());
+    loop {
+        // Also when it only drains: what runs is answered there, new calls go to a new one.
+        let mut status = core.status();
+        let over = status.wait_for(|status| !matches!(status, Status::Open));
+        let why = match closing.run_until_cancelled(over).await {
+            None => return,
+            Some(Ok(status)) => match &*status {
+                Status::Ended(error) => error.clone(),
+                Status::Open | Status::Draining => RpcError::new(ErrorKind::Closed, "the node takes no new calls"),
+            },
+            Some(Err(_)) => return,
+        };
+        let Some((dial, patience)) = client.upgrade().map(|client| {
+            client.down(&core, why);
+            (client.dial.clone(), client.patience)
+        }) else {
+            return;
+        };
+        let redial = redial(&client, &dial, patience);
+        let Some((next, driver)) = closing.run_until_cancelled(redial).await else { return };
+        core = next;
+        tokio::spawn(driver.run());
+        match client.upgrade() {
+            Some(client) => client.up(&core),
+            None => core.drain(),
+        }
+    }
+}
+
+async fn redial(client: &Weak<Inner>, dial: &Dial, patience: Duration) -> (Arc<Core>, Driver) {
+    let mut pauses = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build();
+    let dialing = async {
+        loop {
+            match dial.dial().await {
+                Ok(connected) => return connected,
+                Err(error) => tracing::debug!(%error, "not reconnected yet"),
+            }
+            sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await;
+        }
+    };
+    let impatience = async {
+        if let Some(end) = Instant::now().checked_add(patience) {
+            sleep_until(end).await;
+            if let Some(client) = client.upgrade() {
+                client.lose_patience();
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        connected = dialing => connected,
+        never = impatience => never,
+    }
+}

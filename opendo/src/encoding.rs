@@ -1,0 +1,6 @@
+//! How arguments and results become bytes.
+
+mod postcard;
+
+pub use self::postcard::{DecodeError, Decoder, EncodeError, Encoder};
+pub(crate) use self::postcard::with_encoder;

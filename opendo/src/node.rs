@@ -1,0 +1,460 @@
+//! A process that hosts objects.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::join_all;
+use opendo_transport::{Address, Connection, Listener, TransportError, kind};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::{Client, ClientBuilder};
+use crate::engine::Engine;
+use crate::engine::memory::Memory;
+use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
+use crate::object::lifecycle::Object;
+use crate::registry::class::{HostedClass, StubMaker, Surroundings, host};
+use crate::registry::namespace::Namespace;
+use crate::rpc::driver::{Host, Hosted, Role, establish};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::limits::Limits;
+use crate::rpc::remote::{OutgoingCall, Remote, Uplink};
+use crate::rpc::session::{Binding, Core, Session};
+use crate::rpc::stub::{Stub, StubCore};
+
+/// A process that hosts objects and listens for callers. Clones are the same node.
+///
+/// When the last clone is dropped, listeners close and sessions end at once; [`shutdown`](Node::shutdown) ends
+/// them in order.
+///
+/// ```
+/// use opendo::prelude::*;
+///
+/// pub struct Counter { value: u64 }
+///
+/// #[durable_object]
+/// impl Counter {
+///     /// Adds `by`; returns the new value.
+///     pub async fn increment(&mut self, by: u64) -> u64 {
+///         self.value += by;
+///         self.value
+///     }
+/// }
+///
+/// impl DurableObject for Counter {
+///     async fn new(_: Ctx) -> opendo::Result<Self> { Ok(Counter { value: 0 }) }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let node = Node::builder().object::<Counter>().start().await?;
+/// node.listen("memory:counters").await?;
+///
+/// let counter: CounterStub = node.get("room-1"); // in process
+/// assert_eq!(counter.increment(1).await?, 1);
+///
+/// let client = opendo::connect("memory:counters").await?; // as from elsewhere
+/// let counter: CounterStub = client.get("room-1");
+/// assert_eq!(counter.increment(1).await?, 2);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    classes: FxHashMap<Arc<str>, HostedClass>,
+    limits: Limits,
+    allow_anonymous: bool,
+    authenticate: Option<Authenticate>,
+    runtime: Handle,
+    sessions: Mutex<FxHashMap<usize, Arc<Core>>>,
+    session_permits: Arc<Semaphore>,
+    closing: CancellationToken,
+    /// Ends the listeners with the node.
+    _close_on_drop: DropGuard,
+}
+
+type Authenticate = Box<dyn Fn(&Session) -> Result<(), String> + Send + Sync>;
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let error = RpcError::new(ErrorKind::Closed, "the node is gone");
+        for core in self.sessions.get_mut().values() {
+            core.end(&error);
+        }
+    }
+}
+
+/// Why a node could not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Two registered classes have the same wire name.
+    #[error("two classes are called `{class}`; give one of them another name with `#[durable_object(name = \"…\")]`")]
+    DuplicateClass {
+        /// The name.
+        class: &'static str,
+    },
+}
+
+/// Why a node could not listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address is not one, is taken, or its transport is not compiled in.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Everybody who can reach the address could call everything.
+    #[error(
+        "`{address}` can be reached from other machines: give the node an authenticator with \
+         `.authenticate(…)`, or say `.allow_anonymous()` if everybody may call everything"
+    )]
+    Anonymous {
+        /// The address.
+        address: String,
+    },
+    /// The node was shut down.
+    #[error("the node was shut down")]
+    Closed,
+}
+
+/// Puts a node together. See [`Node::builder`].
+#[must_use = "a node is started with `.start().await`"]
+pub struct NodeBuilder {
+    classes: Vec<(&'static str, fn(Surroundings) -> HostedClass)>,
+    limits: Limits,
+    allow_anonymous: bool,
+    authenticate: Option<Authenticate>,
+}
+
+impl NodeBuilder {
+    /// Hosts the objects of class `O`.
+    pub fn object<O: Object>(mut self) -> Self {
+        self.classes.push((O::CLASS, host::<O>));
+        self
+    }
+
+    /// Other bounds than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Asks `judge` about each new session, by its peer and its credentials, before any of its calls is looked
+    /// at. The text of a refusal goes to the peer.
+    ///
+    /// ```
+    /// use opendo::Node;
+    ///
+    /// # async fn run() -> opendo::Result<()> {
+    /// let node = Node::builder()
+    ///     .authenticate(|session| match session.credentials() {
+    ///         b"sesame" => Ok(()),
+    ///         _ => Err("wrong password".into()),
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// node.listen("tcp://0.0.0.0:7000").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn authenticate(
+        mut self,
+        judge: impl Fn(&Session) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.authenticate = Some(Box::new(judge));
+        self
+    }
+
+    /// Lets the node listen on addresses that other machines can reach, without an authenticator: everybody who
+    /// can connect can call everything.
+    pub fn allow_anonymous(mut self) -> Self {
+        self.allow_anonymous = true;
+        self
+    }
+
+    /// Starts the node, in the current Tokio runtime. It listens nowhere yet.
+    ///
+    /// # Errors
+    /// [`StartError::DuplicateClass`].
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    #[allow(clippy::unused_async)] // opening an engine is I/O; this one keeps everything in memory
+    pub async fn start(self) -> Result<Node, StartError> {
+        let Self { classes, limits, allow_anonymous, authenticate } = self;
+        for (at, (class, _)) in classes.iter().enumerate() {
+            if classes[..at].iter().any(|(other, _)| other == class) {
+                return Err(StartError::DuplicateClass { class });
+            }
+        }
+        let engine: Arc<dyn Engine> = Arc::new(Memory::default());
+        let runtime = Handle::current();
+        let closing = CancellationToken::new();
+        let node = Arc::new_cyclic(|node: &Weak<Inner>| {
+            let surroundings = Surroundings {
+                runtime: runtime.clone(),
+                engine,
+                limits: limits.clone(),
+                node: WeakNode(node.clone()),
+            };
+            Inner {
+                classes: classes
+                    .into_iter()
+                    .map(|(class, host)| (class.into(), host(surroundings.clone())))
+                    .collect(),
+                session_permits: Arc::new(Semaphore::new(limits.max_sessions)),
+                limits,
+                allow_anonymous,
+                authenticate,
+                runtime,
+                sessions: Mutex::default(),
+                _close_on_drop: closing.clone().drop_guard(),
+                closing,
+            }
+        });
+        Ok(Node(node))
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let classes: Vec<_> = self.classes.iter().map(|(class, _)| class).collect();
+        f.debug_struct("NodeBuilder").field("classes", &classes).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Begins to put a node together.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder {
+            classes: Vec::new(),
+            limits: Limits::default(),
+            allow_anonymous: false,
+            authenticate: None,
+        }
+    }
+
+    /// A stub of an object of this node. No I/O, and nothing is started: the object is made at its first call.
+    ///
+    /// Arguments and results of its calls move; nothing is encoded. When the node does not host the class, each
+    /// call fails with [`NoSuchClass`](ErrorKind::NoSuchClass).
+    pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        self.weak().get(id)
+    }
+
+    /// All objects whose class is called like the interface of `S`.
+    pub fn namespace<S: Stub>(&self) -> Namespace<S> {
+        self.class(S::INTERFACE.name)
+    }
+
+    /// All objects of the class of that name, called through `S`: for classes that implement an interface under
+    /// another name.
+    pub fn class<S: Stub>(&self, class: &str) -> Namespace<S> {
+        let node = self.weak();
+        Namespace::new(class.into(), move |key| node.stub(key))
+    }
+
+    /// The objects of the class that are in memory now.
+    pub fn live<S: Stub>(&self) -> Vec<ObjectId<S>> {
+        let class = self.0.classes.get(S::INTERFACE.name);
+        class.map_or_else(Vec::new, |entry| entry.class.live().iter().map(ObjectId::from_key).collect())
+    }
+
+    /// Listens, beside whatever the node listens on already. Returns the address with what was left open in it
+    /// (the port, for `tcp://127.0.0.1:0`).
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn listen(&self, address: &str) -> Result<Address, ListenError> {
+        let address: Address = address.parse()?;
+        if !address.is_local() && !self.0.allow_anonymous && self.0.authenticate.is_none() {
+            return Err(ListenError::Anonymous { address: address.to_string() });
+        }
+        if self.0.closing.is_cancelled() {
+            return Err(ListenError::Closed);
+        }
+        let limits = transport_limits(&self.0.limits);
+        let listener = address.listen(&limits).await?;
+        let address = listener.address().clone();
+        self.0.runtime.spawn(self.weak().accept(listener, self.0.closing.clone()));
+        Ok(address)
+    }
+
+    /// Serves one connection that was made elsewhere. Returns when the peers have said hello.
+    ///
+    /// # Errors
+    /// When the peer does not speak our protocol, or is refused.
+    pub async fn serve_connection(&self, connection: Connection<kind::Bytes>) -> Result<Session, RpcError> {
+        self.weak().serve(connection, self.0.limits.clone()).await
+    }
+
+    /// Connects to another node. Beside what [`opendo::connect`](crate::connect) does, this node's objects can be
+    /// called by the other one.
+    pub fn connect(&self, address: &str) -> ClientBuilder {
+        Client::builder(address).limits(self.0.limits.clone()).host(Arc::new(self.weak()))
+    }
+
+    /// Ends the node in order: listeners close, peers are told, calls that run are answered, objects go to
+    /// sleep. What has not finished after `grace` is cut off.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.closing.cancel();
+        let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
+        let orderly = async {
+            join_all(sessions.iter().map(|core| async {
+                core.drain();
+                core.ended().await;
+            }))
+            .await;
+            join_all(self.0.classes.values().map(|entry| entry.class.close())).await;
+        };
+        if timeout(grace, orderly).await.is_err() {
+            let error = RpcError::new(ErrorKind::Closed, "the node was shut down");
+            for core in &sessions {
+                core.end(&error);
+            }
+        }
+    }
+
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.lock().len()
+    }
+
+    fn weak(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut classes: Vec<_> = self.0.classes.keys().collect();
+        classes.sort_unstable();
+        f.debug_struct("Node").field("classes", &classes).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn transport_limits(limits: &Limits) -> opendo_transport::Limits {
+    opendo_transport::Limits { max_message: limits.max_message }
+}
+
+/// How long a listener that ran out of file descriptors waits for others to be closed.
+const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// The node as its own parts hold it.
+#[derive(Clone)]
+pub(crate) struct WeakNode(Weak<Inner>);
+
+impl WeakNode {
+    pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        self.stub(id.to_object_id().into_key(S::INTERFACE.name))
+    }
+
+    fn stub<S: Stub>(&self, key: ObjectKey) -> S {
+        let refusal = match self.0.upgrade() {
+            None => RpcError::new(ErrorKind::Closed, "the node is gone"),
+            Some(node) => match node.classes.get(key.class()) {
+                None => RpcError::new(
+                    ErrorKind::NoSuchClass,
+                    format!("this node hosts no class `{}`; register it with `.object::<…>()`", key.class()),
+                ),
+                Some(entry) => match entry.stubs.downcast_ref::<StubMaker<S>>() {
+                    Some(make) => return make(key),
+                    None => RpcError::new(
+                        ErrorKind::NoSuchClass,
+                        format!("class `{}` is not called through `{}`", key.class(), std::any::type_name::<S>()),
+                    ),
+                },
+            },
+        };
+        let remote = Remote::new(Arc::new(Nowhere(refusal)), Arc::new(key), S::INTERFACE);
+        S::from_core(StubCore::new(S::remote(remote)))
+    }
+
+    async fn accept(self, mut listener: Listener, closing: CancellationToken) {
+        loop {
+            let Some(node) = self.0.upgrade() else { return };
+            let (permits, limits, runtime) =
+                (node.session_permits.clone(), node.limits.clone(), node.runtime.clone());
+            drop(node); // a listener does not keep its node alive
+            let next = async {
+                // Never closed.
+                let permit = permits.acquire_owned().await.ok();
+                (permit, listener.accept().await)
+            };
+            let Some((permit, accepted)) = closing.run_until_cancelled(next).await else { return };
+            match accepted {
+                Ok(connection) => {
+                    let node = self.clone();
+                    runtime.spawn(async move {
+                        let _permit = permit;
+                        match node.serve(connection, limits).await {
+                            Ok(session) => session.closed().await,
+                            Err(error) => tracing::debug!(%error, "a connection became no session"),
+                        }
+                    });
+                }
+                Err(error @ TransportError::Exhausted { .. }) => {
+                    tracing::warn!(%error, "cannot accept for now");
+                    sleep(PAUSE_WHEN_EXHAUSTED).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, address = %listener.address(), "no longer listening");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, connection: Connection<kind::Bytes>, limits: Limits) -> Result<Session, RpcError> {
+        let host: Arc<dyn Host> = Arc::new(self.clone());
+        let (core, driver) = establish(connection, Role::Accepting, &limits, &[], Some(host)).await?;
+        let closed = || RpcError::new(ErrorKind::Closed, "the node is gone");
+        let node = self.0.upgrade().ok_or_else(closed)?;
+        let place = Arc::as_ptr(&core) as usize;
+        node.sessions.lock().insert(place, core.clone());
+        if node.closing.is_cancelled() {
+            core.drain();
+        }
+        let weak = self.clone();
+        node.runtime.spawn(async move {
+            driver.run().await;
+            if let Some(node) = weak.0.upgrade() {
+                node.sessions.lock().remove(&place);
+            }
+        });
+        Ok(Session::new(core))
+    }
+}
+
+impl Host for WeakNode {
+    fn class(&self, name: &str) -> Option<Arc<dyn Hosted>> {
+        self.0.upgrade()?.classes.get(name).map(|entry| entry.class.clone().as_hosted())
+    }
+
+    fn accept(&self, session: &Session) -> Result<(), RpcError> {
+        let node = self.0.upgrade().ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
+        match &node.authenticate {
+            Some(judge) => judge(session).map_err(|text| RpcError::new(ErrorKind::Unauthorized, text)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where calls go that can go nowhere.
+struct Nowhere(RpcError);
+
+impl Uplink for Nowhere {
+    fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
+        call.call.complete(Err(self.0.clone()));
+    }
+
+    fn release(&self, _: &Binding) {}
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
+    }
+}

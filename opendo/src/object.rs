@@ -1,0 +1,10 @@
+//! Objects: their names, their lives, and the order in which they do things.
+
+pub(crate) mod context;
+pub(crate) mod id;
+pub(crate) mod job;
+pub(crate) mod lifecycle;
+pub(crate) mod local;
+pub(crate) mod storage;
+pub(crate) mod strand;
+pub(crate) mod target;

@@ -1,0 +1,151 @@
+//! What an object is given of the world.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::node::WeakNode;
+use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::storage::Storage;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::stub::Stub;
+
+/// What a durable object has of the world: its own id and storage, other objects, and its own end.
+///
+/// Handed to [`DurableObject::new`](crate::DurableObject::new), to be kept in a field. Clones are the same context.
+#[derive(Clone)]
+pub struct Ctx(Arc<Inner>);
+
+struct Inner {
+    key: Arc<ObjectKey>,
+    storage: Storage,
+    control: Arc<Control>,
+    node: WeakNode,
+}
+
+impl Ctx {
+    pub(crate) fn new(key: Arc<ObjectKey>, storage: Storage, control: Arc<Control>, node: WeakNode) -> Self {
+        Self(Arc::new(Inner { key, storage, control, node }))
+    }
+
+    /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
+    pub fn key(&self) -> &ObjectKey {
+        &self.0.key
+    }
+
+    /// This object's keys and values.
+    pub fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// A stub of another object of this node (or of this one, for others to use: an object that awaits a call to
+    /// itself gets [`Reentrant`](ErrorKind::Reentrant)). No I/O, no `Result`: a call tells whether there is such a
+    /// class.
+    pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        self.0.node.get(id)
+    }
+
+    /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
+    /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
+    pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.control.spawn(future);
+    }
+
+    /// Throws this instance away: every call in flight or queued fails with [`Reset`](ErrorKind::Reset) and this
+    /// reason, writes that were not committed are lost, and a fresh stub reaches a new instance made from what
+    /// is stored.
+    ///
+    /// It does not return: it unwinds out of the method that calls it, without a panic message. Storage is closed
+    /// first, so nothing that is dropped on the way can write (checklist 3.19, 3.20).
+    pub fn abort(&self, reason: impl fmt::Display) -> ! {
+        let error = RpcError::new(ErrorKind::Reset, reason.to_string());
+        tracing::info!(object = %self.0.key, %reason, "aborted");
+        self.0.control.reset(error);
+        std::panic::resume_unwind(Box::new(Aborted))
+    }
+}
+
+impl fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ctx({})", self.0.key)
+    }
+}
+
+/// What `ctx.abort` unwinds with.
+struct Aborted;
+
+/// The parts of an activation that do not depend on the object's type.
+pub(crate) struct Control {
+    runtime: Handle,
+    reset: OnceLock<RpcError>,
+    storage: Option<Storage>,
+    driver: Mutex<Option<Waker>>,
+    background: Mutex<Option<JoinSet<()>>>,
+}
+
+impl Control {
+    pub(crate) fn new(runtime: Handle, storage: Option<Storage>) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            reset: OnceLock::new(),
+            storage,
+            driver: Mutex::default(),
+            background: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Storage> {
+        self.storage.as_ref()
+    }
+
+    /// Condemns the instance; the first reason counts and is returned.
+    pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
+        let reason = self.reset.get_or_init(|| error);
+        if let Some(storage) = &self.storage {
+            storage.close();
+        }
+        drop(self.background.lock().take()); // aborts them
+        if let Some(driver) = self.driver.lock().take() {
+            driver.wake();
+        }
+        reason
+    }
+
+    pub(crate) fn is_reset(&self) -> Option<&RpcError> {
+        self.reset.get()
+    }
+
+    /// Has `waker` woken by a reset. Look at [`is_reset`](Self::is_reset) afterwards.
+    pub(crate) fn wake_on_reset(&self, waker: &Waker) {
+        *self.driver.lock() = Some(waker.clone());
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut background = self.background.lock();
+        if self.reset.get().is_some() {
+            return;
+        }
+        let tasks = background.get_or_insert_default();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(future, &self.runtime);
+    }
+
+    /// Waits for everything given to `wait_until`.
+    pub(crate) async fn finish_background(&self) {
+        loop {
+            let tasks = self.background.lock().take();
+            match tasks {
+                Some(mut tasks) => while tasks.join_next().await.is_some() {},
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What an object does when it begins and when it goes to sleep.
+
+use crate::object::context::Ctx;
+use crate::registry::class::Registration;
+use crate::rpc::error::Result;
+
+/// The lifecycle of a durable object: how it is made, and what it does before it leaves memory.
+///
+/// ```
+/// use opendo::prelude::*;
+///
+/// pub struct Counter { ctx: Ctx, value: u64 }
+///
+/// #[durable_object]
+/// impl Counter {
+///     pub fn increment(&mut self) -> opendo::Result<u64, String> {
+///         self.value += 1;
+///         self.ctx.storage().put("value", &self.value).map_err(|error| error.to_string())?;
+///         Ok(self.value)
+///     }
+/// }
+///
+/// impl DurableObject for Counter {
+///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+///         let value = ctx.storage().get("value").await?.unwrap_or(0);
+///         Ok(Counter { ctx, value })
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no constructor: `DurableObject` is not implemented for it",
+    label = "this durable object",
+    note = "write `impl DurableObject for {Self} {{ async fn new(ctx: Ctx) -> opendo::Result<Self> {{ … }} }}`"
+)]
+pub trait DurableObject: Send + Sync + Sized + 'static {
+    /// Makes the instance, from what its storage holds.
+    ///
+    /// Runs once per activation, at the first call, before every call; calls that come meanwhile wait. When it
+    /// fails (or panics) they all fail with [`Reset`](crate::ErrorKind::Reset) and nothing is left behind: the next
+    /// call on a fresh stub tries again (checklist 3.1 to 3.3).
+    fn new(ctx: Ctx) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Runs before the instance leaves memory because it is idle. What is not in storage then is lost.
+    ///
+    /// It does not run when the instance is thrown away (a panic, `ctx.abort`) or the process dies: keep nothing
+    /// here that matters.
+    fn hibernate(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// A type with a `#[durable_object]` impl block. Implemented by the macro.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a durable object",
+    label = "no `#[durable_object]` impl block",
+    note = "annotate its impl block with `#[durable_object]`"
+)]
+pub trait Object: DurableObject {
+    /// The class's wire name.
+    const CLASS: &'static str;
+
+    #[doc(hidden)]
+    fn register(class: &mut Registration<Self>);
+}
+
+/// A type with a `#[rpc_target]` impl block. Implemented by the macro.
+pub trait Target: Send + Sync + Sized + 'static {}

@@ -1,0 +1,4 @@
+//! Which objects live here, and how to name them.
+
+pub(crate) mod class;
+pub(crate) mod namespace;

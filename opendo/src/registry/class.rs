@@ -1,0 +1,276 @@
+//! One hosted class: its live objects, at most one for each id.
+
+use std::any::Any;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::engine::Engine;
+use crate::node::WeakNode;
+use crate::object::context::{Control, Ctx};
+use crate::object::id::ObjectKey;
+use crate::object::lifecycle::{DurableObject, Object};
+use crate::object::local::Local;
+use crate::object::storage::Storage;
+use crate::object::strand::{Activation, Make};
+use crate::rpc::driver::Hosted;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::{Incoming, Served};
+use crate::rpc::limits::Limits;
+use crate::rpc::method::Interface;
+use crate::rpc::stub::{ServedBy, StubCore};
+
+/// What the macro says about a class: which stub it has.
+pub struct Registration<O: Send + Sync + 'static> {
+    parts: Option<Parts<O>>,
+}
+
+struct Parts<O: Send + Sync + 'static> {
+    interface: &'static Interface,
+    dispatch: fn(&Local<O>, Incoming),
+    /// Makes the [`StubMaker`] of the class.
+    stubs: fn(Arc<Class<O>>) -> Box<dyn Any + Send + Sync>,
+}
+
+/// Makes stubs of a class, where only the stub's type is known.
+pub(crate) type StubMaker<S> = Box<dyn Fn(ObjectKey) -> S + Send + Sync>;
+
+impl<O: Send + Sync + 'static> Registration<O> {
+    /// The class is called through `S`.
+    pub fn serve<S: ServedBy<O>>(&mut self) {
+        self.parts = Some(Parts {
+            interface: S::INTERFACE,
+            dispatch: S::dispatch,
+            stubs: |class| {
+                let make: StubMaker<S> = Box::new(move |key| {
+                    let local = Local::of_object(class.clone(), Arc::new(key));
+                    S::from_core(StubCore::new(S::local(local)))
+                });
+                Box::new(make)
+            },
+        });
+    }
+}
+
+impl<O: Send + Sync + 'static> fmt::Debug for Registration<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").finish_non_exhaustive()
+    }
+}
+
+/// What a class needs of its node.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) runtime: Handle,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) limits: Limits,
+    pub(crate) node: WeakNode,
+}
+
+/// A hosted class.
+pub(crate) struct Class<O: Send + Sync + 'static> {
+    name: Arc<str>,
+    interface: &'static Interface,
+    dispatch: fn(&Local<O>, Incoming),
+    make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
+    hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
+    live: Mutex<Live<O>>,
+    surroundings: Surroundings,
+}
+
+struct Live<O> {
+    objects: FxHashMap<[u8; 32], Arc<Activation<O>>>,
+    closed: bool,
+}
+
+/// A class as its node keeps it.
+pub(crate) struct HostedClass {
+    pub(crate) class: Arc<dyn AnyClass>,
+    /// A [`StubMaker`] of the class's stub type.
+    pub(crate) stubs: Box<dyn Any + Send + Sync>,
+}
+
+/// A hosted class, its type erased.
+pub(crate) trait AnyClass: Hosted {
+    /// The objects in memory, or on their way into it.
+    fn live(&self) -> Vec<ObjectKey>;
+    /// Sends an object to sleep. Resolves when it has left memory; at once when it is not there.
+    fn hibernate(&self, id: &[u8; 32]) -> BoxFuture<'static, ()>;
+    /// Throws the instance of an object away. Resolves when it is gone; false when there was none.
+    fn reset(&self, id: &[u8; 32], reason: &str) -> BoxFuture<'static, bool>;
+    /// Takes no new calls for objects that sleep, and sends all others there.
+    fn close(&self) -> BoxFuture<'static, ()>;
+    fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted>;
+}
+
+pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
+    let mut registration = Registration { parts: None };
+    O::register(&mut registration);
+    let parts = registration.parts.expect("the macro's `register` names a stub");
+    let class = Arc::new(Class::<O> {
+        name: O::CLASS.into(),
+        interface: parts.interface,
+        dispatch: parts.dispatch,
+        make: |ctx| O::new(ctx).boxed(),
+        hibernate: |mut object| {
+            async move {
+                let object = Arc::get_mut(&mut object).expect("hibernation runs alone");
+                DurableObject::hibernate(object).await;
+            }
+            .boxed()
+        },
+        live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
+        surroundings,
+    });
+    HostedClass { stubs: (parts.stubs)(class.clone()), class: Arc::new(class) }
+}
+
+impl<O: Send + Sync + 'static> Class<O> {
+    /// The object's activation: the live one, or a new one that starts when it is first called.
+    ///
+    /// Racing callers get the same one (checklist 2.4).
+    pub(crate) fn activation(self: &Arc<Self>, key: &Arc<ObjectKey>) -> Result<Arc<Activation<O>>, RpcError> {
+        let mut live = self.live.lock();
+        if live.closed {
+            return Err(RpcError::new(ErrorKind::Closed, "the node was shut down"));
+        }
+        match live.objects.entry(*key.bytes()) {
+            Entry::Occupied(mut entry) => {
+                if !entry.get().is_live() {
+                    // It is on its way out: the new one waits until it has left.
+                    let predecessor = entry.get().watch_end();
+                    entry.insert(self.activate(key, predecessor));
+                }
+                Ok(entry.get().clone())
+            }
+            Entry::Vacant(entry) => Ok(entry.insert(self.activate(key, None)).clone()),
+        }
+    }
+
+    fn activate(
+        self: &Arc<Self>,
+        key: &Arc<ObjectKey>,
+        predecessor: Option<tokio::sync::oneshot::Receiver<()>>,
+    ) -> Arc<Activation<O>> {
+        let Surroundings { runtime, engine, limits, node } = &self.surroundings;
+        let key = Arc::new((**key).clone().for_object());
+        let storage = Storage::new(engine.clone(), key.clone());
+        let control = Control::new(runtime.clone(), Some(storage.clone()));
+        let ctx = Ctx::new(key.clone(), storage.clone(), control.clone(), node.clone());
+        let predecessor = Mutex::new(predecessor);
+        let (make, limit) = (self.make, limits.construction_timeout);
+        let make: Make<O> = Box::new(move |info| {
+            let (ctx, predecessor) = (ctx.clone(), predecessor.lock().take());
+            async move {
+                if let Some(predecessor) = predecessor {
+                    let _ = predecessor.await; // its sender is dropped, not used
+                }
+                ctx.storage().open().await?;
+                let made = timeout(limit, info.scope(make(ctx.clone()))).await;
+                let object = made.map_err(|_| {
+                    crate::Error::msg(format!("it took longer than {limit:?}; the object waits for something"))
+                })??;
+                ctx.storage().commit().await?;
+                Ok(object)
+            }
+            .boxed()
+        });
+        let class = Arc::downgrade(self);
+        Activation::of_object(key, make, control, limits.max_mailbox, move |ended| {
+            let Some(class) = class.upgrade() else { return };
+            if let Some(key) = ended.key()
+                && let Entry::Occupied(entry) = class.live.lock().objects.entry(*key.bytes())
+                && Arc::ptr_eq(entry.get(), ended)
+            {
+                entry.remove();
+            }
+            let storage = storage.clone();
+            class.surroundings.runtime.spawn(async move { storage.release().await });
+        })
+    }
+
+    fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
+        self.live.lock().objects.get(id).cloned()
+    }
+}
+
+impl<O: Send + Sync + 'static> Hosted for Arc<Class<O>> {
+    fn interface(&self) -> &'static Interface {
+        self.interface
+    }
+
+    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Result<Arc<dyn Served>, RpcError> {
+        let key = ObjectKey::verified(&self.name, id, name)
+            .map_err(|error| RpcError::new(ErrorKind::NoSuchClass, error.to_string()))?;
+        let local = Local::of_object(self.clone(), Arc::new(key));
+        Ok(Arc::new(ServedObject { local, dispatch: self.dispatch }))
+    }
+}
+
+struct ServedObject<O: Send + Sync + 'static> {
+    local: Local<O>,
+    dispatch: fn(&Local<O>, Incoming),
+}
+
+impl<O: Send + Sync + 'static> Served for ServedObject<O> {
+    fn deliver(&self, call: Incoming) {
+        (self.dispatch)(&self.local, call);
+    }
+}
+
+impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
+    fn live(&self) -> Vec<ObjectKey> {
+        let live = self.live.lock();
+        live.objects.values().filter_map(|activation| activation.key().map(|key| (**key).clone())).collect()
+    }
+
+    fn hibernate(&self, id: &[u8; 32]) -> BoxFuture<'static, ()> {
+        let (activation, hibernate) = (self.find(id), self.hibernate);
+        async move {
+            if let Some(activation) = activation {
+                activation.hibernate(hibernate).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn reset(&self, id: &[u8; 32], reason: &str) -> BoxFuture<'static, bool> {
+        let activation = self.find(id);
+        let error = RpcError::new(ErrorKind::Reset, reason);
+        async move {
+            let Some(activation) = activation else { return false };
+            let gone = activation.condemn(error);
+            if let Some(gone) = gone {
+                let _ = gone.await;
+            }
+            true
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let activations: Vec<_> = {
+            let mut live = self.live.lock();
+            live.closed = true;
+            live.objects.values().cloned().collect()
+        };
+        let hibernate = self.hibernate;
+        async move {
+            for activation in activations {
+                activation.hibernate(hibernate).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted> {
+        self
+    }
+}

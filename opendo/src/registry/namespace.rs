@@ -1,0 +1,81 @@
+//! All objects of one class.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
+use crate::rpc::stub::Stub;
+
+/// All objects of one class, at a node or at the other end of a client: makes ids, hands out stubs.
+///
+/// `node.get(id)` is short for `node.namespace().get(id)`. A namespace of its own is for a class that is not
+/// called like its interface: see [`Node::class`](crate::Node::class).
+///
+/// ```
+/// # use opendo::prelude::*;
+/// # pub struct Room { ctx: Ctx }
+/// # #[durable_object] impl Room { pub fn name(&self) -> Option<String> { self.ctx.key().name().map(Into::into) } }
+/// # impl DurableObject for Room { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Room { ctx }) } }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let node = Node::builder().object::<Room>().start().await?;
+/// let rooms = node.namespace::<RoomStub>();
+/// assert_eq!(rooms.get("lobby").name().await?.as_deref(), Some("lobby"));
+///
+/// let id = rooms.unique_id();
+/// assert_eq!(rooms.get(&id).name().await?, None);
+/// assert_eq!(rooms.parse_id(&id.to_string())?, id);
+/// # Ok(()) }
+/// ```
+pub struct Namespace<S> {
+    class: Arc<str>,
+    stub: Arc<dyn Fn(ObjectKey) -> S + Send + Sync>,
+}
+
+impl<S: Stub> Namespace<S> {
+    pub(crate) fn new(class: Arc<str>, stub: impl Fn(ObjectKey) -> S + Send + Sync + 'static) -> Self {
+        Self { class, stub: Arc::new(stub) }
+    }
+
+    /// The class.
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// A stub, in an order of its own. No I/O, and nothing is started: the object is made at its first call.
+    pub fn get(&self, id: impl ToObjectId<S>) -> S {
+        (self.stub)(id.to_object_id_in(&self.class).into_key(&self.class))
+    }
+
+    /// The id of that name; see [`ObjectId::from_name`].
+    pub fn id_from_name(&self, name: &str) -> ObjectId<S> {
+        ObjectId::named_in(&self.class, name)
+    }
+
+    /// A new id that nobody else has.
+    ///
+    /// # Panics
+    /// When the operating system gives no random bytes.
+    pub fn unique_id(&self) -> ObjectId<S> {
+        ObjectId::unique_in(&self.class)
+    }
+
+    /// The id whose text this is.
+    ///
+    /// # Errors
+    /// When it is not an id, or one of another class.
+    pub fn parse_id(&self, text: &str) -> Result<ObjectId<S>, ParseIdError> {
+        ObjectId::parse_in(&self.class, text)
+    }
+}
+
+impl<S> Clone for Namespace<S> {
+    fn clone(&self) -> Self {
+        Self { class: self.class.clone(), stub: self.stub.clone() }
+    }
+}
+
+impl<S> fmt::Debug for Namespace<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Namespace({})", self.class)
+    }
+}

@@ -1,0 +1,212 @@
+//! A call that was made.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, Sleep};
+
+use crate::encoding::Decoder;
+use crate::rpc::chain::Link;
+use crate::rpc::error::{CallError, ErrorKind, RpcError};
+use crate::rpc::method::Method;
+use crate::rpc::remote::{Body, RemoteCall};
+use crate::rpc::slot::Slot;
+
+/// One call, already on its way: await it for the answer.
+///
+/// A call is *hot*: it is queued at its object (or written to the session) when the stub's method returns, in the
+/// order in which calls are made, awaited or not.
+///
+/// **Cancellation.** Dropping a `Call` withdraws it: a method that has not started does not start. One that runs
+/// runs to its end (unless it is marked `#[method(cancel)]`); its answer is thrown away, and
+/// [`CallInfo::cancelled`](crate::CallInfo::cancelled) tells it. [`Call::detach`] lets go without withdrawing.
+///
+/// **Deadlines.** A call made through [`with_timeout`](crate::StubExt::with_timeout) ends with
+/// [`ErrorKind::Deadline`] when its time is over; awaiting it needs a Tokio runtime with time enabled.
+///
+/// Functions of `Call` itself are associated (`Call::detach(call)`), so that they never hide a remote method.
+///
+/// ```
+/// # use opendo::prelude::*;
+/// # pub struct Adder(u64);
+/// # #[rpc_target] impl Adder { pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 } }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// # let adder: AdderStub = opendo::serve(Adder(0));
+/// let first = adder.add(1); // both are queued now, in this order
+/// let second = adder.add(2);
+/// assert_eq!((second.await?, first.await?), (3, 1));
+/// Call::detach(adder.add(4)); // runs, and nobody waits
+/// assert_eq!(adder.add(0).await?, 7);
+/// # Ok(()) }
+/// ```
+#[must_use = "a call that is dropped is withdrawn; await it, or let it run with `Call::detach`"]
+pub struct Call<T, E = Infallible> {
+    answer: Answer<T, E>,
+    link: Option<Arc<Link>>,
+    deadline: Option<Deadline>,
+    target: Option<(Arc<dyn Named>, &'static str)>,
+}
+
+enum Answer<T, E> {
+    Ready(Option<Box<CallError<E>>>),
+    Local(Arc<Slot<Result<T, E>>>),
+    Remote(Arc<RemoteCall>, fn(&[u8], bool) -> Result<Result<T, E>, RpcError>),
+    Finished,
+}
+
+struct Deadline {
+    at: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// Says what was called, for errors.
+pub(crate) trait Named: Send + Sync {
+    fn name(&self) -> String;
+}
+
+impl<T, E> Call<T, E> {
+    fn new(answer: Answer<T, E>, link: Option<Arc<Link>>, deadline: Option<Instant>) -> Self {
+        Self { answer, link, deadline: deadline.map(|at| Deadline { at, sleep: None }), target: None }
+    }
+
+    pub(crate) fn local(
+        slot: Arc<Slot<Result<T, E>>>,
+        link: Option<Arc<Link>>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self::new(Answer::Local(slot), link, deadline)
+    }
+
+    pub(crate) fn remote<M: Method<Ok = T, Err = E>>(
+        call: Arc<RemoteCall>,
+        link: Option<Arc<Link>>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self::new(Answer::Remote(call, decode_reply::<M>), link, deadline)
+    }
+
+    /// A call that failed before it was sent.
+    pub(crate) fn failed(error: RpcError) -> Self {
+        Self::new(Answer::Ready(Some(Box::new(CallError::Rpc(error)))), None, None)
+    }
+
+    pub(crate) fn named(mut self, target: Arc<dyn Named>, method: &'static str) -> Self {
+        self.target = Some((target, method));
+        self
+    }
+
+    /// Lets go of the call without withdrawing it: it runs when its turn comes, and nobody learns its result.
+    pub fn detach(mut call: Self) {
+        // Left to itself, `Drop` would withdraw it.
+        call.answer = Answer::Finished;
+    }
+
+    fn withdraw(&mut self) -> bool {
+        match std::mem::replace(&mut self.answer, Answer::Finished) {
+            Answer::Local(slot) => slot.abandon(),
+            Answer::Remote(call, _) => call.withdraw(),
+            Answer::Ready(_) | Answer::Finished => false,
+        }
+    }
+}
+
+fn decode_reply<M: Method>(body: &[u8], is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
+    let mut input = Decoder::new(body);
+    let result = if is_ok { M::decode_ok(&mut input).map(Ok) } else { M::decode_err(&mut input).map(Err) };
+    result
+        .and_then(|value| input.finish().map(|()| value))
+        .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
+}
+
+impl<T, E> Future for Call<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = match &mut this.answer {
+            Answer::Ready(error) => {
+                Poll::Ready(Err(*error.take().expect("`Call` polled after completion")))
+            }
+            Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
+            Answer::Remote(call, decode) => call.slot.poll_answer(cx).map(|answer| {
+                flatten(answer.and_then(|body| match body {
+                    Body::Ok(bytes) => decode(&bytes, true),
+                    Body::App(bytes) => decode(&bytes, false),
+                }))
+            }),
+            Answer::Finished => panic!("`Call` polled after completion"),
+        };
+        match polled {
+            Poll::Ready(result) => {
+                this.answer = Answer::Finished;
+                Poll::Ready(result.map_err(|error| this.name(error)))
+            }
+            Poll::Pending => {
+                if let Some(link) = this.link.take() {
+                    link.mark_awaited();
+                }
+                if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
+                    let may_have_run = this.withdraw();
+                    let error = RpcError::new(ErrorKind::Deadline, "the call's time is over").may_run(may_have_run);
+                    return Poll::Ready(Err(this.name(error.into())));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T, E> Call<T, E> {
+    fn name(&self, error: CallError<E>) -> CallError<E> {
+        match (error, &self.target) {
+            (CallError::Rpc(error), Some((target, method))) => {
+                CallError::Rpc(error.at(|| format!("{}.{method}", target.name())))
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+fn flatten<T, E>(answer: Result<Result<T, E>, RpcError>) -> Result<T, CallError<E>> {
+    match answer {
+        Ok(result) => result.map_err(CallError::App),
+        Err(error) => Err(CallError::Rpc(error)),
+    }
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.at;
+        self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at))).poll_unpin(cx)
+    }
+}
+
+/// When a call made now with this timeout is over. Timeouts beyond the clock's range are none.
+pub(crate) fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+impl<T, E> Drop for Call<T, E> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl<T, E> Unpin for Call<T, E> {}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.answer {
+            Answer::Ready(_) => "failed",
+            Answer::Local(_) => "local",
+            Answer::Remote(..) => "remote",
+            Answer::Finished => "finished",
+        };
+        f.debug_tuple("Call").field(&state).finish()
+    }
+}

@@ -1,0 +1,148 @@
+//! The facts of one call, as the method that runs it sees them.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use opendo_transport::envelope::TraceContext;
+use tokio::time::Instant;
+
+use crate::object::id::ObjectKey;
+use crate::rpc::chain::Link;
+use crate::rpc::method::MethodDesc;
+use crate::rpc::session::Session;
+
+tokio::task_local! {
+    static CURRENT: CallInfo;
+}
+
+/// Who made a call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Caller {
+    /// Code of this process that is not a method of an object.
+    Local,
+    /// A method of this object, in this process.
+    Object(Arc<ObjectKey>),
+    /// The peer of this session.
+    Session(Session),
+}
+
+/// The facts of one call: who called which method of what, by when, and in which trace.
+///
+/// A method receives them in an argument marked `#[call]`, which is not part of its signature on the wire.
+///
+/// ```
+/// use opendo::prelude::*;
+///
+/// pub struct Greeter;
+///
+/// #[rpc_target]
+/// impl Greeter {
+///     pub fn greet(&self, #[call] call: &CallInfo, name: String) -> String {
+///         format!("{name} called {}", call.method().name)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let greeter: GreeterStub = opendo::serve(Greeter);
+/// assert_eq!(greeter.greet("Ann".into()).await?, "Ann called greet");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct CallInfo {
+    pub(crate) caller: Caller,
+    pub(crate) object: Option<Arc<ObjectKey>>,
+    pub(crate) method: MethodDesc,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) trace: Option<TraceContext>,
+    /// The chain by which this call came.
+    pub(crate) chain: Option<Arc<Link>>,
+    pub(crate) activation: u64,
+    pub(crate) sequence: u64,
+    pub(crate) waiting: Arc<dyn Waiting>,
+}
+
+/// The caller's side of a call, as far as the callee may look at it.
+pub(crate) trait Waiting: Send + Sync {
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()>;
+    fn is_gone(&self) -> bool;
+}
+
+impl CallInfo {
+    /// Who made the call.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The session the call came over, if it did: with it, the method can call the peer's objects.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.caller {
+            Caller::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The object that runs it; `None` for a target.
+    pub fn object(&self) -> Option<&ObjectKey> {
+        self.object.as_deref()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &MethodDesc {
+        &self.method
+    }
+
+    /// When the caller stops waiting.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How long the caller still waits; zero when its time is over, `None` without a deadline.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// The trace the call belongs to. Calls made by the method belong to the same one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
+    /// Whether the caller is gone: it dropped the call, ran out of time, or lost its connection.
+    pub fn is_cancelled(&self) -> bool {
+        self.waiting.is_gone()
+    }
+
+    /// Resolves when the caller is gone. The method goes on all the same, unless it stops itself.
+    pub async fn cancelled(&self) {
+        poll_fn(|cx| self.waiting.poll_gone(cx)).await;
+    }
+
+    /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.
+    pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Looks at the call that the current task runs, if any.
+    pub(crate) fn with_current<R>(look: impl FnOnce(Option<&CallInfo>) -> R) -> R {
+        let mut look = Some(look);
+        CURRENT
+            .try_with(|current| look.take().map(|look| look(Some(current))))
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| (look.take().expect("run once"))(None))
+    }
+}
+
+impl fmt::Debug for CallInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallInfo")
+            .field("caller", &self.caller)
+            .field("object", &self.object)
+            .field("method", &self.method.name)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! How much a session lets its peer, and its own process, pile up.
+
+use std::time::Duration;
+
+/// The bounds of a session. Beyond a bound, one call fails or one session ends; never more than that.
+///
+/// ```
+/// let limits = opendo::Limits { max_calls: 1_000, ..Default::default() };
+/// assert_eq!(limits.max_message, 32 * 1024 * 1024);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message accepted, in bytes. A larger call or reply fails with
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) at its sender, who knows this number. Default 32 MiB.
+    pub max_message: usize,
+    /// How many calls of the peer may be unanswered; further ones fail with
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
+    pub max_calls: u32,
+    /// How many objects the peer may have named and not released; one more ends the session. Default 1,048,576.
+    pub max_bindings: u32,
+    /// How many bytes may wait to be written. Beyond it own calls fail with
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that does not read its replies is disconnected.
+    /// Default 64 MiB.
+    pub max_unsent: usize,
+    /// How many sessions a node serves at a time; further connections wait to be accepted. Default 16,384.
+    pub max_sessions: usize,
+    /// How long a new connection may take to say hello. Default 10 s.
+    pub hello_timeout: Duration,
+    /// A connection that was silent for this long is asked for a sign of life…  Default 15 s.
+    pub keepalive_interval: Duration,
+    /// … and counts as lost when none came for this long. Default 15 s.
+    pub keepalive_timeout: Duration,
+    /// How many calls may wait for one object; further ones fail with
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
+    pub max_mailbox: usize,
+    /// How long an object's constructor may take before it counts as failed. Default 30 s (checklist 3.7).
+    pub construction_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 32 * 1024 * 1024,
+            max_calls: 65_536,
+            max_bindings: 1 << 20,
+            max_unsent: 64 * 1024 * 1024,
+            max_sessions: 16_384,
+            hello_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(15),
+            keepalive_timeout: Duration::from_secs(15),
+            max_mailbox: 65_536,
+            construction_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the macro says about a method, and how the types of a signature are looked at.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+use crate::rpc::info::CallInfo;
+
+/// FNV-1a, 32 bits: the method id of a wire name.
+const fn fnv32(bytes: &[u8]) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+/// FNV-1a, 64 bits: the fingerprint of a signature.
+const fn fnv64(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+/// How a method may be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodFlags {
+    /// Takes `&self`.
+    pub shared: bool,
+    /// `#[method(concurrent)]`: may overlap other concurrent methods of a durable object.
+    pub concurrent: bool,
+    /// `#[method(idempotent)]`: running it twice is as good as once.
+    pub idempotent: bool,
+    /// `#[method(cancel)]`: dropped at an await when its caller is gone.
+    pub cancel: bool,
+}
+
+/// One method as it is known on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodDesc {
+    /// FNV-1a-32 of the wire name.
+    pub id: u32,
+    /// The wire name.
+    pub name: &'static str,
+    /// FNV-1a-64 of the signature's text.
+    pub fingerprint: u64,
+    /// The signature's text: types of the arguments and of the result.
+    pub signature: &'static str,
+    /// How it may be run.
+    pub flags: MethodFlags,
+}
+
+impl MethodDesc {
+    /// Computes id and fingerprint; the macro calls this in a constant.
+    pub const fn new(name: &'static str, signature: &'static str, flags: MethodFlags) -> Self {
+        Self {
+            id: fnv32(name.as_bytes()),
+            name,
+            fingerprint: fnv64(signature.as_bytes()),
+            signature,
+            flags,
+        }
+    }
+}
+
+/// All methods of a class or interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface {
+    /// Its wire name.
+    pub name: &'static str,
+    /// Its methods, in the order of the source.
+    pub methods: &'static [MethodDesc],
+}
+
+impl Interface {
+    /// The method with that id.
+    pub fn method(&self, id: u32) -> Option<&'static MethodDesc> {
+        self.methods.iter().find(|method| method.id == id)
+    }
+}
+
+/// One method of an interface, as a type: its signature and its encoding.
+pub trait Method: Send + Sync + 'static {
+    /// What is known of it on the wire.
+    const DESC: MethodDesc;
+    /// Its arguments, as a tuple.
+    type Args: Send + 'static;
+    /// What it returns, or what the `Result` it returns holds.
+    type Ok: Send + 'static;
+    /// Its error; `Infallible` when it returns no `Result`.
+    type Err: Send + 'static;
+
+    /// Appends the arguments, one after the other.
+    fn encode_args(args: &Self::Args, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes the arguments off a body.
+    fn decode_args(input: &mut Decoder<'_>) -> Result<Self::Args, DecodeError>;
+    /// Appends a result.
+    fn encode_ok(value: &Self::Ok, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes a result off a body.
+    fn decode_ok(input: &mut Decoder<'_>) -> Result<Self::Ok, DecodeError>;
+    /// Appends an error.
+    fn encode_err(value: &Self::Err, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes an error off a body.
+    fn decode_err(input: &mut Decoder<'_>) -> Result<Self::Err, DecodeError>;
+}
+
+/// How a method runs on an `O`.
+///
+/// `object` is the only reference when the method takes `&mut self`: the strand sees to it.
+pub trait Run<O>: Method {
+    /// Calls the method.
+    fn run(
+        object: &mut Arc<O>,
+        args: Self::Args,
+        call: &CallInfo,
+    ) -> impl Future<Output = Result<Self::Ok, Self::Err>> + Send;
+}
+
+/// The object, for a method that takes `&mut self`.
+pub fn exclusive<O>(object: &mut Arc<O>) -> &mut O {
+    Arc::get_mut(object).expect("a strand runs an exclusive method alone")
+}
+
+/// The object, for a method that takes `&self`.
+pub fn shared<O>(object: &Arc<O>) -> &O {
+    object
+}
+
+/// Names the method in the compiler's message when its future is not `Send`.
+pub fn assert_send<T: Send>(value: T) -> T {
+    value
+}
+
+/// Decides by types, not by names, whether a method's declared return type is a `Result`: an alias is seen
+/// through, and a user's own type called `Result` is not taken for one.
+#[derive(Debug)]
+pub struct Probe<R>(PhantomData<R>);
+
+impl<T, E> Probe<Result<T, E>> {
+    /// It is one.
+    pub const IS_RESULT: bool = true;
+}
+
+/// The answer of [`Probe`] for every other type: an inherent constant wins over a trait's.
+pub trait ProbeDefault {
+    /// It is none.
+    const IS_RESULT: bool = false;
+}
+
+impl<R> ProbeDefault for Probe<R> {}
+
+/// A declared return type, split into value and error.
+pub trait Returned<const IS_RESULT: bool> {
+    /// The value.
+    type Ok;
+    /// The error.
+    type Err;
+    /// Value or error.
+    fn split(self) -> Result<Self::Ok, Self::Err>;
+}
+
+impl<T, E> Returned<true> for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn split(self) -> Self {
+        self
+    }
+}
+
+impl<T> Returned<false> for T {
+    type Ok = T;
+    type Err = Infallible;
+
+    fn split(self) -> Result<T, Infallible> {
+        Ok(self)
+    }
+}
+
+/// What can be an argument of a remote method: owned, and encodable in both directions.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a remote method",
+    label = "not `Serialize + DeserializeOwned + Send`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
+)]
+pub trait ArgType: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for T {}
+
+/// What can be returned by a remote method.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a remote method",
+    label = "not `Serialize + DeserializeOwned + Send`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
+)]
+pub trait ReplyType: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> ReplyType for T {}
+
+/// What can be the error of a remote method.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a remote method",
+    label = "not `Serialize + DeserializeOwned + Send`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or return another error type"
+)]
+pub trait ErrorType: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> ErrorType for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Alias<T> = std::result::Result<T, String>;
+
+    #[test]
+    fn ids_are_fnv1a() {
+        assert_eq!(fnv32(b""), 0x811c_9dc5);
+        assert_eq!(fnv32(b"foobar"), 0xbf9c_f968);
+        assert_eq!(fnv64(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn results_are_recognised_by_type() {
+        #[allow(dead_code)]
+        struct Result(u8);
+        assert!(<Probe<Alias<u8>>>::IS_RESULT);
+        assert!(!<Probe<Result>>::IS_RESULT);
+        assert!(!<Probe<Option<u8>>>::IS_RESULT);
+        let split = <Alias<u8> as Returned<{ <Probe<Alias<u8>>>::IS_RESULT }>>::split(Ok(1));
+        assert_eq!(split, Ok(1));
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a call and its answer meet: one allocation that caller and callee share.
+
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::rpc::error::{ErrorKind, RpcError};
+
+/// The answer to one call, or its absence so far.
+#[derive(Debug)]
+pub(crate) struct Slot<V> {
+    state: Mutex<State<V>>,
+}
+
+#[derive(Debug)]
+struct State<V> {
+    phase: Phase<V>,
+    /// The caller is gone and wants no answer.
+    abandoned: bool,
+    caller: Option<Waker>,
+    /// Waits in `call.cancelled()`.
+    callee: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Phase<V> {
+    /// Queued: the method has not started.
+    Queued,
+    Running,
+    Done(Result<V, RpcError>),
+    Taken,
+}
+
+impl<V> Slot<V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State { phase: Phase::Queued, abandoned: false, caller: None, callee: None }),
+        }
+    }
+
+    // ---- the callee's side
+
+    /// Marks the start of the method; false when the caller is gone and it must not start.
+    pub(crate) fn start(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.abandoned || !matches!(state.phase, Phase::Queued) {
+            return false;
+        }
+        state.phase = Phase::Running;
+        true
+    }
+
+    /// Gives the answer; only the first one counts.
+    pub(crate) fn complete(&self, answer: Result<V, RpcError>) {
+        self.complete_with(|| answer);
+    }
+
+    /// Gives an answer, if there is none yet.
+    pub(crate) fn complete_with(&self, answer: impl FnOnce() -> Result<V, RpcError>) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Done(_) | Phase::Taken) || state.abandoned {
+            // The value's `Drop` is foreign code: not under the lock.
+            drop(state);
+            return;
+        }
+        state.phase = Phase::Done(answer());
+        let caller = state.caller.take();
+        drop(state);
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+    }
+
+    /// Ready when the caller is gone.
+    pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.abandoned {
+            return Poll::Ready(());
+        }
+        state.callee = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
+    }
+
+    // ---- the caller's side
+
+    pub(crate) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Result<V, RpcError>> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.phase, Phase::Taken) {
+            Phase::Done(answer) => Poll::Ready(answer),
+            Phase::Taken => {
+                Poll::Ready(Err(RpcError::new(ErrorKind::Closed, "the call was awaited again after its answer")))
+            }
+            waiting => {
+                state.phase = waiting;
+                if !state.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    state.caller = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Withdraws interest. Returns whether the method may have run.
+    pub(crate) fn abandon(&self) -> bool {
+        let mut state = self.state.lock();
+        state.abandoned = true;
+        let may_have_run = !matches!(state.phase, Phase::Queued);
+        let answer = match state.phase {
+            Phase::Done(_) => Some(std::mem::replace(&mut state.phase, Phase::Taken)),
+            _ => None,
+        };
+        let callee = state.callee.take();
+        state.caller = None;
+        drop(state);
+        drop(answer);
+        if let Some(callee) = callee {
+            callee.wake();
+        }
+        may_have_run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::task::noop_waker_ref;
+
+    fn poll<V>(slot: &Slot<V>) -> Poll<Result<V, RpcError>> {
+        slot.poll_answer(&mut Context::from_waker(noop_waker_ref()))
+    }
+
+    #[test]
+    fn the_first_answer_counts() {
+        let slot = Slot::new();
+        assert!(poll::<u8>(&slot).is_pending());
+        assert!(slot.start());
+        slot.complete(Ok(1));
+        slot.complete(Ok(2));
+        assert_eq!(poll(&slot), Poll::Ready(Ok(1)));
+        assert!(matches!(poll(&slot), Poll::Ready(Err(_))));
+    }
+
+    #[test]
+    fn an_abandoned_call_does_not_start_and_a_started_one_says_so() {
+        let queued = Slot::<u8>::new();
+        assert!(!queued.abandon());
+        assert!(!queued.start());
+        let running = Slot::<u8>::new();
+        assert!(running.start());
+        assert!(running.abandon());
+        assert!(running.is_abandoned());
+    }
+}

@@ -1,0 +1,156 @@
+//! What every stub has, beside the methods of its interface.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opendo_transport::envelope::TraceContext;
+
+use crate::object::id::{ObjectId, ObjectKey};
+use crate::rpc::incoming::Incoming;
+use crate::rpc::method::Interface;
+use crate::rpc::remote::Remote;
+
+/// The typed client of an object, a target or an interface. Implemented by the macros.
+///
+/// Every stub is `Clone + Send + Sync`. A clone shares its original's order (calls made through either start in
+/// the order in which they were made) and, after a reset of the object, its brokenness.
+/// [`fresh`](StubExt::fresh) gives a stub that shares neither.
+pub trait Stub: Clone + Send + Sync + fmt::Debug + Sized + 'static {
+    /// The methods, as they are known on the wire.
+    const INTERFACE: &'static Interface;
+
+    #[doc(hidden)]
+    type Calls: Calls + ?Sized;
+    #[doc(hidden)]
+    fn from_core(core: StubCore<Self::Calls>) -> Self;
+    #[doc(hidden)]
+    fn core(&self) -> &StubCore<Self::Calls>;
+    #[doc(hidden)]
+    fn remote(remote: Remote) -> Arc<Self::Calls>;
+    #[doc(hidden)]
+    fn fresh(calls: &Self::Calls) -> Arc<Self::Calls>;
+}
+
+/// What every stub can do, whatever its methods are called.
+///
+/// It is a trait, so that a remote method of the same name wins over it; call `StubExt::fresh(&stub)` then.
+///
+/// ```
+/// # use opendo::prelude::*;
+/// # use std::time::Duration;
+/// # pub struct Echo;
+/// # #[rpc_target] impl Echo { pub fn echo(&self, text: String) -> String { text } }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// # let echo: EchoStub = opendo::serve(Echo);
+/// let hurried = echo.with_timeout(Duration::from_millis(200)); // each of its calls has 200 ms
+/// assert_eq!(hurried.echo("hi".into()).await?, "hi");
+/// # Ok(()) }
+/// ```
+pub trait StubExt: Stub {
+    /// A view of this stub whose calls end with [`ErrorKind::Deadline`](crate::ErrorKind::Deadline) when they
+    /// take longer than `timeout`.
+    ///
+    /// The remaining time travels with the call: an object does not start a call whose time is over, and a
+    /// method sees it in [`CallInfo::remaining`](crate::CallInfo::remaining). A method that has started runs to
+    /// its end all the same.
+    #[must_use]
+    fn with_timeout(&self, timeout: Duration) -> Self {
+        let mut core = self.core().clone();
+        core.options.timeout = Some(timeout);
+        Self::from_core(core)
+    }
+
+    /// A view of this stub whose calls belong to `trace`, instead of the trace of the method that makes them.
+    #[must_use]
+    fn with_trace(&self, trace: TraceContext) -> Self {
+        let mut core = self.core().clone();
+        core.options.trace = Some(trace);
+        Self::from_core(core)
+    }
+
+    /// A stub of the same object that shares nothing with this one: its own order, and not broken.
+    ///
+    /// After a [`Reset`](crate::ErrorKind::Reset) this is how to reach the object's new instance (checklist 2.6
+    /// to 2.8). A target that was reset is gone; a fresh stub of it is as broken.
+    #[must_use]
+    fn fresh(&self) -> Self {
+        let core = self.core();
+        Self::from_core(StubCore { calls: <Self as Stub>::fresh(&core.calls), options: core.options.clone() })
+    }
+
+    /// The id of the object this stub names; `None` for a target. Never causes a call.
+    fn id(&self) -> Option<ObjectId<Self>> {
+        self.key().map(ObjectId::from_key)
+    }
+
+    /// Class and id of the object this stub names; `None` for a target. Never causes a call.
+    fn key(&self) -> Option<&ObjectKey> {
+        self.core().calls.key()
+    }
+}
+
+impl<S: Stub> StubExt for S {}
+
+/// What a call is made with, beside its arguments.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) trace: Option<TraceContext>,
+}
+
+/// The typed vtable behind a stub, as far as the library knows it. The macro's trait adds the methods.
+pub trait Calls: Send + Sync {
+    /// The object, unless it is a target.
+    fn key(&self) -> Option<&ObjectKey>;
+}
+
+/// What a stub wraps: where its calls go, and with which options.
+pub struct StubCore<C: ?Sized> {
+    calls: Arc<C>,
+    options: CallOptions,
+}
+
+impl<C: Calls + ?Sized> StubCore<C> {
+    pub(crate) fn new(calls: Arc<C>) -> Self {
+        Self { calls, options: CallOptions::default() }
+    }
+
+    /// Where the calls go.
+    pub fn calls(&self) -> &C {
+        self.calls.deref()
+    }
+
+    /// The options of each call.
+    pub fn options(&self) -> &CallOptions {
+        &self.options
+    }
+}
+
+impl<C: ?Sized> Clone for StubCore<C> {
+    fn clone(&self) -> Self {
+        Self { calls: self.calls.clone(), options: self.options.clone() }
+    }
+}
+
+impl<C: Calls + ?Sized> fmt::Debug for StubCore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.calls.key() {
+            Some(key) => fmt::Display::fmt(key, f),
+            None => f.write_str("target"),
+        }
+    }
+}
+
+/// `Self` is the stub of `O`: how its calls reach an `O` of this process. Implemented by the macros.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stub of `{O}`",
+    note = "annotate the impl block of `{O}` with `#[durable_object]` or `#[rpc_target]`"
+)]
+pub trait ServedBy<O: Send + Sync + 'static>: Stub {
+    #[doc(hidden)]
+    fn local(local: crate::object::local::Local<O>) -> Arc<Self::Calls>;
+    #[doc(hidden)]
+    fn dispatch(local: &crate::object::local::Local<O>, call: Incoming);
+}

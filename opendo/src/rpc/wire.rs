@@ -1,0 +1,146 @@
+//! The bodies of control messages, and the hello with which a session begins.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rpc::error::{ErrorKind, RpcError};
+
+/// The version of the binary protocol. Peers of different versions refuse each other in words.
+pub(crate) const VERSION: u16 = 1;
+
+const MAGIC: [u8; 3] = *b"ODO";
+
+/// What each side says first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// The largest message this side accepts, in bytes.
+    pub(crate) max_message: u64,
+    /// How many unanswered calls this side accepts.
+    pub(crate) max_calls: u32,
+    /// Optional parts of the protocol that this side speaks, one bit each. None are defined yet.
+    pub(crate) features: u64,
+    /// What an authenticator of the other side looks at.
+    pub(crate) credentials: Vec<u8>,
+}
+
+impl Hello {
+    /// Magic and version stand before everything whose shape a version could change.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        encode_body(self, out);
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, RpcError> {
+        let protocol = |message: String| RpcError::new(ErrorKind::Protocol, message);
+        let rest = body.strip_prefix(&MAGIC).ok_or_else(|| {
+            protocol("the peer's first message is not an opendo hello; does it speak another protocol?".into())
+        })?;
+        let (version, rest) = rest
+            .split_first_chunk::<2>()
+            .ok_or_else(|| protocol("the peer's hello ends before its version".into()))?;
+        let version = u16::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(protocol(format!(
+                "the peer speaks version {version} of the protocol and this side version {VERSION}; \
+                 use the same opendo release on both sides"
+            )));
+        }
+        decode_body(rest, "the hello")
+    }
+}
+
+/// A class and the methods that its caller knows, sent before the first object of it is named.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Describe {
+    /// The sender's number for this class: 0, 1, 2, …
+    pub(crate) number: u32,
+    pub(crate) class: String,
+    /// Method id and fingerprint of each method.
+    pub(crate) methods: Vec<(u32, u64)>,
+}
+
+/// Names an object, so that calls can name it by a short number.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bind<'a> {
+    /// Positive, chosen by the caller's side, never reused.
+    pub(crate) import: i64,
+    /// By a [`Describe::number`].
+    pub(crate) class: u32,
+    pub(crate) id: [u8; 32],
+    pub(crate) name: Option<&'a str>,
+}
+
+/// A [`RpcError`] as it crosses the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireError {
+    kind: u8,
+    message: String,
+    may_have_run: bool,
+    /// For a signature mismatch: the signature on the side that refused.
+    signature: Option<String>,
+}
+
+impl WireError {
+    pub(crate) fn from_rpc(error: &RpcError) -> Self {
+        Self {
+            kind: error.kind().to_wire(),
+            message: error.message().to_owned(),
+            may_have_run: error.may_have_run(),
+            signature: error.signatures().map(|(own, _)| own.to_owned()),
+        }
+    }
+
+    /// The error for a caller whose own signature of the method is `ours`.
+    pub(crate) fn into_rpc(self, ours: Option<&str>) -> RpcError {
+        let error = RpcError::new(ErrorKind::from_wire(self.kind), self.message).may_run(self.may_have_run);
+        match (ours, self.signature) {
+            (Some(ours), Some(theirs)) => error.with_signatures(ours, &theirs),
+            _ => error,
+        }
+    }
+}
+
+pub(crate) fn encode_body<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let bytes = std::mem::take(out);
+    *out = postcard::to_extend(value, bytes).expect("a control message has a fixed, encodable shape");
+}
+
+pub(crate) fn decode_body<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, RpcError> {
+    let wrong = |why: &str| RpcError::new(ErrorKind::Protocol, format!("{what} from the peer {why}"));
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(wrong("is followed by bytes that do not belong to it")),
+        Err(_) => Err(wrong("cannot be decoded")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> (Hello, Vec<u8>) {
+        let hello = Hello { max_message: 1, max_calls: 2, features: 3, credentials: vec![4] };
+        let mut bytes = Vec::new();
+        hello.encode(&mut bytes);
+        (hello, bytes)
+    }
+
+    #[test]
+    fn a_hello_is_pinned_byte_for_byte() {
+        let (hello, bytes) = hello();
+        assert_eq!(bytes, [b'O', b'D', b'O', 1, 0, 1, 2, 3, 1, 4]);
+        assert_eq!(Hello::decode(&bytes).unwrap(), hello);
+    }
+
+    #[test]
+    fn wrong_magic_wrong_version_and_truncation_say_so() {
+        let (_, bytes) = hello();
+        assert!(Hello::decode(b"GET / HTTP/1.1").unwrap_err().message().contains("another protocol"));
+        let mut newer = bytes.clone();
+        newer[3] = 9;
+        assert!(Hello::decode(&newer).unwrap_err().message().contains("version 9"));
+        for end in 0..bytes.len() {
+            assert_eq!(Hello::decode(&bytes[..end]).unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
+}

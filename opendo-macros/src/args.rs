@@ -163,6 +163,9 @@ fn option_name(token: TokenTree) -> Option<Ident> {
 }
 
 fn list(known: &[&str]) -> String {
+    if let [only] = known {
+        return format!("the only option is `{only}`");
+    }
     let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     format!("the options are {}", known.join(", "))
 }

@@ -8,6 +8,7 @@ use crate::{
 };
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
+use std::collections::HashMap;
 use syn::{
     Attribute, GenericArgument, Generics, Ident, Meta, Pat, PathArguments, Receiver, ReceiverKind, Safety,
     Signature, Type, spanned::Spanned,
@@ -22,7 +23,7 @@ pub(crate) fn not_generic(generics: &Generics, why: &str, errors: &mut Errors) -
 }
 
 /// The name of the object's type, if it has one.
-pub(crate) fn object_type<'a>(ty: &'a Type, errors: &mut Errors) -> Option<Ident> {
+pub(crate) fn object_type(ty: &Type, errors: &mut Errors) -> Option<Ident> {
     let path = match types::peel(ty) {
         Type::Path(path) if path.qself.is_none() => &path.path,
         _ => {
@@ -96,7 +97,7 @@ pub(crate) fn pattern(pat: &Pat, is_call: bool, errors: &mut Errors) -> Option<I
         Pat::Ident(pat) if pat.subpat.is_none() && pat.by_ref.is_none() => return Some(pat.ident.clone()),
         _ if is_call => return Some(Ident::new("call", pat.span())),
         Pat::Wild(wild) => {
-            errors.on(wild, "an argument needs a name, which the stub shows to its callers: `_name`")
+            errors.on(wild, "an argument needs a name, which the stub shows to its callers: `_name`");
         }
         pat => errors.on(
             pat,
@@ -121,17 +122,27 @@ pub(crate) fn one_call_argument<'a>(markers: impl Iterator<Item = &'a Attribute>
     }
 }
 
-/// Our attributes cannot be in a `cfg_attr`, which is evaluated only after us.
-pub(crate) fn no_conditional_marker(attrs: &[Attribute], name: &str, errors: &mut Errors) {
-    fn find<'a>(meta: &Meta, name: &'a str, errors: &mut Errors) {
-        if meta.path().is_ident(name) {
-            errors.on(meta, format_args!("`#[{name}]` cannot depend on a `cfg_attr`; write the method twice, each with its `#[cfg]`"));
+/// Our attributes cannot be in a `cfg_attr`, which is evaluated only after us. Takes such an attribute away, lest the compiler
+/// look for it.
+pub(crate) fn no_conditional_marker(attrs: &mut Vec<Attribute>, name: &str, errors: &mut Errors) {
+    attrs.retain(|attr| {
+        let inner = conditional_marker(&attr.meta, name);
+        if let Some(inner) = &inner {
+            let message = format!(
+                "`#[{name}]` cannot depend on a `cfg_attr`; write the method twice, each with its `#[cfg]`"
+            );
+            errors.on(inner, message);
         }
-        for inner in cfg_attr(meta).into_iter().flat_map(|(_, metas)| metas) {
-            find(&inner, name, errors);
-        }
-    }
-    attrs.iter().for_each(|attr| find(&attr.meta, name, errors));
+        inner.is_none()
+    });
+}
+
+fn conditional_marker(meta: &Meta, name: &str) -> Option<Meta> {
+    let (_, metas) = cfg_attr(meta)?;
+    metas.into_iter().find_map(|inner| {
+        let found = conditional_marker(&inner, name);
+        if inner.path().is_ident(name) { Some(inner) } else { found }
+    })
 }
 
 /// Two methods cannot share a name on the wire, nor an id. Methods under a `cfg` may, unless both exist in the end, which only the
@@ -139,38 +150,38 @@ pub(crate) fn no_conditional_marker(attrs: &[Attribute], name: &str, errors: &mu
 pub(crate) fn names(service: &mut Service, errors: &mut Errors) -> TokenStream {
     let mut conditional = TokenStream::new();
     let mut unusable = Vec::new();
-    let mut by_id: Vec<(u32, usize)> = service.methods.iter().map(Method::id).zip(0..).collect();
-    by_id.sort_unstable();
-    for group in by_id.chunk_by(|a, b| a.0 == b.0) {
-        for (at, &(id, later)) in group.iter().enumerate() {
-            for &(_, earlier) in &group[..at] {
-                let (first, second) = (&service.methods[earlier], &service.methods[later]);
-                // Two functions of one name: alternatives, or an error of the language.
-                if first.ident == second.ident {
-                    continue;
-                }
-                let message = if first.wire == second.wire {
-                    format!("two methods are named `{}` on the wire", second.wire)
-                } else {
-                    format!(
-                        "`{}` and `{}` have the same method id ({id:#010x}): give one of them another name with `#[method(name = \"…\")]`",
-                        first.wire, second.wire
-                    )
-                };
-                let cfg = first.cfg.and(&second.cfg);
-                if cfg.is_always() {
-                    errors.push(noted(&message, second.wire_span, first.wire_span));
-                    unusable.push(later);
-                } else {
-                    conditional
-                        .extend(quote_spanned!(second.wire_span=> #cfg ::core::compile_error! { #message }));
-                }
+    let mut by_id: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (later, second) in service.methods.iter().enumerate() {
+        let earlier = by_id.entry(second.id()).or_default();
+        // Two functions of one name are alternatives, or an error of the language.
+        for first in
+            earlier.iter().map(|&index| &service.methods[index]).filter(|first| first.ident != second.ident)
+        {
+            let message = clash(first, second);
+            let cfg = first.cfg.and(&second.cfg);
+            if cfg.is_always() {
+                errors.push(noted(&message, second.wire_span, first.wire_span));
+                unusable.push(later);
+                break;
             }
+            conditional.extend(quote_spanned!(second.wire_span=> #cfg ::core::compile_error! { #message }));
         }
+        earlier.push(later);
     }
     let mut index = 0..;
     service.methods.retain(|_| !unusable.contains(&index.next().expect("endless")));
     conditional
+}
+
+fn clash(first: &Method, second: &Method) -> String {
+    let (first, second, id) = (&first.wire, &second.wire, second.id());
+    if first == second {
+        return format!("two methods are named `{second}` on the wire");
+    }
+    format!(
+        "`{first}` and `{second}` have the same method id ({id:#010x}): give one of them another name with \
+         `#[method(name = \"…\")]`"
+    )
 }
 
 /// A compile error cannot carry a note, so the first place is a message of its own.

@@ -43,18 +43,18 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn stub(&self) -> Ident {
-        format_ident!("{}Stub", self.ident)
+        format_ident!("{}Stub", self.ident.unraw(), span = Span::call_site().located_at(self.ident.span()))
     }
 
     /// The object-safe trait with one method a call, behind which a stub does not know who answers.
     pub(crate) fn calls(&self) -> Ident {
-        format_ident!("__{}Calls", self.ident)
+        format_ident!("__{}Calls", self.ident.unraw(), span = Span::call_site().located_at(self.ident.span()))
     }
 }
 
 /// Whose methods run.
 pub(crate) enum Server {
-    Type(Type),
+    Type(Box<Type>),
     /// Any type that implements the trait.
     Interface(Box<ItemTrait>),
 }
@@ -110,7 +110,7 @@ pub(crate) enum Returns {
     /// Certainly not a `Result`.
     Plain(Type),
     /// Named `Result`, with two arguments.
-    Result { whole: Type, ok: Type, err: Type },
+    Result { whole: Box<Type>, ok: Box<Type>, err: Box<Type> },
     /// An alias or an unknown name: the compiler decides, by the type.
     ByType(Type),
 }
@@ -118,7 +118,8 @@ pub(crate) enum Returns {
 impl Returns {
     pub(crate) fn ty(&self) -> &Type {
         match self {
-            Self::Plain(ty) | Self::ByType(ty) | Self::Result { whole: ty, .. } => ty,
+            Self::Plain(ty) | Self::ByType(ty) => ty,
+            Self::Result { whole, .. } => whole,
         }
     }
 }

@@ -124,7 +124,7 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
             kind,
             wire: wire_name(args.name.as_ref(), &ident),
             vis: args.vis.unwrap_or_else(|| parse_quote!(pub)),
-            server: Server::Type(object),
+            server: Server::Type(Box::new(object)),
             methods,
             ident,
         })
@@ -212,7 +212,8 @@ fn method(
     if let (Some(span), Some(false)) = (options.concurrent, shared) {
         errors.at(span, "a method with `&mut self` runs alone: `concurrent` needs `&self`");
     }
-    check::one_call_argument(args.iter().filter_map(|arg| arg.call.as_ref()), errors);
+    let certain = args.iter().filter(|arg| arg.cfg.is_always());
+    check::one_call_argument(certain.filter_map(|arg| arg.call.as_ref()), errors);
     let args: Vec<_> = args.into_iter().map(|arg| arg.read(object, errors)).collect();
     ok &= args.iter().all(Option::is_some);
     let args: Vec<(Arg, Cfg)> = args.into_iter().flatten().collect();

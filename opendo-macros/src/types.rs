@@ -146,8 +146,8 @@ pub(crate) fn returns(ty: Type) -> Returns {
                 && let [GenericArgument::Type(ok), GenericArgument::Type(err)] =
                     &*args.args.iter().collect::<Vec<_>>()
             {
-                let (ok, err) = ((*ok).clone(), (*err).clone());
-                return Returns::Result { whole: ty, ok, err };
+                let (ok, err) = (Box::new((*ok).clone()), Box::new((*err).clone()));
+                return Returns::Result { whole: Box::new(ty), ok, err };
             }
             if is_plain(&last.ident) { Returns::Plain(ty) } else { Returns::ByType(ty) }
         }

@@ -80,7 +80,7 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
         ),
     };
     let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
-    quote! {
+    quote_spanned! {at(&method.ident)=>
         #cfg enum #marker {}
         #cfg impl #p::Method for #marker {
             const DESC: #p::MethodDesc = #p::MethodDesc::new(
@@ -112,31 +112,35 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
     let Method { ident, cfg, .. } = method;
     let marker = method.marker();
     let names = positions(method.wire_args());
-    let object =
-        if method.flags.shared { quote!(#p::shared(__object)) } else { quote!(#p::exclusive(__object)) };
+    let object = if method.flags.shared {
+        quote_spanned!(at(ident)=> #p::shared(__object))
+    } else {
+        quote_spanned!(at(ident)=> #p::exclusive(__object))
+    };
     let mut given = names.iter();
     let args = method.args.iter().map(|arg| {
         if arg.is_call { quote_spanned!(at(&arg.ty)=> __call) } else { given.next().to_token_stream() }
     });
     let owner = match &it.service.server {
-        Server::Type(ty) => quote!(<#ty>),
+        Server::Type(ty) => quote_spanned!(at(ident)=> <#ty>),
         Server::Interface(item) => {
             let name = &item.ident;
-            quote!(<__Object as #name>)
+            quote_spanned!(at(ident)=> <__Object as #name>)
         }
     };
-    let mut outcome = quote!(#owner::#ident(#object, #(#args),*));
+    let span = at(ident);
+    let mut outcome = quote_spanned!(span=> #owner::#ident(#object, #(#args),*));
     if method.is_async {
-        outcome = quote_spanned!(at(ident)=> #p::assert_send(#outcome).await);
+        outcome = quote_spanned!(span=> #p::assert_send(#outcome).await);
     }
     outcome = match &method.returns {
-        Returns::Plain(_) => quote!(::core::result::Result::Ok(#outcome)),
+        Returns::Plain(_) => quote_spanned!(span=> ::core::result::Result::Ok(#outcome)),
         returns => {
-            let returned = it.returned(returns);
-            quote!(#returned::split(#outcome))
+            let is_result = it.is_result(returns);
+            quote_spanned!(at(returns.ty())=> #p::Returned::<#is_result>::split((#outcome)))
         }
     };
-    quote! {
+    quote_spanned! {span=>
         #cfg impl #params #p::Run<#server> for #marker {
             fn run(
                 __object: &mut #p::Arc<#server>,

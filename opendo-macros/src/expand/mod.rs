@@ -132,12 +132,14 @@ impl<'a> Generated<'a> {
 
     /// The types of a method's outcome.
     fn outcome(&self, returns: &Returns) -> (TokenStream, TokenStream) {
+        let Self { p, .. } = self;
         match returns {
             Returns::Plain(ok) => (ok.to_token_stream(), quote!(::core::convert::Infallible)),
             Returns::Result { ok, err, .. } => (ok.to_token_stream(), err.to_token_stream()),
-            Returns::ByType(_) => {
-                let returned = self.returned(returns);
-                (quote!(#returned::Ok), quote!(#returned::Err))
+            Returns::ByType(ty) => {
+                let is_result = self.is_result(returns);
+                let returned = quote_spanned!(at(ty)=> <#ty as #p::Returned<#is_result>>);
+                (quote_spanned!(at(ty)=> #returned::Ok), quote_spanned!(at(ty)=> #returned::Err))
             }
         }
     }
@@ -151,13 +153,13 @@ impl<'a> Generated<'a> {
         quote!(#p::Call<#ok, #err>)
     }
 
-    /// `<R as Returned<…>>`: a `Result` by its name, or as the type tells.
-    fn returned(&self, returns: &Returns) -> TokenStream {
+    /// Whether it is a `Result`: by its name, or as the type tells.
+    fn is_result(&self, returns: &Returns) -> TokenStream {
         let Self { p, .. } = self;
         let ty = returns.ty();
         match returns {
-            Returns::ByType(_) => quote!(<#ty as #p::Returned<{ <#p::Probe<#ty>>::IS_RESULT }>>),
-            _ => quote_spanned!(at(ty)=> <#ty as #p::Returned<true>>),
+            Returns::ByType(_) => quote_spanned!(at(ty)=> { <#p::Probe<#ty>>::IS_RESULT }),
+            _ => quote!(true),
         }
     }
 }

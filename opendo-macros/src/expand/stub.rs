@@ -1,9 +1,9 @@
 //! The stub, and the hidden trait behind which it does not know who answers.
 
-use super::{Generated, positions};
-use crate::model::{Method, Server};
+use super::{Generated, at, positions};
+use crate::model::Method;
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 
 /// What users see: the stub with its methods. The trait is here because the stub's type names it.
 pub(super) fn items(it: &Generated<'_>) -> TokenStream {
@@ -16,7 +16,8 @@ pub(super) fn items(it: &Generated<'_>) -> TokenStream {
         quote!(#head;)
     });
     // The impl cannot see how public the object is, so the stub may well be more public than the types in its methods.
-    quote! {
+    let span = at(&service.ident);
+    quote_spanned! {span=>
         #[doc = #doc]
         #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds)]
         #vis struct #stub(#p::StubCore<dyn #calls>);
@@ -57,7 +58,7 @@ fn calls_method(it: &Generated<'_>, method: &Method) -> TokenStream {
     let names = positions(method.wire_args());
     let types = method.wire_args().map(|arg| &arg.ty);
     let call = it.call(&method.returns);
-    quote!(#cfg fn #ident(&self, __options: &#p::CallOptions, #(#names: #types),*) -> #call)
+    quote_spanned!(at(ident)=> #cfg fn #ident(&self, __options: &#p::CallOptions, #(#names: #types),*) -> #call)
 }
 
 /// The rest of the stub, out of sight.
@@ -71,10 +72,6 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
     });
     let remote = calls_impl(it, &quote!(#p::Remote));
     let local = calls_impl(it, &quote!(#p::Local<#server>));
-    let local_params = match service.server {
-        Server::Type(_) => TokenStream::new(),
-        Server::Interface(_) => params.clone(),
-    };
     quote! {
         impl ::core::clone::Clone for #stub {
             fn clone(&self) -> Self { Self(::core::clone::Clone::clone(&self.0)) }
@@ -82,16 +79,6 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
         impl ::core::fmt::Debug for #stub {
             fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 __f.debug_tuple(#name).field(&self.0).finish()
-            }
-        }
-        impl #p::serde::Serialize for #stub {
-            fn serialize<__S: #p::serde::Serializer>(&self, __to: __S) -> ::core::result::Result<__S::Ok, __S::Error> {
-                #p::serialize_stub(self, __to)
-            }
-        }
-        impl<'__de> #p::serde::Deserialize<'__de> for #stub {
-            fn deserialize<__D: #p::serde::Deserializer<'__de>>(__from: __D) -> ::core::result::Result<Self, __D::Error> {
-                #p::deserialize_stub(__from)
             }
         }
         impl #p::Stub for #stub {
@@ -105,7 +92,7 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
         // Encodes the arguments and sends them.
         impl #calls for #p::Remote { #remote }
         // Moves the arguments and encodes nothing.
-        impl #local_params #calls for #p::Local<#server> { #local }
+        impl #params #calls for #p::Local<#server> { #local }
     }
 }
 
@@ -116,7 +103,7 @@ fn calls_impl(it: &Generated<'_>, answering: &TokenStream) -> TokenStream {
         let head = calls_method(it, method);
         let marker = method.marker();
         let names = positions(method.wire_args());
-        quote!(#head { <#answering>::call::<#marker>(self, __options, (#(#names,)*)) })
+        quote_spanned!(at(&method.ident)=> #head { <#answering>::call::<#marker>(self, __options, (#(#names,)*)) })
     });
     quote! {
         fn __opendo_fresh(&self) -> #p::Arc<dyn #calls> { #p::Arc::new(<#answering>::fresh(self)) }

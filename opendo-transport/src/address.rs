@@ -264,3 +264,128 @@ pub(crate) fn accept_error(error: io::Error) -> Option<TransportError> {
         _ => Some(TransportError::io("accept a connection", error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_address_and_what_is_local() {
+        let table = [
+            ("tcp://127.0.0.1:4000", "tcp", true),
+            ("tcp://127.8.9.1:0", "tcp", true),
+            ("tcp://[::1]:4000", "tcp", true),
+            ("tcp://[::ffff:127.0.0.1]:4000", "tcp", true),
+            ("tcp://LocalHost:65535", "tcp", true),
+            ("tcp://localhost.example:1", "tcp", false),
+            ("tcp://0.0.0.0:4000", "tcp", false),
+            ("tcp://[::]:4000", "tcp", false),
+            ("tcp://example.com:4000", "tcp", false),
+            ("tcp://192.0.2.1:4000", "tcp", false),
+            ("unix:/run/app.sock", "unix", true),
+            ("unix:relative/app.sock", "unix", true),
+            ("unix:C:odd but fine", "unix", true),
+            ("memory:a", "memory", true),
+            ("memory://a", "memory", true),
+        ];
+        for (text, scheme, local) in table {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.scheme(), address.is_local()), (scheme, local), "{text}");
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address() {
+        let table = [
+            ("", "it has no scheme"),
+            ("/run/app.sock", "it has no scheme"),
+            ("tcp:localhost:1", "write tcp://host:port"),
+            ("tcp://", "the port is missing"),
+            ("tcp://localhost", "the port is missing"),
+            ("tcp://localhost:", "the port is not a number"),
+            ("tcp://localhost:+1", "the port is not a number"),
+            ("tcp://localhost:65536", "the port is not a number"),
+            ("tcp://localhost:1/path", "the port is not a number"),
+            ("tcp://:1", "the host is missing"),
+            ("tcp://::1:1", "an IPv6 host goes in brackets"),
+            ("tcp://[::1:1", "what is in brackets"),
+            ("tcp://[localhost]:1", "what is in brackets"),
+            ("tcp://user@host:1", "the host has characters"),
+            ("tcp://a b:1", "the host has characters"),
+            ("unix:", "the path is missing"),
+            ("unix:///run/app.sock", "a socket has no host"),
+            ("unix:/a\0b", "a path cannot contain NUL"),
+            ("memory:", "the name is missing"),
+        ];
+        for (text, expected) in table {
+            match text.parse::<Address>() {
+                Err(TransportError::BadAddress { address, reason }) => {
+                    assert_eq!(address, text);
+                    assert!(reason.starts_with(expected), "{text}: {reason}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn schemes_that_do_not_exist() {
+        for text in ["ws://host/", "wss://host/", "http://host/", "TCP://host:1", "localhost:80", ":"] {
+            match text.parse::<Address>() {
+                Err(TransportError::UnknownScheme { scheme, known }) => {
+                    assert_eq!(
+                        Some((&*scheme, known)),
+                        text.split_once(':').map(|(scheme, _)| (scheme, Scheme::KNOWN))
+                    );
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn transports_that_are_not_compiled_in() {
+        let off: &[(&str, &str)] = &[
+            #[cfg(not(feature = "tcp"))]
+            ("tcp://127.0.0.1:0", "tcp"),
+            #[cfg(not(all(unix, feature = "unix")))]
+            ("unix:never-made", "unix"),
+        ];
+        for (text, expected) in off {
+            let address: Address = text.parse().unwrap();
+            let limits = Limits::default();
+            let errors =
+                [address.connect(&limits).await.map(|_| ()), address.listen(&limits).await.map(|_| ())];
+            for error in errors {
+                let error = error.unwrap_err();
+                assert!(matches!(error, TransportError::FeatureOff { feature, .. } if feature == *expected));
+                assert!(error.to_string().contains(&format!("enable the cargo feature `{expected}`")));
+            }
+        }
+    }
+
+    #[cfg(all(target_os = "linux", any(feature = "tcp", feature = "unix")))]
+    #[test]
+    fn what_a_failed_accept_means() {
+        let of = |code| accept_error(io::Error::from_raw_os_error(code));
+        const ECONNABORTED: i32 = 103;
+        const ENETUNREACH: i32 = 101;
+        const EPERM: i32 = 1;
+        for code in [ECONNABORTED, ENETUNREACH, EPERM] {
+            assert!(of(code).is_none(), "{code}");
+        }
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        const ENOBUFS: i32 = 105;
+        const ENOMEM: i32 = 12;
+        for code in [ENFILE, EMFILE, ENOBUFS, ENOMEM] {
+            assert!(matches!(of(code), Some(TransportError::Exhausted { .. })), "{code}");
+        }
+        const EBADF: i32 = 9;
+        const EINVAL: i32 = 22;
+        for code in [EBADF, EINVAL] {
+            assert!(matches!(of(code), Some(TransportError::Io { .. })), "{code}");
+        }
+    }
+}

@@ -353,3 +353,87 @@ fn zigzag(value: i64) -> u64 {
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(header: &CallHeader<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        header.encode(&mut out);
+        out
+    }
+
+    /// Peers of other versions read these bytes, so they never change.
+    #[test]
+    fn golden_headers() {
+        let plain = CallHeader {
+            call: 300,
+            target: -2,
+            method: 0x0403_0201,
+            timestamp: 0x0807,
+            ..Default::default()
+        };
+        assert_eq!(call(&plain), b"\x01\x00\xac\x02\x03\x01\x02\x03\x04\x07\x08\0\0\0\0\0\0");
+        let chain = [ChainLink { activation: 1, sequence: 2 }, ChainLink { activation: 3, sequence: 128 }];
+        let trace = TraceContext { trace: [0xaa; 16], span: [0xbb; 8], flags: 1 };
+        let full = CallHeader {
+            call: 1,
+            deadline: Some(5),
+            trace: Some(trace),
+            chain: &chain,
+            ..Default::default()
+        };
+        let mut expected = b"\x01\x07\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x05".to_vec();
+        expected.extend([0xaa; 16].iter().chain(&[0xbb; 8]).chain(b"\x01\x02"));
+        expected.extend(b"\x01\0\0\0\0\0\0\0\x02\x03\0\0\0\0\0\0\0\x80\x01");
+        assert_eq!(call(&full), expected);
+        let mut reply = Vec::new();
+        ReplyHeader { call: 127, status: ReplyStatus::Rpc }.encode(&mut reply);
+        assert_eq!(reply, b"\x02\x00\x7f\x02");
+        let kinds = EnvelopeKind::ALL.map(|kind| {
+            let mut out = Vec::new();
+            kind.encode(&mut out);
+            out[0]
+        });
+        assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        use EnvelopeError::*;
+        let with_chain = |count: &[u8]| [b"\x01\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", count, &[0; 4000]].concat();
+        let table: &[(&[u8], EnvelopeError)] = &[
+            (b"", Truncated { what: "kind" }),
+            (b"\x0b", UnknownKind { kind: 11 }),
+            (b"\xff", UnknownKind { kind: 255 }),
+            (b"\x01\x08", UnknownFlags { flags: 8 }),
+            (b"\x01\xff", UnknownFlags { flags: 255 }),
+            (b"\x02\x01", UnknownFlags { flags: 1 }),
+            (b"\x02\x00\x00\x03", UnknownStatus { status: 3 }),
+            (b"\x03\x80\x00", BadVarint { what: "call id" }),
+            (b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", BadVarint { what: "call id" }),
+            (b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80\x00", BadVarint { what: "call id" }),
+            (b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff", Truncated { what: "call id" }),
+            (b"\x03\x00\x00", TooLong { what: "cancellation" }),
+            (&with_chain(b"\x00"), Empty { what: "chain" }),
+            (&with_chain(b"\x81\x02"), TooLong { what: "chain" }),
+            (&with_chain(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), TooLong { what: "chain" }),
+        ];
+        for (message, error) in table {
+            assert_eq!(EnvelopeView::parse(message), Err(*error), "{:?}", &message[..message.len().min(20)]);
+        }
+        assert!(EnvelopeView::parse(&with_chain(b"\x80\x02")).is_ok());
+        assert_eq!(
+            EnvelopeView::parse(b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01").unwrap().call(),
+            u64::MAX
+        );
+    }
+
+    #[test]
+    fn zigzag_reaches_both_ends() {
+        for (value, encoded) in [(0, 0), (-1, 1), (1, 2), (i64::MAX, u64::MAX - 1), (i64::MIN, u64::MAX)] {
+            assert_eq!((zigzag(value), unzigzag(encoded)), (encoded, value));
+        }
+    }
+}

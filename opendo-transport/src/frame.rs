@@ -263,3 +263,107 @@ impl Iterator for FrameMessages {
         Some(self.rest.split_to(size))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn frames(messages: &[&[u8]]) -> Frames {
+        let mut frames = Frames::default();
+        messages.iter().for_each(|message| frames.push(message));
+        frames
+    }
+
+    #[test]
+    fn a_message_that_fails_leaves_nothing() {
+        let mut frames = frames(&[b"kept"]);
+        let before = frames.as_bytes().to_vec();
+        let failed = frames.push_with(|out| {
+            out.extend_from_slice(b"half");
+            Err("no more")
+        });
+        assert_eq!(failed, Err("no more"));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            frames.push_with(|out| -> Result<(), ()> {
+                out.extend_from_slice(b"half");
+                panic!("in the middle")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((frames.as_bytes(), frames.len()), (&before[..], 1));
+    }
+
+    #[test]
+    fn it_may_be_cut_anywhere_twice() {
+        let messages: [&[u8]; 4] = [b"one", b"", b"three", b"4"];
+        let all = frames(&messages).as_bytes().to_vec();
+        // Where each message ends.
+        let ends = [7, 11, 20, 25];
+        for first in 0..=all.len() {
+            for second in 0..=all.len() - first {
+                let mut frames = frames(&messages);
+                frames.advance(first);
+                frames.advance(second);
+                let gone = first + second;
+                let left = ends.iter().filter(|end| **end > gone).count();
+                let begun = [0, 7, 11, 20].iter().filter(|start| **start < gone).count();
+                assert_eq!((frames.as_bytes(), frames.byte_len()), (&all[gone..], all.len() - gone));
+                assert_eq!((frames.len(), frames.is_empty()), (left, left == 0), "{first} {second}");
+                assert_eq!(frames.iter().collect::<Vec<_>>(), messages[begun..], "{first} {second}");
+                let taken = Batch::take(&mut frames).into_messages().collect::<Vec<_>>();
+                assert_eq!(taken, messages[begun..]);
+                assert!(frames.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn popping_takes_whole_messages() {
+        let mut frames = frames(&[b"one", b"two", b"three"]);
+        frames.pop_front();
+        assert_eq!((frames.front(), frames.len()), (Some(&b"two"[..]), 2));
+        frames.advance(1);
+        assert_eq!((frames.front(), frames.len()), (Some(&b"three"[..]), 2));
+        frames.pop_front();
+        assert!(frames.is_empty());
+        frames.pop_front();
+        assert_eq!(frames.front(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "advanced beyond the end")]
+    fn it_cannot_be_advanced_beyond_its_end() {
+        frames(&[b"one"]).advance(8);
+    }
+
+    #[test]
+    fn the_buffer_is_kept_within_reason() {
+        let mut frames = frames(&[&[0; 100_000]]);
+        let capacity = frames.buffer.capacity();
+        frames.advance(frames.byte_len());
+        assert_eq!(frames.buffer.capacity(), capacity);
+        frames.push(&[0; 2 * RETAINED]);
+        frames.clear();
+        assert_eq!(frames.buffer.capacity(), RETAINED);
+    }
+
+    #[test]
+    fn a_batch_that_is_never_empty_does_not_grow() {
+        let mut frames = frames(&[&[7; 1000], &[7; 1000]]);
+        for round in 0..10_000 {
+            frames.push(&[7; 1000]);
+            // Every other message leaves by the byte, in two parts.
+            if round % 2 == 0 {
+                frames.pop_front();
+            } else {
+                frames.advance(3);
+                frames.advance(1001);
+            }
+            assert_eq!((frames.len(), frames.byte_len()), (2, 2008));
+            assert!(frames.iter().all(|message| message == [7; 1000]));
+        }
+        assert!(frames.buffer.capacity() < 10 * COMPACT);
+    }
+}

@@ -91,3 +91,23 @@ impl Batch for Lines {
         message.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted() {
+        let mut lines = Lines::default();
+        ["é", "", "three"].iter().for_each(|line| lines.push((*line).to_owned()));
+        assert_eq!((lines.len(), lines.byte_len()), (3, 7));
+        assert_eq!(lines.iter().collect::<Vec<_>>(), ["é", "", "three"]);
+        assert_eq!(lines.pop_front().as_deref(), Some("é"));
+        assert_eq!((lines.len(), lines.byte_len()), (2, 5));
+        let taken = Batch::take(&mut lines);
+        assert_eq!((lines.byte_len(), taken.byte_len()), (0, 5));
+        lines.push("x".to_owned());
+        lines.clear();
+        assert_eq!((lines.is_empty(), lines.byte_len(), lines.pop_front()), (true, 0, None));
+    }
+}

@@ -310,3 +310,154 @@ impl Drop for Listener {
         LISTENERS.lock().remove(&self.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::{Frames, Lines};
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn lines(text: &str) -> Lines {
+        let mut lines = Lines::default();
+        text.split(' ').for_each(|line| lines.push(line.to_owned()));
+        lines
+    }
+
+    #[test]
+    fn a_full_pipe_makes_the_writer_wait_for_the_reader() {
+        let (left, right) = pair::<kind::Text>(0);
+        let (mut sender, mut receiver) = (left.writer, right.reader);
+        let (writing, reading) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let (write_waker, read_waker) = (Waker::from(writing.clone()), Waker::from(reading.clone()));
+        let mut write_cx = Context::from_waker(&write_waker);
+        let mut read_cx = Context::from_waker(&read_waker);
+
+        assert!(receiver.poll_receive(&mut read_cx).is_pending());
+        let mut batch = lines("a b");
+        assert!(matches!(sender.poll_send(&mut write_cx, &mut batch), Poll::Ready(Ok(Sent::Size(2)))));
+        assert_eq!(reading.get(), 1);
+
+        batch.push("c".to_owned());
+        assert!(sender.poll_send(&mut write_cx, &mut batch).is_pending());
+        assert_eq!(batch.len(), 1);
+        for (expected, woken) in [("a", 1), ("b", 1)] {
+            let message = receiver.poll_receive(&mut read_cx);
+            assert!(matches!(message, Poll::Ready(Some(Ok(ref got))) if got == expected), "{message:?}");
+            assert_eq!(writing.get(), woken);
+        }
+        assert!(sender.poll_send(&mut write_cx, &mut batch).is_ready());
+        assert!(matches!(receiver.poll_receive(&mut read_cx), Poll::Ready(Some(Ok(ref got))) if got == "c"));
+
+        assert!(receiver.poll_receive(&mut read_cx).is_pending());
+        drop(sender);
+        assert_eq!(reading.get(), 2);
+        assert!(matches!(receiver.poll_receive(&mut read_cx), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn a_reader_that_goes_wakes_the_writer() {
+        let (left, right) = pair::<kind::Text>(1);
+        let mut sender = left.writer;
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(sender.poll_send(&mut cx, &mut lines("a")).is_ready());
+        let mut batch = lines("b");
+        assert!(sender.poll_send(&mut cx, &mut batch).is_pending());
+        drop(right);
+        assert_eq!(count.get(), 1);
+        assert!(matches!(sender.poll_send(&mut cx, &mut batch), Poll::Ready(Err(TransportError::Closed))));
+    }
+
+    #[tokio::test]
+    async fn batches_are_moved_not_copied() {
+        let (left, right) = pair::<kind::Bytes>(1);
+        let (mut sender, _) = left.split();
+        let (_, mut receiver) = right.split();
+        let mut batch = Frames::default();
+        batch.push(&[7; 1000]);
+        let place = batch.front().unwrap().as_ptr();
+        sender.send(&mut batch).await.unwrap();
+        assert_eq!(receiver.receive().await.unwrap().unwrap().as_ptr(), place);
+    }
+
+    #[tokio::test]
+    async fn a_busy_pipe_yields_to_other_tasks() {
+        let (left, right) = pair::<kind::Bytes>(1);
+        let (mut sender, _left) = left.split();
+        let (_right, mut receiver) = right.split();
+        // Neither half ever has a reason to wait.
+        let busy = tokio::spawn(async move {
+            let mut batch = Frames::default();
+            loop {
+                batch.push(b"again");
+                sender.send(&mut batch).await.unwrap();
+                receiver.receive().await.unwrap().unwrap();
+            }
+        });
+        tokio::task::yield_now().await;
+        busy.abort();
+        assert!(busy.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn names_are_taken_and_freed() {
+        let limits = Limits { max_message: 3 };
+        let name = "names_are_taken_and_freed";
+        assert!(matches!(connect(name, &limits).await, Err(TransportError::NotFound { .. })));
+        let mut listener = listen(name, &limits).unwrap();
+        assert!(matches!(listen(name, &limits), Err(TransportError::AddressInUse { .. })));
+
+        let left = connect(name, &Limits::default()).await.unwrap();
+        let right = std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
+        assert_eq!(right.peer().to_string(), format!("memory {name}"));
+        drop(listener);
+        assert!(matches!(connect(name, &limits).await, Err(TransportError::NotFound { .. })));
+        drop(listen(name, &limits).unwrap());
+
+        // Connections outlive their listener, each side with its own limits.
+        let ((mut left, _), (_, mut right)) = (left.split(), right.split());
+        let mut batch = Frames::default();
+        batch.push(b"yes");
+        batch.push(b"much");
+        left.send(&mut batch).await.unwrap();
+        assert_eq!(right.receive().await.unwrap().unwrap(), "yes");
+        let error = right.receive().await.unwrap().unwrap_err();
+        assert!(matches!(error, TransportError::TooLarge { size: 4, limit: 3 }));
+        assert!(right.receive().await.is_none());
+        batch.push(b"no");
+        assert!(matches!(left.send(&mut batch).await, Err(TransportError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn the_backlog_is_bounded() {
+        let limits = Limits::default();
+        let mut listener = listen("the_backlog_is_bounded", &limits).unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..BACKLOG {
+            waiting.push(connect("the_backlog_is_bounded", &limits).await.unwrap());
+        }
+        let one_more = tokio::spawn(async move { connect("the_backlog_is_bounded", &limits).await.is_ok() });
+        tokio::task::yield_now().await;
+        assert!(!one_more.is_finished());
+        std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
+        assert!(one_more.await.unwrap());
+    }
+}

@@ -51,7 +51,10 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    /// A transport that reads from `read` and writes to `write`. Neither should buffer: batches arrive whole.
+    /// A transport that reads from `read` and writes to `write`.
+    ///
+    /// Neither should buffer, since batches arrive whole. Dropping `write` should end its direction, as it does with
+    /// the owned halves of Tokio's sockets; halves of `tokio::io::split` end only together, so close them.
     pub fn new(read: R, write: W, peer: Peer, limits: &Limits) -> Self {
         let buffer = BytesMut::with_capacity(READ_BUFFER);
         let reader = Reader { io: read, buffer, limit: limits.max_message, finished: false };
@@ -185,5 +188,212 @@ impl<R> Reader<R> {
             let allowance = self.buffer.len().max(TRUSTED);
             self.buffer.reserve(missing.clamp(MIN_READ, allowance));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    fn context() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    /// Gives its chunks one a read, then the end; an empty chunk is a read that must wait.
+    #[derive(Default)]
+    struct Chunks(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Chunks {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(mut chunk) = self.0.pop_front() else { return Poll::Ready(Ok(())) };
+            if chunk.is_empty() {
+                return Poll::Pending;
+            }
+            let rest = chunk.split_off(chunk.len().min(buf.remaining()));
+            buf.put_slice(&chunk);
+            if !rest.is_empty() {
+                self.0.push_front(rest);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn reader(chunks: &[&[u8]], limit: usize) -> Reader<Chunks> {
+        let io = Chunks(chunks.iter().map(|chunk| chunk.to_vec()).collect());
+        Reader { io, buffer: BytesMut::with_capacity(READ_BUFFER), limit, finished: false }
+    }
+
+    /// All messages and how it ended, polling again as often as it takes.
+    fn drain(reader: &mut Reader<Chunks>) -> (Vec<Bytes>, Option<TransportError>) {
+        let mut messages = Vec::new();
+        loop {
+            match reader.poll_receive(&mut context()) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Ok(message))) => messages.push(message),
+                Poll::Ready(Some(Err(error))) => {
+                    assert!(matches!(reader.poll_receive(&mut context()), Poll::Ready(None)));
+                    return (messages, Some(error));
+                }
+                Poll::Ready(None) => return (messages, None),
+            }
+        }
+    }
+
+    const MESSAGES: [&[u8]; 4] = [b"one", b"", b"three", b"4"];
+
+    fn wire() -> Vec<u8> {
+        let mut frames = Frames::default();
+        MESSAGES.iter().for_each(|message| frames.push(message));
+        frames.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn reads_may_be_split_anywhere() {
+        let wire = wire();
+        for cut in 1..wire.len() {
+            for chunks in [&[&wire[..cut], &wire[cut..]][..], &[&wire[..cut], b"", &wire[cut..]]] {
+                let (messages, end) = drain(&mut reader(chunks, 1024));
+                assert_eq!(messages, MESSAGES, "{cut}");
+                assert!(end.is_none());
+            }
+        }
+        let (messages, end) = drain(&mut reader(&wire.chunks(1).collect::<Vec<_>>(), 1024));
+        assert_eq!(messages, MESSAGES);
+        assert!(end.is_none());
+    }
+
+    #[test]
+    fn the_end_is_orderly_only_between_messages() {
+        let wire = wire();
+        let ends = [0, 7, 11, 20, 25];
+        for end in 0..=wire.len() {
+            let (messages, error) = drain(&mut reader(&[&wire[..end]], 1024));
+            assert_eq!(messages.len(), ends.iter().filter(|after| (1..=end).contains(*after)).count());
+            if ends.contains(&end) {
+                assert!(error.is_none(), "{end}");
+            } else {
+                assert!(matches!(error, Some(TransportError::Truncated)), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_is_exact_and_comes_after_what_was_within() {
+        let mut frames = Frames::default();
+        frames.push(&[1; 16]);
+        frames.push(&[2; 17]);
+        let (messages, error) = drain(&mut reader(&[frames.as_bytes()], 16));
+        assert_eq!(messages, [&[1; 16][..]]);
+        assert!(matches!(error, Some(TransportError::TooLarge { size: 17, limit: 16 })));
+    }
+
+    #[test]
+    fn announcing_a_message_does_not_reserve_it() {
+        let mut reader = reader(&[&u32::MAX.to_le_bytes(), b""], usize::MAX);
+        assert!(reader.poll_receive(&mut context()).is_pending());
+        assert!(reader.buffer.capacity() <= TRUSTED + READ_BUFFER);
+    }
+
+    #[test]
+    fn large_messages_come_whole_and_small_reads_do_not_persist() {
+        let mut frames = Frames::default();
+        (0..200u32).for_each(|size| frames.push(&vec![size as u8; size as usize * 100]));
+        frames.push(&vec![9; 3 * TRUSTED]);
+        let (messages, error) = drain(&mut reader(&[frames.as_bytes()], usize::MAX));
+        assert_eq!(messages, frames.iter().collect::<Vec<_>>());
+        assert!(error.is_none());
+    }
+
+    /// Takes `step` bytes a write, and makes every other operation wait.
+    struct Trickle {
+        taken: Vec<u8>,
+        step: usize,
+        ready: bool,
+        flushed: usize,
+    }
+
+    impl Trickle {
+        fn turn(&mut self) -> Poll<()> {
+            self.ready = !self.ready;
+            if self.ready { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    impl AsyncWrite for Trickle {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            ready!(self.turn());
+            let count = bytes.len().min(self.step);
+            self.taken.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.turn());
+            self.flushed = self.taken.len();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+        }
+    }
+
+    fn writer(step: usize) -> Writer<Trickle> {
+        let io = Trickle { taken: Vec::new(), step, ready: true, flushed: 0 };
+        Writer { io, written: 0, closed: false }
+    }
+
+    #[test]
+    fn writes_may_be_split_anywhere() {
+        let wire = wire();
+        for step in 1..=wire.len() {
+            let mut writer = writer(step);
+            let mut batch = Frames::default();
+            MESSAGES[..2].iter().for_each(|message| batch.push(message));
+            assert!(writer.poll_send(&mut context(), &mut batch).is_pending());
+            // What is pushed while the batch waits goes with it.
+            MESSAGES[2..].iter().for_each(|message| batch.push(message));
+            let sent = loop {
+                if let Poll::Ready(sent) = writer.poll_send(&mut context(), &mut batch) {
+                    break sent.unwrap();
+                }
+            };
+            assert_eq!(sent, Sent::Size(wire.len()), "{step}");
+            assert!(batch.is_empty());
+            assert_eq!((&writer.io.taken, writer.io.flushed), (&wire, wire.len()));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_is_closed() {
+        let mut writer = writer(0);
+        let mut batch = Frames::default();
+        batch.push(b"message");
+        assert!(writer.poll_send(&mut context(), &mut batch).is_pending());
+        let sent = writer.poll_send(&mut context(), &mut batch);
+        assert!(matches!(sent, Poll::Ready(Err(TransportError::Closed))));
+    }
+
+    #[test]
+    fn closing_what_the_peer_has_closed_is_no_error() {
+        let mut writer = writer(1);
+        for _ in 0..2 {
+            assert!(matches!(writer.poll_close(&mut context()), Poll::Ready(Ok(()))));
+        }
+        let sent = writer.poll_send(&mut context(), &mut Frames::default());
+        assert!(matches!(sent, Poll::Ready(Err(TransportError::Closed))));
     }
 }

@@ -81,3 +81,49 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::Transport as _;
+
+    #[tokio::test]
+    async fn both_sides_know_each_other() {
+        let limits = Limits::default();
+        let mut listener = listen("127.0.0.1:0", &limits).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_ne!(address.port(), 0);
+        let address = address.to_string();
+        let (ours, theirs) = tokio::join!(connect(&address, &limits), poll_fn(|cx| listener.poll_accept(cx)));
+        let (ours, theirs) = (ours.unwrap().peer(), theirs.unwrap().peer());
+        assert_eq!(ours, Peer::local("tcp", address));
+        assert!(theirs.is_local());
+        assert!(theirs.address().starts_with("127.0.0.1:"));
+    }
+
+    #[tokio::test]
+    async fn nagle_is_off() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let peer = stream.peer_addr().unwrap();
+        // The halves give the stream back only as a pair, which a transport never does; so look before it is split.
+        stream.set_nodelay(false).unwrap();
+        let watch = stream.into_std().unwrap();
+        let stream = TcpStream::from_std(watch.try_clone().unwrap()).unwrap();
+        let _open = open(stream, peer, &Limits::default()).unwrap();
+        assert!(watch.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn failures_name_the_address() {
+        let limits = Limits::default();
+        let listener = listen("127.0.0.1:0", &limits).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert!(matches!(listen(&address, &limits).await, Err(TransportError::AddressInUse { .. })));
+        drop(listener);
+        let error = connect(&address, &limits).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("could not connect to tcp://{address}")), "{error}");
+    }
+}

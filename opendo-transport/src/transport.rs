@@ -10,8 +10,7 @@ use crate::kind::Kind;
 /// Poll-based, so that it is dyn-compatible and sending allocates nothing. Tasks that do nothing but send can use the
 /// `async` [`send`](#method.send) and [`close`](#method.close) of `dyn Sender`.
 ///
-/// Dropping a sender ends its direction as [`poll_close`](Self::poll_close) does, except that nobody learns whether the
-/// last bytes left.
+/// Dropping a sender ends its direction as [`poll_close`](Self::poll_close) does, but without waiting for anything.
 pub trait Sender<K: Kind>: Send {
     /// Writes all of `batch` and flushes.
     ///

@@ -143,3 +143,116 @@ impl Drop for SocketFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A directory that goes when the test does.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("opendo-transport-{}-{count}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.0.join("socket")
+        }
+
+        /// What a killed process leaves behind.
+        fn stale(&self) -> PathBuf {
+            drop(net::UnixListener::bind(self.socket()).unwrap());
+            self.socket()
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn bind(path: &Path) -> Result<Listener, TransportError> {
+        listen(path, &Limits::default())
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_the_new_one_removed() {
+        let directory = Directory::new();
+        let path = directory.stale();
+        let limits = Limits::default();
+        assert!(matches!(connect(&path, &limits).await, Err(TransportError::Io { .. })));
+        let listener = bind(&path).unwrap();
+        connect(&path, &limits).await.unwrap();
+        // Changing who may connect does not make it another file.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
+        drop(listener);
+        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_live_socket_is_left_alone() {
+        let directory = Directory::new();
+        let path = directory.socket();
+        let mut listener = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err();
+        assert!(matches!(error, TransportError::AddressInUse { .. }), "{error}");
+        assert!(fs::exists(&path).unwrap());
+        // The question whether it is live was not a connection: the first to be accepted is this one.
+        let limits = Limits::default();
+        let (client, server) =
+            tokio::join!(connect(&path, &limits), std::future::poll_fn(|cx| listener.poll_accept(cx)));
+        let (_, mut server) = crate::Transport::split(server.unwrap());
+        drop(client.unwrap());
+        assert!(server.receive().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn other_files_are_left_alone() {
+        let directory = Directory::new();
+        let path = directory.socket();
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind(&path), Err(TransportError::AddressInUse { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert!(matches!(bind(&path.join("below a file")), Err(TransportError::Io { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_took_our_place_is_not_removed() {
+        let directory = Directory::new();
+        let path = directory.socket();
+        let first = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _second = bind(&path).unwrap();
+        drop(first);
+        connect(&path, &Limits::default()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_many_that_find_a_stale_socket_one_replaces_it() {
+        for _ in 0..50 {
+            let directory = Directory::new();
+            let path = directory.stale();
+            let runtime = tokio::runtime::Handle::current();
+            let attempts = std::thread::scope(|scope| {
+                let attempt = || {
+                    let _within = runtime.enter();
+                    bind(&path)
+                };
+                let threads = [(); 4].map(|()| scope.spawn(attempt));
+                threads.map(|thread| thread.join().unwrap())
+            });
+            assert_eq!(attempts.iter().filter(|attempt| attempt.is_ok()).count(), 1, "{attempts:?}");
+            connect(&path, &Limits::default()).await.unwrap();
+        }
+    }
+}

@@ -86,7 +86,8 @@ struct Dial {
 }
 
 /// Makes a connection, given the bounds of the client.
-type Connector = Arc<dyn Fn(Limits) -> BoxFuture<'static, Result<Connection<kind::Bytes>, TransportError>> + Send + Sync>;
+type Connector =
+    Arc<dyn Fn(Limits) -> BoxFuture<'static, Result<Connection<kind::Bytes>, TransportError>> + Send + Sync>;
 
 enum State {
     Up(Arc<Core>),
@@ -409,7 +410,9 @@ async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
             None => return,
             Some(Ok(status)) => match &*status {
                 Status::Ended(error) => error.clone(),
-                Status::Open | Status::Draining => RpcError::new(ErrorKind::Closed, "the node takes no new calls"),
+                Status::Open | Status::Draining => {
+                    RpcError::new(ErrorKind::Closed, "the node takes no new calls")
+                }
             },
             Some(Err(_)) => return,
         };

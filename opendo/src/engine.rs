@@ -58,5 +58,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Outcome, EngineError>>;
 
     /// The committed value of a key.
-    fn get<'a>(&'a self, key: &'a ObjectKey, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>>;
+    fn get<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>>;
 }

@@ -8,6 +8,8 @@ pub(crate) mod object;
 pub(crate) mod registry;
 pub(crate) mod rpc;
 
+pub mod testing;
+
 #[doc(hidden)]
 pub mod __private;
 
@@ -34,7 +36,7 @@ pub use rpc::stub::{ServedBy, Stub, StubExt};
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, CallInfo, Client, Ctx, DurableObject, Node, ObjectId, RpcError, Stub, StubExt, durable_object,
-        rpc_target,
+        Call, CallError, CallInfo, Client, Ctx, DurableObject, Node, ObjectId, RpcError, Stub, StubExt,
+        durable_object, rpc_target,
     };
 }

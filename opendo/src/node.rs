@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::engine::memory::Memory;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
-use crate::registry::class::{HostedClass, StubMaker, Surroundings, host};
+use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::Namespace;
 use crate::rpc::driver::{Host, Hosted, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -94,7 +94,9 @@ impl Drop for Inner {
 #[non_exhaustive]
 pub enum StartError {
     /// Two registered classes have the same wire name.
-    #[error("two classes are called `{class}`; give one of them another name with `#[durable_object(name = \"…\")]`")]
+    #[error(
+        "two classes are called `{class}`; give one of them another name with `#[durable_object(name = \"…\")]`"
+    )]
     DuplicateClass {
         /// The name.
         class: &'static str,
@@ -324,6 +326,19 @@ impl Node {
         self.0.sessions.lock().len()
     }
 
+    /// The class of that object, if it is hosted here.
+    pub(crate) fn class_of<'a>(
+        &self,
+        key: Option<&'a ObjectKey>,
+    ) -> Option<(Arc<dyn AnyClass>, &'a ObjectKey)> {
+        let key = key?;
+        Some((self.0.classes.get(key.class())?.class.clone(), key))
+    }
+
+    pub(crate) fn session_list(&self) -> Vec<Session> {
+        self.0.sessions.lock().values().cloned().map(Session::new).collect()
+    }
+
     fn weak(&self) -> WeakNode {
         WeakNode(Arc::downgrade(&self.0))
     }
@@ -365,7 +380,11 @@ impl WeakNode {
                     Some(make) => return make(key),
                     None => RpcError::new(
                         ErrorKind::NoSuchClass,
-                        format!("class `{}` is not called through `{}`", key.class(), std::any::type_name::<S>()),
+                        format!(
+                            "class `{}` is not called through `{}`",
+                            key.class(),
+                            std::any::type_name::<S>()
+                        ),
                     ),
                 },
             },

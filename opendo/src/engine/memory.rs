@@ -64,7 +64,11 @@ impl Engine for Memory {
         ready(Ok(outcome)).boxed()
     }
 
-    fn get<'a>(&'a self, key: &'a ObjectKey, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>> {
         let value = self.objects.lock().get(key).and_then(|record| record.values.get(name).cloned());
         ready(Ok(value)).boxed()
     }

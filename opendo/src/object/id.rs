@@ -206,7 +206,11 @@ impl<S> Hash for ObjectId<S> {
 
 impl<S> Serialize for ObjectId<S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.bytes.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.bytes.serialize(serializer)
+        }
     }
 }
 

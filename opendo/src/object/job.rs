@@ -217,7 +217,8 @@ async fn commit(control: &Control) -> Result<(), RpcError> {
 
 /// The error of callers after a panic. Its text goes to the log: it is not for peers.
 pub(crate) fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> RpcError {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("(no message)"), "{what} panicked");
     RpcError::new(ErrorKind::Reset, format!("{what} panicked"))
 }

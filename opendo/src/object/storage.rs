@@ -78,7 +78,12 @@ struct Buffer {
 impl Storage {
     pub(crate) fn new(engine: Arc<dyn Engine>, key: Arc<ObjectKey>) -> Self {
         let buffer = Buffer { ownership: None, writes: BTreeMap::new(), next_commit: 1, closed: false };
-        Self(Arc::new(Inner { engine, key, buffer: Mutex::new(buffer), committing: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Inner {
+            engine,
+            key,
+            buffer: Mutex::new(buffer),
+            committing: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// The value of `key`, or `None`.

@@ -211,7 +211,10 @@ impl<O: Send + Sync + 'static> Activation<O> {
     fn reentrant(&self) -> RpcError {
         RpcError::new(
             ErrorKind::Reentrant,
-            format!("{} waits for this very call, so it can never take it; do not await it, or mark both methods `#[method(concurrent)]`", self.name()),
+            format!(
+                "{} waits for this very call, so it can never take it; do not await it, or mark both methods `#[method(concurrent)]`",
+                self.name()
+            ),
         )
     }
 
@@ -266,7 +269,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
         match std::mem::replace(&mut state.phase, Phase::Driven) {
             Phase::Idle(object) => {
                 drop(state);
-                let driver = Driver { activation: self.clone(), object, doing: Doing::Nothing, finished: false };
+                let driver =
+                    Driver { activation: self.clone(), object, doing: Doing::Nothing, finished: false };
                 self.control.runtime().spawn(driver.run());
             }
             Phase::Driven => {
@@ -542,7 +546,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         self.object = Some(Arc::new(object));
                         return Poll::Ready(());
                     }
-                    Ok(Err(error)) => RpcError::new(ErrorKind::Reset, format!("the constructor failed: {error}")),
+                    Ok(Err(error)) => {
+                        RpcError::new(ErrorKind::Reset, format!("the constructor failed: {error}"))
+                    }
                     Err(panic) => panicked("the constructor", &*panic),
                 };
                 self.activation.control.reset(failed);

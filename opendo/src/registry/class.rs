@@ -175,7 +175,9 @@ impl<O: Send + Sync + 'static> Class<O> {
                 ctx.storage().open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let object = made.map_err(|_| {
-                    crate::Error::msg(format!("it took longer than {limit:?}; the object waits for something"))
+                    crate::Error::msg(format!(
+                        "it took longer than {limit:?}; the object waits for something"
+                    ))
                 })??;
                 ctx.storage().commit().await?;
                 Ok(object)

@@ -129,9 +129,7 @@ impl<T, E> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let polled = match &mut this.answer {
-            Answer::Ready(error) => {
-                Poll::Ready(Err(*error.take().expect("`Call` polled after completion")))
-            }
+            Answer::Ready(error) => Poll::Ready(Err(*error.take().expect("`Call` polled after completion"))),
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => call.slot.poll_answer(cx).map(|answer| {
                 flatten(answer.and_then(|body| match body {
@@ -152,7 +150,8 @@ impl<T, E> Future for Call<T, E> {
                 }
                 if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
                     let may_have_run = this.withdraw();
-                    let error = RpcError::new(ErrorKind::Deadline, "the call's time is over").may_run(may_have_run);
+                    let error =
+                        RpcError::new(ErrorKind::Deadline, "the call's time is over").may_run(may_have_run);
                     return Poll::Ready(Err(this.name(error.into())));
                 }
                 Poll::Pending

@@ -7,12 +7,13 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use opendo_transport::envelope::{EnvelopeKind as Kind, EnvelopeView};
-use opendo_transport::{Connection, Frames, Receiver, Sender, TransportError, Transport, kind};
+use opendo_transport::{Connection, Frames, Receiver, Sender, Transport, TransportError, kind};
 use rustc_hash::FxHashMap;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -103,7 +104,8 @@ pub(crate) async fn establish(
             format!("{peer} said no hello within {:?}", limits.hello_timeout),
         ))
     })?;
-    let peer_side = PeerSide { host, classes: Vec::new(), bound: FxHashMap::default(), last_bound: 0, last_call: 0 };
+    let peer_side =
+        PeerSide { host, classes: Vec::new(), bound: FxHashMap::default(), last_bound: 0, last_call: 0 };
     Ok((core.clone(), Driver { core, sender, receiver, peer_side }))
 }
 
@@ -169,7 +171,8 @@ impl Driver {
         let mut keepalive = Keepalive::new(&core.limits);
         let mut writing = Writing { batch: Frames::default(), gathered: false };
         let error = poll_fn(|cx| {
-            if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET) {
+            if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
+            {
                 return Poll::Ready(error);
             }
             if let Poll::Ready(error) = writing.poll(cx, &core, &mut sender) {
@@ -183,8 +186,10 @@ impl Driver {
         // Before anything that waits: calls in flight learn it now.
         core.end(&error);
         drop(peer_side);
+        core.bound.store(0, Ordering::Relaxed);
         if error.kind() == ErrorKind::Protocol {
-            let _ = timeout(core.limits.hello_timeout, write(&mut sender, |out| abort_message(&error, out))).await;
+            let _ = timeout(core.limits.hello_timeout, write(&mut sender, |out| abort_message(&error, out)))
+                .await;
         }
         let _ = timeout(core.limits.hello_timeout, poll_fn(|cx| sender.poll_close(cx))).await;
     }
@@ -207,8 +212,12 @@ impl Writing {
                         return Poll::Pending;
                     }
                     Output::Nothing => return Poll::Pending,
-                    Output::Drained => return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed")),
-                    Output::Ended => return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session has ended")),
+                    Output::Drained => {
+                        return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
+                    }
+                    Output::Ended => {
+                        return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session has ended"));
+                    }
                 }
             }
             if let Err(error) = ready!(sender.poll_send(cx, &mut self.batch)) {
@@ -323,8 +332,9 @@ impl PeerSide {
     /// Does what one message asks for. An error ends the session.
     #[allow(clippy::needless_pass_by_value)] // the message is consumed; its body is shared by slices
     fn handle(&mut self, core: &Arc<Core>, message: Bytes) -> Result<(), RpcError> {
-        let view = EnvelopeView::parse(&message)
-            .map_err(|error| RpcError::new(ErrorKind::Protocol, format!("a message from the peer: {error}")))?;
+        let view = EnvelopeView::parse(&message).map_err(|error| {
+            RpcError::new(ErrorKind::Protocol, format!("a message from the peer: {error}"))
+        })?;
         match view.kind() {
             Kind::Call => self.call(core, &view, &message),
             Kind::Reply => core.answer(view.call(), view.status(), message.slice(view.body_offset()..)),
@@ -339,7 +349,10 @@ impl PeerSide {
             Kind::Release => {
                 let import: i64 = decode_body(view.body(), "a release")?;
                 match self.bound.remove(&import) {
-                    Some(_) => Ok(()),
+                    Some(_) => {
+                        core.bound.store(self.bound.len(), Ordering::Relaxed);
+                        Ok(())
+                    }
                     None => Err(protocol(format!("the release of {import}, which names nothing"))),
                 }
             }
@@ -387,9 +400,9 @@ impl PeerSide {
             reply,
             method: view.method(),
             body: message.slice(view.body_offset()..),
-            deadline: view.deadline().and_then(|micros| {
-                Instant::now().checked_add(std::time::Duration::from_micros(micros))
-            }),
+            deadline: view
+                .deadline()
+                .and_then(|micros| Instant::now().checked_add(std::time::Duration::from_micros(micros))),
             trace: view.trace(),
             chain: Link::from_wire(view.chain().collect::<Vec<_>>().into_iter()),
         };
@@ -452,6 +465,7 @@ impl PeerSide {
             )),
         };
         self.bound.insert(bind.import, Bound { class: bind.class, served });
+        core.bound.store(self.bound.len(), Ordering::Relaxed);
         Ok(())
     }
 }

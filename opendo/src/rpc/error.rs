@@ -361,7 +361,8 @@ mod tests {
 
     #[test]
     fn the_text_names_the_target_once() {
-        let error = RpcError::new(ErrorKind::Reset, "it panicked").at(|| "Counter/a.get".into()).at(|| "x".into());
+        let error =
+            RpcError::new(ErrorKind::Reset, "it panicked").at(|| "Counter/a.get".into()).at(|| "x".into());
         assert_eq!(error.to_string(), "Counter/a.get: object reset: it panicked");
     }
 

@@ -62,13 +62,7 @@ pub struct MethodDesc {
 impl MethodDesc {
     /// Computes id and fingerprint; the macro calls this in a constant.
     pub const fn new(name: &'static str, signature: &'static str, flags: MethodFlags) -> Self {
-        Self {
-            id: fnv32(name.as_bytes()),
-            name,
-            fingerprint: fnv64(signature.as_bytes()),
-            signature,
-            flags,
-        }
+        Self { id: fnv32(name.as_bytes()), name, fingerprint: fnv64(signature.as_bytes()), signature, flags }
     }
 }
 

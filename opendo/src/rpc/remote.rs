@@ -153,17 +153,13 @@ impl Remote {
             method: M::DESC,
             route: Mutex::new(Route::Unsent),
         });
-        let parts = CallParts {
-            method: M::DESC,
-            deadline,
-            trace: options.trace.or(inherited),
-            chain: chain.clone(),
-        };
+        let parts =
+            CallParts { method: M::DESC, deadline, trace: options.trace.or(inherited), chain: chain.clone() };
         let sent = with_encoder(
             |out| M::encode_args(&args, out),
             |body| {
-                let body =
-                    body.map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
+                let body = body
+                    .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
                 object.uplink.clone().send(OutgoingCall { call: &call, parts, body });
                 Ok(())
             },

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,7 @@ use crate::rpc::method::Interface;
 use crate::rpc::remote::{Body, OutgoingCall, Remote, RemoteCall, Uplink};
 use crate::rpc::stub::{Stub, StubCore};
 use crate::rpc::wire::{Bind, Describe, Hello, WireError, encode_body};
+use crate::testing::SessionStats;
 
 /// A connection to a peer, both ways: its calls arrive here, and its objects can be called.
 ///
@@ -54,6 +55,16 @@ impl Session {
     /// What the peer's hello carried for an authenticator. Empty when it sent none.
     pub fn credentials(&self) -> &[u8] {
         &self.0.theirs.credentials
+    }
+
+    pub(crate) fn stats(&self) -> SessionStats {
+        let state = self.0.state.lock();
+        SessionStats {
+            pending_calls: state.pending.len(),
+            running_calls: state.incoming.len(),
+            unsent_bytes: state.out.byte_len(),
+            bound_objects: self.0.bound.load(Ordering::Relaxed),
+        }
     }
 
     /// Ends the session in order: no new calls in either direction, those that run are answered.
@@ -108,6 +119,8 @@ pub(crate) struct Core {
     theirs: Hello,
     state: Mutex<State>,
     status: watch::Sender<Status>,
+    /// Objects that the peer has named: the driver's table, counted for tests.
+    pub(crate) bound: AtomicUsize,
 }
 
 struct State {
@@ -154,6 +167,7 @@ impl Core {
                 ended: None,
             }),
             status: watch::Sender::new(Status::Open),
+            bound: AtomicUsize::new(0),
         })
     }
 
@@ -250,7 +264,10 @@ impl Core {
             if id < state.next_call {
                 return Ok(());
             }
-            return Err(RpcError::new(ErrorKind::Protocol, format!("a reply to call {id}, which was never made")));
+            return Err(RpcError::new(
+                ErrorKind::Protocol,
+                format!("a reply to call {id}, which was never made"),
+            ));
         };
         let writer = state.wake_writer_if_drained();
         drop(state);
@@ -312,7 +329,10 @@ impl Core {
         drop(state);
         wake(writer);
         if overflow {
-            self.end(&RpcError::new(ErrorKind::Disconnected, format!("{} does not read its replies", self.peer)));
+            self.end(&RpcError::new(
+                ErrorKind::Disconnected,
+                format!("{} does not read its replies", self.peer),
+            ));
         }
     }
 
@@ -401,12 +421,6 @@ impl Core {
     pub(crate) async fn ended(&self) {
         // The sender lives in `self`, so this cannot fail.
         let _ = self.status().wait_for(|status| matches!(status, Status::Ended(_))).await;
-    }
-
-    /// Numbers for tests: unanswered own calls, unanswered calls of the peer, unsent bytes.
-    pub(crate) fn stats(&self) -> (usize, usize, usize) {
-        let state = self.state.lock();
-        (state.pending.len(), state.incoming.len(), state.out.byte_len())
     }
 }
 

@@ -91,9 +91,10 @@ impl<V> Slot<V> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.phase, Phase::Taken) {
             Phase::Done(answer) => Poll::Ready(answer),
-            Phase::Taken => {
-                Poll::Ready(Err(RpcError::new(ErrorKind::Closed, "the call was awaited again after its answer")))
-            }
+            Phase::Taken => Poll::Ready(Err(RpcError::new(
+                ErrorKind::Closed,
+                "the call was awaited again after its answer",
+            ))),
             waiting => {
                 state.phase = waiting;
                 if !state.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

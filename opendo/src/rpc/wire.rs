@@ -33,7 +33,9 @@ impl Hello {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, RpcError> {
         let protocol = |message: String| RpcError::new(ErrorKind::Protocol, message);
         let rest = body.strip_prefix(&MAGIC).ok_or_else(|| {
-            protocol("the peer's first message is not an opendo hello; does it speak another protocol?".into())
+            protocol(
+                "the peer's first message is not an opendo hello; does it speak another protocol?".into(),
+            )
         })?;
         let (version, rest) = rest
             .split_first_chunk::<2>()

@@ -1,0 +1,87 @@
+//! For tests of programs that use opendo: forced ends of objects, and a network that fails on demand.
+//!
+//! Time is Tokio's: under `#[tokio::test(start_paused = true)]` deadlines, keepalives and backoffs pass in no time
+//! and in order.
+//!
+//! ```
+//! use opendo::prelude::*;
+//! use opendo::testing::{self, Network};
+//!
+//! pub struct Counter { value: u64 }
+//!
+//! #[durable_object]
+//! impl Counter {
+//!     pub fn increment(&mut self) -> u64 { self.value += 1; self.value }
+//! }
+//!
+//! impl DurableObject for Counter {
+//!     async fn new(_: Ctx) -> opendo::Result<Self> { Ok(Counter { value: 0 }) }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+//! let node = Node::builder().object::<Counter>().start().await?;
+//! let network = Network::new(&node);
+//! let client = network.client().connect().await?;
+//!
+//! let counter: CounterStub = client.get("a");
+//! assert_eq!(counter.increment().await?, 1);
+//!
+//! testing::hibernate(&node, &counter).await; // its memory is gone; the stub does not notice
+//! assert_eq!(counter.increment().await?, 1);
+//!
+//! network.cut(); // calls in flight fail, the client reconnects, and the stub heals
+//! while let Err(error) = counter.increment().await {
+//!     assert!(error.is_retryable());
+//! }
+//! # Ok(()) }
+//! ```
+
+mod network;
+
+pub use self::network::{Direction, Network};
+
+use crate::node::Node;
+use crate::rpc::session::Session;
+use crate::rpc::stub::{Stub, StubExt};
+
+/// Sends the object to sleep, as if it had been idle: after the calls that are queued now, its memory is gone.
+/// Resolves when it is; at once when the object is not in memory.
+///
+/// `stub` may be a stub of the node's own or of a client: it only names the object.
+pub async fn hibernate<S: Stub>(node: &Node, stub: &S) {
+    if let Some((class, key)) = node.class_of(stub.key()) {
+        class.hibernate(key.bytes()).await;
+    }
+}
+
+/// Throws the object's instance away, as `ctx.abort(reason)` does: calls that run or wait fail with
+/// [`Reset`](crate::ErrorKind::Reset). Resolves when it is gone; false when there was none.
+pub async fn reset<S: Stub>(node: &Node, stub: &S, reason: &str) -> bool {
+    match node.class_of(stub.key()) {
+        Some((class, key)) => class.reset(key.bytes(), reason).await,
+        None => false,
+    }
+}
+
+/// What a session holds at the moment. After everything was answered and released, all of it is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Own calls that are not answered yet.
+    pub pending_calls: usize,
+    /// Calls of the peer that are not answered yet.
+    pub running_calls: usize,
+    /// Bytes that wait to be written.
+    pub unsent_bytes: usize,
+    /// Objects that the peer has named and not released.
+    pub bound_objects: usize,
+}
+
+/// Looks into a session.
+pub fn stats(session: &Session) -> SessionStats {
+    session.stats()
+}
+
+/// Looks into all sessions that the node serves.
+pub fn node_stats(node: &Node) -> Vec<SessionStats> {
+    node.session_list().iter().map(Session::stats).collect()
+}

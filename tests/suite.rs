@@ -1,0 +1,6 @@
+//! What opendo promises, tested from outside.
+
+#[path = "suite/behaviour.rs"]
+mod behaviour;
+#[path = "suite/faults.rs"]
+mod faults;

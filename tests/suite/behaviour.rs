@@ -1,0 +1,1 @@
+//! What calls do, the same on every way they can take.

@@ -1,0 +1,1 @@
+//! What happens when connections, peers and processes fail.

@@ -38,10 +38,15 @@ impl<'a> Read<'a> {
 
     #[inline]
     pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, EnvelopeError> {
+        // Nearly all ids fit into two bytes; the rest is worth a call.
         match *self.rest {
             [byte @ ..0x80, ref rest @ ..] => {
                 self.rest = rest;
                 Ok(u64::from(byte))
+            }
+            [low, high @ 1..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
             }
             _ => self.long_varint(what),
         }

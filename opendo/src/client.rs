@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::node::transport_limits;
-use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::id::ToObjectId;
 use crate::registry::namespace::Namespace;
 use crate::rpc::driver::{Driver, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{CallParts, OutgoingCall, Remote, RemoteCall, Uplink};
+use crate::rpc::remote::{self, CallParts, OutgoingCall, RemoteCall, Uplink};
 use crate::rpc::session::{Binding, Core, Session, Status};
-use crate::rpc::stub::{Stub, StubCore};
+use crate::rpc::stub::Stub;
 
 /// Connects to a node: `tcp://host:port`, `unix:/path` or `memory:name`, as far as the features are on.
 ///
@@ -120,6 +120,27 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
+    /// Another address, to be tried when the ones before it cannot be connected to, each time a connection is made.
+    ///
+    /// Nothing is called twice by this: which address it is is settled before the first call goes out.
+    pub fn or(mut self, address: &str) -> Self {
+        let next = by_address(address);
+        self.connector = match (self.connector, next) {
+            (Ok(first), Ok(next)) => Ok(Arc::new(move |limits: Limits| {
+                let (first, next) = (first(limits.clone()), next.clone());
+                async move {
+                    match first.await {
+                        Ok(connection) => Ok(connection),
+                        Err(_) => next(limits).await,
+                    }
+                }
+                .boxed()
+            })),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        self
+    }
+
     /// Other bounds than the default ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -180,13 +201,7 @@ impl fmt::Debug for ClientBuilder {
 impl Client {
     /// Begins to put a client together that connects to an address.
     pub fn builder(address: &str) -> ClientBuilder {
-        let address: Result<Address, _> = address.parse();
-        Self::with_connector(address.map(|address| -> Connector {
-            Arc::new(move |limits| {
-                let address = address.clone();
-                async move { address.connect(&transport_limits(&limits)).await }.boxed()
-            })
-        }))
+        Self::with_connector(by_address(address))
     }
 
     /// Begins to put a client together that gets its connections from `connector`, over whatever transport.
@@ -233,7 +248,7 @@ impl Client {
 
     /// A stub of an object at the node. No I/O and no check that the node hosts the class: a call tells.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        self.stub(id.to_object_id().into_key(S::INTERFACE.name))
+        self.stub(id, S::INTERFACE.name)
     }
 
     /// All objects whose class is called like the interface of `S`.
@@ -243,13 +258,11 @@ impl Client {
 
     /// All objects of the class of that name, called through `S`.
     pub fn class<S: Stub>(&self, class: &str) -> Namespace<S> {
-        let client = self.clone();
-        Namespace::new(class.into(), move |key| client.stub(key))
+        Namespace::at_client(class.into(), self.clone())
     }
 
-    fn stub<S: Stub>(&self, key: ObjectKey) -> S {
-        let remote = Remote::new(self.0.clone(), Arc::new(key), S::INTERFACE);
-        S::from_core(StubCore::new(S::remote(remote)))
+    pub(crate) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
+        remote::stub(self.0.clone(), id, class)
     }
 
     /// The session of the current connection, if there is one now.
@@ -285,6 +298,14 @@ impl fmt::Debug for Client {
         };
         write!(f, "Client({state})")
     }
+}
+
+fn by_address(address: &str) -> Result<Connector, TransportError> {
+    let address: Address = address.parse()?;
+    Ok(Arc::new(move |limits| {
+        let address = address.clone();
+        async move { address.connect(&transport_limits(&limits)).await }.boxed()
+    }))
 }
 
 fn closed() -> RpcError {
@@ -334,14 +355,19 @@ impl Inner {
             core.drain(); // closed meanwhile
             return;
         };
+        // Dropped after the lock: the last owner of a withdrawn call releases its object, which takes the lock.
+        let mut sent = Vec::with_capacity(parked.len());
         while let Some(Parked { call, parts, body }) = parked.pop_front() {
             let outgoing = OutgoingCall { call: &call, parts: parts.clone(), body: &body };
             if core.send(&outgoing).is_err() {
                 parked.push_front(Parked { call, parts, body });
+                drop(state);
                 return; // over already; the supervisor sees it and dials again
             }
+            sent.push(call);
         }
         *state = State::Up(core.clone());
+        drop(state);
     }
 }
 

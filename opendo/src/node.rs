@@ -23,9 +23,9 @@ use crate::registry::namespace::Namespace;
 use crate::rpc::driver::{Host, Hosted, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{OutgoingCall, Remote, Uplink};
-use crate::rpc::session::{Binding, Core, Session};
-use crate::rpc::stub::{Stub, StubCore};
+use crate::rpc::remote::nowhere;
+use crate::rpc::session::{Core, Session};
+use crate::rpc::stub::Stub;
 
 /// A process that hosts objects and listens for callers. Clones are the same node.
 ///
@@ -256,8 +256,7 @@ impl Node {
     /// All objects of the class of that name, called through `S`: for classes that implement an interface under
     /// another name.
     pub fn class<S: Stub>(&self, class: &str) -> Namespace<S> {
-        let node = self.weak();
-        Namespace::new(class.into(), move |key| node.stub(key))
+        Namespace::at_node(class.into(), self.weak())
     }
 
     /// The objects of the class that are in memory now.
@@ -365,32 +364,29 @@ pub(crate) struct WeakNode(Weak<Inner>);
 
 impl WeakNode {
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        self.stub(id.to_object_id().into_key(S::INTERFACE.name))
+        self.stub(id, S::INTERFACE.name)
     }
 
-    fn stub<S: Stub>(&self, key: ObjectKey) -> S {
-        let refusal = match self.0.upgrade() {
-            None => RpcError::new(ErrorKind::Closed, "the node is gone"),
-            Some(node) => match node.classes.get(key.class()) {
-                None => RpcError::new(
-                    ErrorKind::NoSuchClass,
-                    format!("this node hosts no class `{}`; register it with `.object::<…>()`", key.class()),
-                ),
-                Some(entry) => match entry.stubs.downcast_ref::<StubMaker<S>>() {
-                    Some(make) => return make(key),
-                    None => RpcError::new(
-                        ErrorKind::NoSuchClass,
-                        format!(
-                            "class `{}` is not called through `{}`",
-                            key.class(),
-                            std::any::type_name::<S>()
-                        ),
-                    ),
-                },
-            },
+    pub(crate) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
+        let key = match id.into_key(class) {
+            Ok(key) => key,
+            Err(error) => {
+                let error = RpcError::new(ErrorKind::NoSuchClass, error.to_string());
+                return nowhere(ObjectKey::refused(class), error);
+            }
         };
-        let remote = Remote::new(Arc::new(Nowhere(refusal)), Arc::new(key), S::INTERFACE);
-        S::from_core(StubCore::new(S::remote(remote)))
+        let Some(node) = self.0.upgrade() else {
+            return nowhere(key, RpcError::new(ErrorKind::Closed, "the node is gone"));
+        };
+        let Some(entry) = node.classes.get(class) else {
+            let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
+            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
+        };
+        let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
+            let text = format!("class `{class}` is not called through `{}`", std::any::type_name::<S>());
+            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
+        };
+        make(key)
     }
 
     async fn accept(self, mut listener: Listener, closing: CancellationToken) {
@@ -460,20 +456,5 @@ impl Host for WeakNode {
             Some(judge) => judge(session).map_err(|text| RpcError::new(ErrorKind::Unauthorized, text)),
             None => Ok(()),
         }
-    }
-}
-
-/// Where calls go that can go nowhere.
-struct Nowhere(RpcError);
-
-impl Uplink for Nowhere {
-    fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
-        call.call.complete(Err(self.0.clone()));
-    }
-
-    fn release(&self, _: &Binding) {}
-
-    fn default_timeout(&self) -> Option<Duration> {
-        None
     }
 }

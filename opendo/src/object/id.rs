@@ -27,6 +27,10 @@ fn mac(class: &str, message: &[u8]) -> [u8; 16] {
     std::array::from_fn(|at| digest[at])
 }
 
+fn of_name(class: &str, name: &str) -> [u8; 32] {
+    from_base(class, mac(class, name.as_bytes()))
+}
+
 fn from_base(class: &str, base: [u8; 16]) -> [u8; 32] {
     let proof = mac(class, &base);
     std::array::from_fn(|at| if at < 16 { base[at] } else { proof[at - 16] })
@@ -69,8 +73,7 @@ impl<S: Stub> ObjectId<S> {
     }
 
     pub(crate) fn named_in(class: &str, name: &str) -> Self {
-        let bytes = from_base(class, mac(class, name.as_bytes()));
-        Self { bytes, name: Some(name.into()), stub: PhantomData }
+        Self { bytes: of_name(class, name), name: Some(name.into()), stub: PhantomData }
     }
 
     pub(crate) fn unique_in(class: &str) -> Self {
@@ -93,10 +96,6 @@ impl<S: Stub> ObjectId<S> {
 
     pub(crate) fn from_key(key: &ObjectKey) -> Self {
         Self { bytes: key.id, name: key.name.clone(), stub: PhantomData }
-    }
-
-    pub(crate) fn into_key(self, class: &str) -> ObjectKey {
-        ObjectKey { class: class.into(), id: self.bytes, name: self.name }
     }
 }
 
@@ -227,47 +226,34 @@ impl<'de, S: Stub> Deserialize<'de> for ObjectId<S> {
 }
 
 /// What names an object: an id, or a text that is taken as a name (never as the text of an id).
+///
+/// An id of another class is refused: the calls of a stub that was asked for with one fail (checklist 1.15).
 pub trait ToObjectId<S> {
-    /// The id, in the class of `S`.
-    fn to_object_id(self) -> ObjectId<S>
-    where
-        S: Stub;
-
     #[doc(hidden)]
-    fn to_object_id_in(self, class: &str) -> ObjectId<S>
-    where
-        S: Stub;
+    fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError>;
 }
 
 impl<S> ToObjectId<S> for ObjectId<S> {
-    fn to_object_id(self) -> Self {
-        self
-    }
-
-    fn to_object_id_in(self, _: &str) -> Self {
-        self
+    fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError> {
+        if !belongs(class, &self.bytes) {
+            return Err(ParseIdError::WrongClass { class: class.to_owned() });
+        }
+        Ok(ObjectKey { class: class.into(), id: self.bytes, name: self.name })
     }
 }
 
 impl<S> ToObjectId<S> for &ObjectId<S> {
-    fn to_object_id(self) -> ObjectId<S> {
-        self.clone()
-    }
-
-    fn to_object_id_in(self, _: &str) -> ObjectId<S> {
-        self.clone()
+    fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError> {
+        self.clone().into_key(class)
     }
 }
 
 macro_rules! names {
     ($($text:ty),*) => {$(
         impl<S> ToObjectId<S> for $text {
-            fn to_object_id(self) -> ObjectId<S> where S: Stub {
-                ObjectId::from_name(self.as_ref())
-            }
-
-            fn to_object_id_in(self, class: &str) -> ObjectId<S> where S: Stub {
-                ObjectId::named_in(class, self.as_ref())
+            fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError> {
+                let name: &str = self.as_ref();
+                Ok(ObjectKey { class: class.into(), id: of_name(class, name), name: Some(name.into()) })
             }
         }
     )*};
@@ -296,6 +282,11 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// Names what a stub was asked for when its id turned out to be none of the class.
+    pub(crate) fn refused(class: &str) -> Self {
+        Self { class: class.into(), id: [0; 32], name: None }
+    }
+
     /// The key of an id that came from elsewhere; an error when the id is not of the class.
     pub(crate) fn verified(class: &Arc<str>, id: [u8; 32], name: Option<&str>) -> Result<Self, ParseIdError> {
         if !belongs(class, &id) {
@@ -367,8 +358,8 @@ mod tests {
     use super::*;
 
     fn named(class: &str, name: &str) -> String {
-        let bytes = from_base(class, mac(class, name.as_bytes()));
-        ObjectKey { class: class.into(), id: bytes, name: None }.to_string()[class.len() + 1..].to_owned()
+        ObjectKey { class: class.into(), id: of_name(class, name), name: None }.to_string()[class.len() + 1..]
+            .to_owned()
     }
 
     /// Checklist 1.2b: what workerd prints for these.

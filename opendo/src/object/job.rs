@@ -35,8 +35,8 @@ pub(crate) struct Place {
     pub(crate) control: Arc<Control>,
 }
 
-/// A started job: gives the object back, unless it took it with it.
-pub(crate) type Running<O> = BoxFuture<'static, Option<Arc<O>>>;
+/// A started job: gives the object back.
+pub(crate) type Running<O> = BoxFuture<'static, Arc<O>>;
 
 /// What a strand runs.
 pub(crate) trait Job<O>: Send {
@@ -172,7 +172,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
                     reply.fail(error.may_run(true));
                 }
             }
-            Some(object)
+            object
         }))
     }
 

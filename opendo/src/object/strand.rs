@@ -379,7 +379,7 @@ enum Doing<O> {
     Nothing,
     Making(BoxFuture<'static, std::thread::Result<crate::Result<O>>>),
     One(u64, Running<O>),
-    Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
+    Several(FuturesUnordered<BoxFuture<'static, (u64, Arc<O>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<()>>),
 }
 
@@ -451,6 +451,13 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     state.driver = Some(cx.waker().clone());
                     return false;
                 }
+            }
+            if self.object.is_none() && matches!(next.work, Work::Hibernate(..)) {
+                // Not made yet, or asleep already.
+                state.queue.pop_front();
+                drop(state);
+                self.activation.end(None);
+                continue;
             }
             let Some(object) = self.object.clone() else {
                 // It is made on behalf of the first call, so that a cycle through the constructor is seen.
@@ -557,7 +564,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             Doing::One(sequence, running) => {
                 let object = std::task::ready!(running.poll_unpin(cx));
                 let sequence = *sequence;
-                self.object = object;
+                self.object = Some(object);
                 self.doing = Doing::Nothing;
                 self.ended(sequence);
                 Poll::Ready(())

@@ -1,9 +1,12 @@
 //! All objects of one class.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
+use crate::client::Client;
+use crate::node::WeakNode;
+use crate::object::id::{ObjectId, ParseIdError, ToObjectId};
 use crate::rpc::stub::Stub;
 
 /// All objects of one class, at a node or at the other end of a client: makes ids, hands out stubs.
@@ -28,12 +31,23 @@ use crate::rpc::stub::Stub;
 /// ```
 pub struct Namespace<S> {
     class: Arc<str>,
-    stub: Arc<dyn Fn(ObjectKey) -> S + Send + Sync>,
+    place: Place,
+    stub: PhantomData<fn() -> S>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Node(WeakNode),
+    Client(Client),
 }
 
 impl<S: Stub> Namespace<S> {
-    pub(crate) fn new(class: Arc<str>, stub: impl Fn(ObjectKey) -> S + Send + Sync + 'static) -> Self {
-        Self { class, stub: Arc::new(stub) }
+    pub(crate) fn at_node(class: Arc<str>, node: WeakNode) -> Self {
+        Self { class, place: Place::Node(node), stub: PhantomData }
+    }
+
+    pub(crate) fn at_client(class: Arc<str>, client: Client) -> Self {
+        Self { class, place: Place::Client(client), stub: PhantomData }
     }
 
     /// The class.
@@ -43,7 +57,10 @@ impl<S: Stub> Namespace<S> {
 
     /// A stub, in an order of its own. No I/O, and nothing is started: the object is made at its first call.
     pub fn get(&self, id: impl ToObjectId<S>) -> S {
-        (self.stub)(id.to_object_id_in(&self.class).into_key(&self.class))
+        match &self.place {
+            Place::Node(node) => node.stub(id, &self.class),
+            Place::Client(client) => client.stub(id, &self.class),
+        }
     }
 
     /// The id of that name; see [`ObjectId::from_name`].
@@ -70,7 +87,7 @@ impl<S: Stub> Namespace<S> {
 
 impl<S> Clone for Namespace<S> {
     fn clone(&self) -> Self {
-        Self { class: self.class.clone(), stub: self.stub.clone() }
+        Self { class: self.class.clone(), place: self.place.clone(), stub: PhantomData }
     }
 }
 

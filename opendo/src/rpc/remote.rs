@@ -1,13 +1,14 @@
 //! The caller's side of a call that goes over a session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::encoding::with_encoder;
-use crate::object::id::ObjectKey;
+use crate::object::id::{ObjectKey, ToObjectId};
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -15,7 +16,7 @@ use crate::rpc::info::CallInfo;
 use crate::rpc::method::{Interface, Method, MethodDesc};
 use crate::rpc::session::{Binding, Core};
 use crate::rpc::slot::Slot;
-use crate::rpc::stub::{CallOptions, Calls};
+use crate::rpc::stub::{CallOptions, Calls, Stub, StubCore};
 use opendo_transport::envelope::TraceContext;
 
 /// An object of another process: encodes calls and hands them to the way that leads there.
@@ -42,7 +43,7 @@ pub(crate) trait Uplink: Send + Sync {
     /// The stub is gone: the peer need not keep its place.
     fn release(&self, binding: &Binding);
     /// The timeout of calls that have none of their own.
-    fn default_timeout(&self) -> Option<std::time::Duration>;
+    fn default_timeout(&self) -> Option<Duration>;
 }
 
 /// An encoded call on its way out.
@@ -127,7 +128,7 @@ impl RemoteCall {
 }
 
 impl Remote {
-    pub(crate) fn new(uplink: Arc<dyn Uplink>, key: Arc<ObjectKey>, interface: &'static Interface) -> Self {
+    fn new(uplink: Arc<dyn Uplink>, key: Arc<ObjectKey>, interface: &'static Interface) -> Self {
         Self(Arc::new(RemoteObject { uplink, key, interface, binding: Mutex::default() }))
     }
 
@@ -169,6 +170,44 @@ impl Remote {
             Err(error) => Call::failed(error),
         }
         .named(object.key.clone(), M::DESC.name)
+    }
+}
+
+/// A stub of the object that `id` names, at the other end of `uplink`.
+pub(crate) fn stub<S: Stub>(uplink: Arc<dyn Uplink>, id: impl ToObjectId<S>, class: &str) -> S {
+    let (uplink, key) = match id.into_key(class) {
+        Ok(key) => (uplink, key),
+        Err(error) => {
+            return nowhere(
+                ObjectKey::refused(class),
+                RpcError::new(ErrorKind::NoSuchClass, error.to_string()),
+            );
+        }
+    };
+    S::from_core(StubCore::new(S::remote(Remote::new(uplink, Arc::new(key), S::INTERFACE))))
+}
+
+/// A stub whose calls all fail with `refusal`.
+pub(crate) fn nowhere<S: Stub>(key: ObjectKey, refusal: RpcError) -> S {
+    S::from_core(StubCore::new(S::remote(Remote::new(
+        Arc::new(Nowhere(refusal)),
+        Arc::new(key),
+        S::INTERFACE,
+    ))))
+}
+
+/// Where calls go that can go nowhere.
+struct Nowhere(RpcError);
+
+impl Uplink for Nowhere {
+    fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
+        call.call.complete(Err(self.0.clone()));
+    }
+
+    fn release(&self, _: &Binding) {}
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
     }
 }
 

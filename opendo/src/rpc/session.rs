@@ -22,8 +22,8 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
-use crate::rpc::remote::{Body, OutgoingCall, Remote, RemoteCall, Uplink};
-use crate::rpc::stub::{Stub, StubCore};
+use crate::rpc::remote::{self, Body, OutgoingCall, RemoteCall, Uplink};
+use crate::rpc::stub::Stub;
 use crate::rpc::wire::{Bind, Describe, Hello, WireError, encode_body};
 use crate::testing::SessionStats;
 
@@ -42,9 +42,7 @@ impl Session {
 
     /// A stub of an object that the peer hosts. No I/O, and no check that the peer hosts the class: a call tells.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        let key = id.to_object_id().into_key(S::INTERFACE.name);
-        let remote = Remote::new(self.0.clone(), Arc::new(key), S::INTERFACE);
-        S::from_core(StubCore::new(S::remote(remote)))
+        remote::stub(self.0.clone(), id, S::INTERFACE.name)
     }
 
     /// Who is at the other end.
@@ -341,6 +339,9 @@ impl Core {
     /// Appends a control message.
     pub(crate) fn push_control(&self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
         state.push_control(kind, body);
         let writer = state.wake_writer();
         drop(state);

@@ -119,6 +119,8 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
             methods.extend(method(&mut function.attrs, &mut function.sig, exposure, Some(&object), errors));
         }
     }
+    // `pub` is how a method becomes remote, however private its type may be.
+    item.attrs.push(parse_quote!(#[allow(unreachable_pub)]));
     let model = ident.map(|ident| {
         Model::Service(Service {
             kind,

@@ -63,10 +63,10 @@ impl Check<'_> {
                 );
             }
             Place::Argument => {
-                self.fail(ty, format_args!("arguments of remote methods are owned: take `{owned}`"))
+                self.fail(ty, format_args!("arguments of remote methods are owned: take `{owned}`"));
             }
             Place::Reply => {
-                self.fail(ty, format_args!("remote methods return owned values: return `{owned}`"))
+                self.fail(ty, format_args!("remote methods return owned values: return `{owned}`"));
             }
         }
     }
@@ -95,7 +95,7 @@ impl VisitMut for Check<'_> {
             }
             Type::Ptr(pointer) => self.fail(pointer, "a pointer has no meaning in another process"),
             Type::Never(never) => {
-                self.fail(never, "a call of this method could never be answered; return `()`")
+                self.fail(never, "a call of this method could never be answered; return `()`");
             }
             // rustc reports these in the user's own signature.
             Type::Infer(_) => self.ok = false,
@@ -276,17 +276,17 @@ fn word(word: &str, out: &mut String) {
 mod tests {
     use super::*;
 
-    fn sig(args: &[Type], reply: Type) -> String {
-        signature(args.iter(), &reply)
+    fn sig(args: &[Type], reply: &Type) -> String {
+        signature(args.iter(), reply)
     }
 
     #[test]
     fn text_of_a_signature() {
-        assert_eq!(sig(&[], parse_quote!(())), "() -> ()");
+        assert_eq!(sig(&[], &parse_quote!(())), "() -> ()");
         assert_eq!(
             sig(
                 &[parse_quote!(u64), parse_quote!(std::collections::HashMap<String, Vec<[u8; 4]>>)],
-                parse_quote!(Result<u64, CounterError>)
+                &parse_quote!(Result<u64, CounterError>)
             ),
             "(u64, std::collections::HashMap<String, Vec<[u8; 4]>>) -> Result<u64, CounterError>"
         );

@@ -51,7 +51,7 @@ fn never_codec() -> (TokenStream, TokenStream) {
 }
 
 fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
-    let Generated { p, .. } = it;
+    let p = it.p_at(at(&method.ident));
     let Method { cfg, wire, .. } = method;
     let marker = method.marker();
     let signature = types::signature(method.wire_args().map(|arg| &arg.ty), method.returns.ty());
@@ -108,27 +108,28 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
 }
 
 fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
-    let Generated { p, server, params, .. } = it;
+    let Generated { server, params, .. } = it;
     let Method { ident, cfg, .. } = method;
+    let span = at(ident);
+    let p = it.p_at(span);
     let marker = method.marker();
     let names = positions(method.wire_args());
     let object = if method.flags.shared {
-        quote_spanned!(at(ident)=> #p::shared(__object))
+        quote_spanned!(span=> #p::shared(__object))
     } else {
-        quote_spanned!(at(ident)=> #p::exclusive(__object))
+        quote_spanned!(span=> #p::exclusive(__object))
     };
     let mut given = names.iter();
     let args = method.args.iter().map(|arg| {
         if arg.is_call { quote_spanned!(at(&arg.ty)=> __call) } else { given.next().to_token_stream() }
     });
     let owner = match &it.service.server {
-        Server::Type(ty) => quote_spanned!(at(ident)=> <#ty>),
+        Server::Type(ty) => quote_spanned!(span=> <#ty>),
         Server::Interface(item) => {
             let name = &item.ident;
-            quote_spanned!(at(ident)=> <__Object as #name>)
+            quote_spanned!(span=> <__Object as #name>)
         }
     };
-    let span = at(ident);
     let mut outcome = quote_spanned!(span=> #owner::#ident(#object, #(#args),*));
     if method.is_async {
         outcome = quote_spanned!(span=> #p::assert_send(#outcome).await);
@@ -136,8 +137,11 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
     outcome = match &method.returns {
         Returns::Plain(_) => quote_spanned!(span=> ::core::result::Result::Ok(#outcome)),
         returns => {
-            let is_result = it.is_result(returns);
-            quote_spanned!(at(returns.ty())=> #p::Returned::<#is_result>::split((#outcome)))
+            let (is_result, at) = (it.is_result(returns), at(returns.ty()));
+            let p = it.p_at(at);
+            // The value has a name, so that all that can be wrong with its type is at one place, and one error.
+            let split = quote_spanned!(at=> #p::Returned::<#is_result>::split(__outcome));
+            quote_spanned!(span=> { let __outcome = #outcome; #split })
         }
     };
     quote_spanned! {span=>

@@ -26,7 +26,7 @@ pub(super) fn definition(p: &TokenStream, item: &ItemTrait, wire: &str, stub: &I
     }
     item.items.push(parse_quote! {
         #[doc(hidden)]
-        const __OPENDO_INTERFACE: (&'static ::core::primitive::str, fn(&mut #p::Registration<Self>)) =
+        const __OPENDO: (&'static ::core::primitive::str, fn(&mut #p::Registration<Self>)) =
             (#wire, |__class| __class.serve::<#stub>());
     });
     item.into_token_stream()
@@ -51,8 +51,9 @@ fn desugar_async(function: &mut TraitItemFn) {
 /// `impl Interface for Type`.
 pub(super) fn implementation(p: &TokenStream, it: &Implementation) -> TokenStream {
     let Implementation { kind, interface, wire, object } = it;
-    // For a trait that is not an interface, this name is what the compiler misses: the error is on the trait's path.
-    let interface = quote_spanned!(at(interface)=> <#object as #interface>::__OPENDO_INTERFACE);
+    // In a trait that is no interface this is what the compiler misses, and it says so at the path of the trait. The name is
+    // short, because to a long one the compiler finds other items of the trait similar.
+    let interface = quote_spanned!(at(interface)=> <#object as #interface>::__OPENDO);
     match kind {
         Kind::DurableObject => {
             let class = wire.as_ref().map_or_else(|| quote!(__INTERFACE.0), ToTokens::to_token_stream);

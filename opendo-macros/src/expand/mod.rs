@@ -11,7 +11,7 @@ use crate::{
     parse::{self, Parsed},
 };
 use proc_macro_crate::FoundCrate;
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, spanned::Spanned};
 
@@ -111,7 +111,7 @@ impl<'a> Generated<'a> {
         let inside = [self.probe_import(), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
         quote! {
             #(#outside)*
-            #[allow(deprecated, non_camel_case_types, private_interfaces, private_bounds)]
+            #[allow(deprecated, non_camel_case_types, non_snake_case, private_interfaces, private_bounds)]
             const _: () = { #(#inside)* };
         }
     }
@@ -130,9 +130,18 @@ impl<'a> Generated<'a> {
         self.service.methods.iter().any(|method| matches!(method.returns, Returns::ByType(_)))
     }
 
+    /// `…::__private`, located at a token of the user.
+    fn p_at(&self, span: Span) -> TokenStream {
+        let relocate = |mut token: TokenTree| {
+            token.set_span(token.span().located_at(span));
+            token
+        };
+        self.p.clone().into_iter().map(relocate).collect()
+    }
+
     /// The types of a method's outcome.
     fn outcome(&self, returns: &Returns) -> (TokenStream, TokenStream) {
-        let Self { p, .. } = self;
+        let p = self.p_at(at(returns.ty()));
         match returns {
             Returns::Plain(ok) => (ok.to_token_stream(), quote!(::core::convert::Infallible)),
             Returns::Result { ok, err, .. } => (ok.to_token_stream(), err.to_token_stream()),
@@ -155,8 +164,8 @@ impl<'a> Generated<'a> {
 
     /// Whether it is a `Result`: by its name, or as the type tells.
     fn is_result(&self, returns: &Returns) -> TokenStream {
-        let Self { p, .. } = self;
         let ty = returns.ty();
+        let p = self.p_at(at(ty));
         match returns {
             Returns::ByType(_) => quote_spanned!(at(ty)=> { <#p::Probe<#ty>>::IS_RESULT }),
             _ => quote!(true),

@@ -1,0 +1,12 @@
+use opendo::prelude::*;
+
+struct Store;
+
+#[rpc_target]
+impl Store {
+    pub fn other(&self, #[call] info: &String) {
+        drop(info);
+    }
+}
+
+fn main() {}

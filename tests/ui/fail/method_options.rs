@@ -1,0 +1,45 @@
+use opendo::prelude::*;
+
+struct Store;
+
+#[rpc_target]
+impl Store {
+    #[method(nme = "x")]
+    pub fn unknown(&self) {}
+
+    #[method(cancel, cancel)]
+    pub fn twice(&self) {}
+
+    #[method(cancel)]
+    #[method(cancel)]
+    pub fn twice_apart(&self) {}
+
+    #[method(idempotent = true)]
+    pub fn value(&self) {}
+
+    #[method(name)]
+    pub fn no_value(&self) {}
+
+    #[method(name = "")]
+    pub fn empty(&self) {}
+
+    #[method(name = other)]
+    pub fn no_string(&self) {}
+
+    #[method(7)]
+    pub fn number(&self) {}
+
+    #[method = "x"]
+    pub fn assigned(&self) {}
+
+    #[method(skip, cancel)]
+    pub fn skip_and_more(&self) {}
+
+    #[method(concurrent)]
+    pub fn concurrent_and_exclusive(&mut self) {}
+
+    #[cfg_attr(all(), method(skip))]
+    pub fn conditional(&self) {}
+}
+
+fn main() {}

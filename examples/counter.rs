@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 /// A counter that does not forget while its node runs.
+#[derive(Debug)]
 pub struct Counter {
     ctx: Ctx,
     value: u64,
@@ -94,7 +95,8 @@ async fn both() -> opendo::Result<()> {
         .kill_on_drop(true)
         .spawn()?;
     let mut output = BufReader::new(server.stdout.take().expect("it is piped")).lines();
-    let listening = output.next_line().await?.ok_or_else(|| opendo::Error::msg("the server did not start"))?;
+    let listening =
+        output.next_line().await?.ok_or_else(|| opendo::Error::msg("the server did not start"))?;
     println!("server {}: {listening}", server.id().unwrap_or_default());
 
     println!("client {}: connecting", std::process::id());

@@ -1,4 +1,4 @@
-//! Durable objects for Rust, on your own machines.
+#![doc = include_str!("docs/crate.md")]
 
 pub(crate) mod client;
 pub(crate) mod encoding;
@@ -8,6 +8,7 @@ pub(crate) mod object;
 pub(crate) mod registry;
 pub(crate) mod rpc;
 
+pub mod docs;
 pub mod testing;
 
 #[doc(hidden)]

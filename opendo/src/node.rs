@@ -78,6 +78,7 @@ struct Inner {
     _close_on_drop: DropGuard,
 }
 
+type HostClass = fn(Surroundings) -> HostedClass;
 type Authenticate = Box<dyn Fn(&Session) -> Result<(), String> + Send + Sync>;
 
 impl Drop for Inner {
@@ -127,7 +128,7 @@ pub enum ListenError {
 /// Puts a node together. See [`Node::builder`].
 #[must_use = "a node is started with `.start().await`"]
 pub struct NodeBuilder {
-    classes: Vec<(&'static str, fn(Surroundings) -> HostedClass)>,
+    classes: Vec<(&'static str, HostClass)>,
     limits: Limits,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,

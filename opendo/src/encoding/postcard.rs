@@ -105,6 +105,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next argument.
+    #[expect(clippy::should_implement_trait, reason = "each one has its own type")]
     pub fn next<T: ArgType>(&mut self) -> Result<T, DecodeError> {
         self.take()
     }

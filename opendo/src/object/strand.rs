@@ -32,6 +32,9 @@ pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, crate::Resu
 /// What an instance does before it leaves memory.
 type Hibernate<O> = Box<dyn FnOnce(Arc<O>) -> BoxFuture<'static, ()> + Send>;
 
+/// Told once when an instance has left memory.
+type OnEnd<O> = Box<dyn Fn(&Arc<Activation<O>>) + Send + Sync>;
+
 /// Which methods overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overlap {
@@ -49,7 +52,7 @@ pub(crate) struct Activation<O> {
     max_mailbox: usize,
     control: Arc<Control>,
     make: Option<Make<O>>,
-    on_end: Box<dyn Fn(&Arc<Activation<O>>) + Send + Sync>,
+    on_end: OnEnd<O>,
     state: Mutex<State<O>>,
 }
 
@@ -101,7 +104,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         overlap: Overlap,
         control: Arc<Control>,
         max_mailbox: usize,
-        on_end: Box<dyn Fn(&Arc<Activation<O>>) + Send + Sync>,
+        on_end: OnEnd<O>,
     ) -> Arc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.

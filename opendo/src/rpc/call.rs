@@ -55,9 +55,12 @@ pub struct Call<T, E = Infallible> {
 enum Answer<T, E> {
     Ready(Option<Box<CallError<E>>>),
     Local(Arc<Slot<Result<T, E>>>),
-    Remote(Arc<RemoteCall>, fn(&[u8], bool) -> Result<Result<T, E>, RpcError>),
+    Remote(Arc<RemoteCall>, DecodeReply<T, E>),
     Finished,
 }
+
+/// Decodes the body of a reply: a result if `true`, a method's error otherwise.
+type DecodeReply<T, E> = fn(&[u8], bool) -> Result<Result<T, E>, RpcError>;
 
 struct Deadline {
     at: Instant,

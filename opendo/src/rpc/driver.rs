@@ -353,7 +353,7 @@ impl PeerSide {
                         core.bound.store(self.bound.len(), Ordering::Relaxed);
                         Ok(())
                     }
-                    None => Err(protocol(format!("the release of {import}, which names nothing"))),
+                    None => Err(protocol(&format!("the release of {import}, which names nothing"))),
                 }
             }
             Kind::Ping => {
@@ -366,13 +366,13 @@ impl PeerSide {
                 Ok(())
             }
             Kind::Abort => Err(decode_body::<WireError>(view.body(), "an abort")?.into_rpc(None)),
-            Kind::Hello => Err(protocol("a second hello".into())),
+            Kind::Hello => Err(protocol("a second hello")),
         }
     }
 
     fn call(&mut self, core: &Arc<Core>, view: &EnvelopeView<'_>, message: &Bytes) -> Result<(), RpcError> {
         if view.call() <= self.last_call {
-            return Err(protocol(format!("call {}, a number that was used before", view.call())));
+            return Err(protocol(&format!("call {}, a number that was used before", view.call())));
         }
         self.last_call = view.call();
         let call = IncomingCall::new(core.clone(), view.call());
@@ -382,7 +382,7 @@ impl PeerSide {
             return Ok(());
         }
         let Some(bound) = self.bound.get(&view.target()) else {
-            reply.fail(&protocol(format!("a call to {}, which names nothing", view.target())));
+            reply.fail(&protocol(&format!("a call to {}, which names nothing", view.target())));
             return Ok(());
         };
         let served = match &bound.served {
@@ -427,7 +427,7 @@ impl PeerSide {
 
     fn describe(&mut self, class: Describe) -> Result<(), RpcError> {
         if class.number as usize != self.classes.len() || self.classes.len() >= MAX_CLASSES {
-            return Err(protocol(format!("a class with the number {}", class.number)));
+            return Err(protocol(&format!("a class with the number {}", class.number)));
         }
         let hosted = self.host.as_ref().and_then(|host| host.class(&class.class));
         let mut mismatched = FxHashMap::default();
@@ -445,13 +445,16 @@ impl PeerSide {
 
     fn bind(&mut self, core: &Core, bind: &Bind<'_>) -> Result<(), RpcError> {
         let Some(class) = self.classes.get(bind.class as usize) else {
-            return Err(protocol(format!("an object of class {}, which was not described", bind.class)));
+            return Err(protocol(&format!("an object of class {}, which was not described", bind.class)));
         };
         if bind.import <= self.last_bound {
-            return Err(protocol(format!("the number {} for an object, which was used before", bind.import)));
+            return Err(protocol(&format!(
+                "the number {} for an object, which was used before",
+                bind.import
+            )));
         }
         if self.bound.len() >= core.limits.max_bindings as usize {
-            return Err(protocol(format!("more than {} objects at once", core.limits.max_bindings)));
+            return Err(protocol(&format!("more than {} objects at once", core.limits.max_bindings)));
         }
         self.last_bound = bind.import;
         let served = match &class.hosted {
@@ -470,6 +473,6 @@ impl PeerSide {
     }
 }
 
-fn protocol(what: String) -> RpcError {
+fn protocol(what: &str) -> RpcError {
     RpcError::new(ErrorKind::Protocol, format!("the peer sent {what}"))
 }

@@ -230,9 +230,9 @@ mod tests {
     fn results_are_recognised_by_type() {
         #[allow(dead_code)]
         struct Result(u8);
-        assert!(<Probe<Alias<u8>>>::IS_RESULT);
-        assert!(!<Probe<Result>>::IS_RESULT);
-        assert!(!<Probe<Option<u8>>>::IS_RESULT);
+        const { assert!(<Probe<Alias<u8>>>::IS_RESULT) };
+        const { assert!(!<Probe<Result>>::IS_RESULT) };
+        const { assert!(!<Probe<Option<u8>>>::IS_RESULT) };
         let split = <Alias<u8> as Returned<{ <Probe<Alias<u8>>>::IS_RESULT }>>::split(Ok(1));
         assert_eq!(split, Ok(1));
     }

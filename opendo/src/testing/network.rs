@@ -174,8 +174,7 @@ impl Network {
         let mut carried = 0_u64;
         let mut buffer = vec![0; BUFFER];
         let carrying = async {
-            loop {
-                let Ok(count @ 1..) = from.read(&mut buffer).await else { break };
+            while let Ok(count @ 1..) = from.read(&mut buffer).await {
                 let (delay, half_open) = {
                     let plan = self.0.plan.lock();
                     (plan.delay, plan.half_open)

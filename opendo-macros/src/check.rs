@@ -122,8 +122,8 @@ pub(crate) fn one_call_argument<'a>(markers: impl Iterator<Item = &'a Attribute>
     }
 }
 
-/// Our attributes cannot be in a `cfg_attr`, which is evaluated only after us. Takes such an attribute away, lest the compiler
-/// look for it.
+/// Our attributes cannot be in a `cfg_attr`, which is evaluated only after us. Takes such an attribute away,
+/// lest the compiler look for it.
 pub(crate) fn no_conditional_marker(attrs: &mut Vec<Attribute>, name: &str, errors: &mut Errors) {
     attrs.retain(|attr| {
         let inner = conditional_marker(&attr.meta, name);
@@ -145,8 +145,8 @@ fn conditional_marker(meta: &Meta, name: &str) -> Option<Meta> {
     })
 }
 
-/// Two methods cannot share a name on the wire, nor an id. Methods under a `cfg` may, unless both exist in the end, which only the
-/// compiler knows: the result is errors under the conditions of both.
+/// Two methods cannot share a name on the wire, nor an id. Methods under a `cfg` may, unless both exist in
+/// the end, which only the compiler knows: the result is errors under the conditions of both.
 pub(crate) fn names(service: &mut Service, errors: &mut Errors) -> TokenStream {
     let mut conditional = TokenStream::new();
     let mut unusable = Vec::new();

@@ -1,11 +1,12 @@
 //! The attribute macros of opendo.
 //!
-//! Use them through the `opendo` crate, which re-exports all three; the code they generate names only that crate.
+//! Use them through the `opendo` crate, which re-exports all three; the code they generate names only that
+//! crate.
 //!
-//! A macro runs in four steps, one file each: `parse` reads the user's item into the `model`, `check` looks at the methods
-//! together, and `expand` writes the generated code, which can no longer fail. Mistakes are collected on the way and reported
-//! at once; the user's own item is always emitted again, and only the methods with a mistake are missing from the generated
-//! code, so that one mistake is one error.
+//! A macro runs in four steps, one file each: `parse` reads the user's item into the `model`, `check` looks
+//! at the methods together, and `expand` writes the generated code, which can no longer fail. Mistakes are
+//! collected on the way and reported at once; the user's own item is always emitted again, and only the
+//! methods with a mistake are missing from the generated code, so that one mistake is one error.
 
 use proc_macro::TokenStream;
 
@@ -17,10 +18,12 @@ mod model;
 mod parse;
 mod types;
 
-/// Makes a type a durable object: its `pub` methods can be called through a stub, `CounterStub` for `Counter`.
+/// Makes a type a durable object: its `pub` methods can be called through a stub, `CounterStub` for
+/// `Counter`.
 ///
-/// On an inherent impl block, every `pub` method with a `&self` or `&mut self` receiver becomes remote. On the implementation of
-/// an [interface](macro@interface), the methods are those of the trait, and so is the stub.
+/// On an inherent impl block, every `pub` method with a `&self` or `&mut self` receiver becomes remote. On
+/// the implementation of an [interface](macro@interface), the methods are those of the trait, and so is the
+/// stub.
 ///
 /// # Options
 ///
@@ -55,8 +58,9 @@ pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a trait an interface: methods that a client can call without knowing the type that implements them.
 ///
 /// Every method is remote unless it is marked `#[method(skip)]`; the options of methods are those of
-/// [`durable_object`](macro@durable_object). The stub of `trait Counter` is `CounterStub`, as visible as the trait. A type
-/// implements the interface with `#[durable_object] impl Counter for CounterObject { … }`, or with `#[rpc_target]`.
+/// [`durable_object`](macro@durable_object). The stub of `trait Counter` is `CounterStub`, as visible as the
+/// trait. A type implements the interface with `#[durable_object] impl Counter for CounterObject { … }`, or
+/// with `#[rpc_target]`.
 ///
 /// # Options
 ///

@@ -90,7 +90,8 @@ impl Method {
         self.args.iter().filter(|arg| !arg.is_call)
     }
 
-    /// The zero-sized type that stands for this method. The prefix keeps it apart from the types in the signature.
+    /// The zero-sized type that stands for this method. The prefix keeps it apart from the types in the
+    /// signature.
     pub(crate) fn marker(&self) -> Ident {
         format_ident!("__opendo_{}", self.ident.unraw(), span = Span::call_site())
     }
@@ -133,8 +134,8 @@ pub(crate) struct Flags {
     pub(crate) cancel: bool,
 }
 
-/// The condition under which a method exists. An attribute on an impl block sees the `cfg`s inside before they are evaluated,
-/// so every generated place repeats them.
+/// The condition under which a method exists. An attribute on an impl block sees the `cfg`s inside before
+/// they are evaluated, so every generated place repeats them.
 #[derive(Clone, Default)]
 pub(crate) struct Cfg(Vec<TokenStream>);
 

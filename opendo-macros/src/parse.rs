@@ -15,7 +15,8 @@ use syn::{
     spanned::Spanned,
 };
 
-/// Each `cfg` on an argument doubles the methods that are generated, of which the compiler then drops all but one.
+/// Each `cfg` on an argument doubles the methods that are generated, of which the compiler then drops all but
+/// one.
 const MAX_CFG_ARGS: usize = 4;
 
 /// What came of an item.
@@ -174,8 +175,8 @@ enum Exposure {
     None,
 }
 
-/// Reads one method and takes our attributes off it. Yields nothing if it is not remote or has a mistake, and several if the
-/// presence of an argument depends on a `cfg`: one for each combination.
+/// Reads one method and takes our attributes off it. Yields nothing if it is not remote or has a mistake, and
+/// several if the presence of an argument depends on a `cfg`: one for each combination.
 fn method(
     attrs: &mut Vec<Attribute>,
     sig: &mut Signature,

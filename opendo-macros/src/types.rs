@@ -27,8 +27,8 @@ pub(crate) fn peel(ty: &Type) -> &Type {
     }
 }
 
-/// Reports what cannot cross a wire, and replaces `Self` in constants, because in a stub it would mean the stub. Returns false
-/// if the type is of no use, reported or not.
+/// Reports what cannot cross a wire, and replaces `Self` in constants, because in a stub it would mean the
+/// stub. Returns false if the type is of no use, reported or not.
 pub(crate) fn check(ty: &mut Type, place: Place, object: Option<&Type>, errors: &mut Errors) -> bool {
     let mut check = Check { place, object, errors, ok: true };
     check.visit_type_mut(ty);
@@ -156,7 +156,8 @@ pub(crate) fn returns(ty: Type) -> Returns {
     }
 }
 
-/// Names of the standard library that everybody reads as a plain value. They only keep the signatures of stubs short.
+/// Names of the standard library that everybody reads as a plain value. They only keep the signatures of
+/// stubs short.
 fn is_plain(ident: &Ident) -> bool {
     const PLAIN: &[&str] = &[
         "bool",
@@ -190,8 +191,9 @@ fn is_plain(ident: &Ident) -> bool {
     PLAIN.iter().any(|plain| ident == plain)
 }
 
-/// The text of a signature, from which its fingerprint is made: `(u64, String) -> Option<u8>`. It depends on the types alone,
-/// not on the names of arguments, whitespace, parentheses, trailing commas or raw identifiers.
+/// The text of a signature, from which its fingerprint is made: `(u64, String) -> Option<u8>`. It depends on
+/// the types alone, not on the names of arguments, whitespace, parentheses, trailing commas or raw
+/// identifiers.
 pub(crate) fn signature<'a>(args: impl Iterator<Item = &'a Type>, returns: &Type) -> String {
     let args: Vec<_> = args.map(text).collect();
     format!("({}) -> {}", args.join(", "), text(returns))

@@ -12,8 +12,8 @@ pub(super) fn methods(it: &Generated<'_>) -> TokenStream {
     [error_codec(it)].into_iter().chain(methods).collect()
 }
 
-/// `Infallible` is no serde type. Where an error's type is known only to the compiler, an inherent function for `Infallible` wins over
-/// the trait's for every other error.
+/// `Infallible` is no serde type. Where an error's type is known only to the compiler, an inherent function
+/// for `Infallible` wins over the trait's for every other error.
 fn error_codec(it: &Generated<'_>) -> TokenStream {
     let Generated { p, .. } = it;
     if !it.decides_by_type() {
@@ -40,7 +40,8 @@ fn error_codec(it: &Generated<'_>) -> TokenStream {
     }
 }
 
-/// The bodies for an error that cannot be. A peer that sends one all the same sends too much: there is nothing to read.
+/// The bodies for an error that cannot be. A peer that sends one all the same sends too much: there is
+/// nothing to read.
 fn never_codec() -> (TokenStream, TokenStream) {
     (
         quote!(match *__value {}),
@@ -139,7 +140,8 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
         returns => {
             let (is_result, at) = (it.is_result(returns), at(returns.ty()));
             let p = it.p_at(at);
-            // The value has a name, so that all that can be wrong with its type is at one place, and one error.
+            // The value has a name, so that all that can be wrong with its type is at one place, and one
+            // error.
             let split = quote_spanned!(at=> #p::Returned::<#is_result>::split(__outcome));
             quote_spanned!(span=> { let __outcome = #outcome; #split })
         }
@@ -163,7 +165,8 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
 /// From a call that came in to its method, and from the class to its stub.
 pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
     let Generated { service, p, stub, server, params, .. } = it;
-    // The literal spares the compiler a constant a method; `MethodDesc::new` computes the same id from the same name.
+    // The literal spares the compiler a constant a method; `MethodDesc::new` computes the same id from the
+    // same name.
     let arms = service.methods.iter().map(|method| {
         let (cfg, id, marker) = (&method.cfg, method.id(), method.marker());
         quote!(#cfg #id => __local.accept::<#marker>(__call),)

@@ -7,7 +7,8 @@ use syn::{Ident, ItemTrait, ReturnType, TraitItem, TraitItemFn, parse_quote};
 
 use super::at;
 
-/// The trait, with what callers from another thread need, and a hidden item that tells implementations the rest.
+/// The trait, with what callers from another thread need, and a hidden item that tells implementations the
+/// rest.
 pub(super) fn definition(p: &TokenStream, item: &ItemTrait, wire: &str, stub: &Ident) -> TokenStream {
     let mut item = item.clone();
     for bound in [
@@ -26,7 +27,7 @@ pub(super) fn definition(p: &TokenStream, item: &ItemTrait, wire: &str, stub: &I
     }
     item.items.push(parse_quote! {
         #[doc(hidden)]
-        const __OPENDO: (&'static ::core::primitive::str, fn(&mut #p::Registration<Self>)) =
+        const __OPENDO_INTERFACE: (&'static ::core::primitive::str, fn(&mut #p::Registration<Self>)) =
             (#wire, |__class| __class.serve::<#stub>());
     });
     item.into_token_stream()
@@ -51,9 +52,8 @@ fn desugar_async(function: &mut TraitItemFn) {
 /// `impl Interface for Type`.
 pub(super) fn implementation(p: &TokenStream, it: &Implementation) -> TokenStream {
     let Implementation { kind, interface, wire, object } = it;
-    // In a trait that is no interface this is what the compiler misses, and it says so at the path of the trait. The name is
-    // short, because to a long one the compiler finds other items of the trait similar.
-    let interface = quote_spanned!(at(interface)=> <#object as #interface>::__OPENDO);
+    // In a trait that is no interface this is what the compiler misses, and it says so at the trait's path.
+    let interface = quote_spanned!(at(interface)=> <#object as #interface>::__OPENDO_INTERFACE);
     match kind {
         Kind::DurableObject => {
             let class = wire.as_ref().map_or_else(|| quote!(__INTERFACE.0), ToTokens::to_token_stream);

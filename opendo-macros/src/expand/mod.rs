@@ -1,8 +1,8 @@
 //! Writes the generated code. Nothing here can fail: what is in the model is sound.
 //!
-//! Every path is absolute, and every name of ours is prefixed, because the code lands among the user's own names. Tokens that
-//! can be wrong because of the user's types carry the location of those types, and the hygiene of the macro, so that errors are
-//! shown at the type and lints stay quiet.
+//! Every path is absolute, and every name of ours is prefixed, because the code lands among the user's own
+//! names. Tokens that can be wrong because of the user's types carry the location of those types, and the
+//! hygiene of the macro, so that errors are shown at the type and lints stay quiet.
 
 use crate::{
     check,
@@ -116,7 +116,8 @@ impl<'a> Generated<'a> {
         }
     }
 
-    /// Where the compiler decides by type whether a method returns a `Result`, the fallback of the probe must be in scope.
+    /// Where the compiler decides by type whether a method returns a `Result`, the fallback of the probe must
+    /// be in scope.
     fn probe_import(&self) -> TokenStream {
         let Self { p, .. } = self;
         if self.decides_by_type() {

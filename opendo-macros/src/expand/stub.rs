@@ -15,7 +15,8 @@ pub(super) fn items(it: &Generated<'_>) -> TokenStream {
         let head = calls_method(it, method);
         quote!(#head;)
     });
-    // The impl cannot see how public the object is, so the stub may well be more public than the types in its methods.
+    // The impl cannot see how public the object is, so the stub may well be more public than the types in its
+    // methods.
     let span = at(&service.ident);
     quote_spanned! {span=>
         #[doc = #doc]

@@ -58,8 +58,8 @@ impl From<ConnectError> for RpcError {
 ///
 /// **Stubs heal.** A stub of an object is a name: after a reconnect it works again. Calls that were in flight when
 /// the connection was lost fail with [`Disconnected`](ErrorKind::Disconnected), and
-/// [`may_have_run`](RpcError::may_have_run) tells the truth: `false` only for those that never left. Calls made
-/// meanwhile wait for the next connection, in order, as long as the client is
+/// [`may_have_run`](RpcError::may_have_run) tells the truth: `false` only for those that never left. Those of
+/// methods marked `#[method(idempotent)]` do not fail: they are made again. Calls made meanwhile wait for the next connection, in order, as long as the client is
 /// [patient](ClientBuilder::patience).
 ///
 /// **Reconnecting** is tried at once and then after growing pauses with jitter, up to 5 s.
@@ -336,6 +336,12 @@ impl Inner {
         }
     }
 
+    fn still_down(&self, error: RpcError) {
+        if let State::Down { why, .. } = &mut *self.state.lock() {
+            *why = error;
+        }
+    }
+
     /// Waited long enough: what waits fails, and what comes fails at once.
     fn lose_patience(&self) {
         let mut state = self.state.lock();
@@ -470,7 +476,12 @@ async fn redial(client: &Weak<Inner>, dial: &Dial, patience: Duration) -> (Arc<C
         loop {
             match dial.dial().await {
                 Ok(connected) => return connected,
-                Err(error) => tracing::debug!(%error, "not reconnected yet"),
+                Err(error) => {
+                    tracing::debug!(%error, "not reconnected yet");
+                    if let Some(client) = client.upgrade() {
+                        client.still_down(error.into());
+                    }
+                }
             }
             sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await;
         }

@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod chain;
 pub(crate) mod driver;
 pub(crate) mod error;
+pub(crate) mod gone;
 pub(crate) mod incoming;
 pub(crate) mod info;
 pub(crate) mod limits;

@@ -125,7 +125,10 @@ impl Control {
 
     /// Has `waker` woken by a reset. Look at [`is_reset`](Self::is_reset) afterwards.
     pub(crate) fn wake_on_reset(&self, waker: &Waker) {
-        *self.driver.lock() = Some(waker.clone());
+        let mut driver = self.driver.lock();
+        if !driver.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *driver = Some(waker.clone());
+        }
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -500,7 +500,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     let hibernating = async move {
                         control.finish_background().await;
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
-                        if let Err(panic) = run {
+                        if let Err(panic) = run
+                            && control.is_reset().is_none()
+                        {
                             control.reset(panicked("`hibernate`", &*panic));
                         }
                     };
@@ -559,6 +561,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Ok(Err(error)) => {
                         RpcError::new(ErrorKind::Reset, format!("the constructor failed: {error}"))
                     }
+                    // `ctx.abort` has given its reason.
+                    Err(_) if self.activation.control.is_reset().is_some() => return Poll::Ready(()),
                     Err(panic) => panicked("the constructor", &*panic),
                 };
                 self.activation.control.reset(failed);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::encoding::{Decoder, with_encoder};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::gone::Gone;
 use crate::rpc::info::Waiting;
 use crate::rpc::method::Method;
 use crate::rpc::session::{Core, Session};
@@ -72,12 +73,6 @@ pub(crate) struct IncomingCall {
     gone: Mutex<Gone>,
 }
 
-#[derive(Default)]
-struct Gone {
-    is: bool,
-    waker: Option<Waker>,
-}
-
 impl IncomingCall {
     pub(crate) fn new(core: Arc<Core>, id: u64) -> Arc<Self> {
         Arc::new(Self { core, id, gone: Mutex::default() })
@@ -85,27 +80,18 @@ impl IncomingCall {
 
     /// The caller is gone: it said so, or the session ended.
     pub(crate) fn abandon(&self) {
-        let mut gone = self.gone.lock();
-        gone.is = true;
-        if let Some(waker) = gone.waker.take() {
-            drop(gone);
-            waker.wake();
-        }
+        let watchers = self.gone.lock().set();
+        watchers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Waiting for IncomingCall {
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut gone = self.gone.lock();
-        if gone.is {
-            return Poll::Ready(());
-        }
-        gone.waker = Some(cx.waker().clone());
-        Poll::Pending
+        self.gone.lock().poll(cx)
     }
 
     fn is_gone(&self) -> bool {
-        self.gone.lock().is
+        self.gone.lock().is()
     }
 }
 

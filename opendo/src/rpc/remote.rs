@@ -75,6 +75,8 @@ pub(crate) struct RemoteCall {
     pub(crate) object: Arc<RemoteObject>,
     method: MethodDesc,
     route: Mutex<Route>,
+    /// For an idempotent method: what it takes to make the call again on another connection.
+    again: Option<(CallParts, Box<[u8]>)>,
 }
 
 enum Route {
@@ -99,6 +101,24 @@ impl RemoteCall {
     /// The method's signature as the caller knows it.
     pub(crate) fn signature(&self) -> &'static str {
         self.method.signature
+    }
+
+    /// The connection was lost before the answer came: makes the call again if that does no harm.
+    pub(crate) fn lost(self: Arc<Self>, error: RpcError) {
+        match &self.again {
+            Some((parts, body)) if error.kind() == ErrorKind::Disconnected => {
+                {
+                    let mut route = self.route.lock();
+                    if matches!(*route, Route::Over) {
+                        return; // withdrawn
+                    }
+                    *route = Route::Unsent;
+                }
+                let outgoing = OutgoingCall { call: &self, parts: parts.clone(), body };
+                self.object.uplink.clone().send(outgoing);
+            }
+            _ => self.complete(Err(error)),
+        }
     }
 
     /// The answer, from the session or from whatever prevented one.
@@ -148,12 +168,6 @@ impl Remote {
             None => (None, None),
             Some(info) => (Some(Link::new(info.activation, info.sequence, info.chain.clone())), info.trace),
         });
-        let call = Arc::new(RemoteCall {
-            slot: Slot::new(),
-            object: object.clone(),
-            method: M::DESC,
-            route: Mutex::new(Route::Unsent),
-        });
         let parts =
             CallParts { method: M::DESC, deadline, trace: options.trace.or(inherited), chain: chain.clone() };
         let sent = with_encoder(
@@ -161,12 +175,16 @@ impl Remote {
             |body| {
                 let body = body
                     .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
+                let again = M::DESC.flags.idempotent.then(|| (parts.clone(), body.into()));
+                let (slot, route) = (Slot::new(), Mutex::new(Route::Unsent));
+                let call =
+                    Arc::new(RemoteCall { slot, object: object.clone(), method: M::DESC, route, again });
                 object.uplink.clone().send(OutgoingCall { call: &call, parts, body });
-                Ok(())
+                Ok(call)
             },
         );
         match sent {
-            Ok(()) => Call::remote::<M>(call, chain, deadline),
+            Ok(call) => Call::remote::<M>(call, chain, deadline),
             Err(error) => Call::failed(error),
         }
         .named(object.key.clone(), M::DESC.name)

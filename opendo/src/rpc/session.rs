@@ -407,7 +407,7 @@ impl Core {
         wake(writer);
         pending.sort_unstable_by_key(|(id, _)| *id);
         for (id, call) in pending {
-            call.complete(Err(error.clone().may_run(id < handed_over)));
+            call.lost(error.clone().may_run(id < handed_over));
         }
         for call in incoming.into_values() {
             call.abandon();

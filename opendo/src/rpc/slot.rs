@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::gone::Gone;
 
 /// The answer to one call, or its absence so far.
 #[derive(Debug)]
@@ -16,10 +17,8 @@ pub(crate) struct Slot<V> {
 struct State<V> {
     phase: Phase<V>,
     /// The caller is gone and wants no answer.
-    abandoned: bool,
+    gone: Gone,
     caller: Option<Waker>,
-    /// Waits in `call.cancelled()`.
-    callee: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -33,9 +32,7 @@ enum Phase<V> {
 
 impl<V> Slot<V> {
     pub(crate) fn new() -> Self {
-        Self {
-            state: Mutex::new(State { phase: Phase::Queued, abandoned: false, caller: None, callee: None }),
-        }
+        Self { state: Mutex::new(State { phase: Phase::Queued, gone: Gone::default(), caller: None }) }
     }
 
     // ---- the callee's side
@@ -43,7 +40,7 @@ impl<V> Slot<V> {
     /// Marks the start of the method; false when the caller is gone and it must not start.
     pub(crate) fn start(&self) -> bool {
         let mut state = self.state.lock();
-        if state.abandoned || !matches!(state.phase, Phase::Queued) {
+        if state.gone.is() || !matches!(state.phase, Phase::Queued) {
             return false;
         }
         state.phase = Phase::Running;
@@ -58,7 +55,7 @@ impl<V> Slot<V> {
     /// Gives an answer, if there is none yet.
     pub(crate) fn complete_with(&self, answer: impl FnOnce() -> Result<V, RpcError>) {
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Done(_) | Phase::Taken) || state.abandoned {
+        if matches!(state.phase, Phase::Done(_) | Phase::Taken) || state.gone.is() {
             // The value's `Drop` is foreign code: not under the lock.
             drop(state);
             return;
@@ -73,16 +70,11 @@ impl<V> Slot<V> {
 
     /// Ready when the caller is gone.
     pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
-        if state.abandoned {
-            return Poll::Ready(());
-        }
-        state.callee = Some(cx.waker().clone());
-        Poll::Pending
+        self.state.lock().gone.poll(cx)
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.state.lock().abandoned
+        self.state.lock().gone.is()
     }
 
     // ---- the caller's side
@@ -108,19 +100,16 @@ impl<V> Slot<V> {
     /// Withdraws interest. Returns whether the method may have run.
     pub(crate) fn abandon(&self) -> bool {
         let mut state = self.state.lock();
-        state.abandoned = true;
+        let watchers = state.gone.set();
         let may_have_run = !matches!(state.phase, Phase::Queued);
         let answer = match state.phase {
             Phase::Done(_) => Some(std::mem::replace(&mut state.phase, Phase::Taken)),
             _ => None,
         };
-        let callee = state.callee.take();
         state.caller = None;
         drop(state);
         drop(answer);
-        if let Some(callee) = callee {
-            callee.wake();
-        }
+        watchers.into_iter().for_each(Waker::wake);
         may_have_run
     }
 }

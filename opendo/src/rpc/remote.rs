@@ -1,6 +1,7 @@
 //! The caller's side of a call that goes over a session.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,6 +78,8 @@ pub(crate) struct RemoteCall {
     route: Mutex<Route>,
     /// For an idempotent method: what it takes to make the call again on another connection.
     again: Option<(CallParts, Box<[u8]>)>,
+    /// An earlier attempt may have run.
+    tried: AtomicBool,
 }
 
 enum Route {
@@ -114,6 +117,7 @@ impl RemoteCall {
                     }
                     *route = Route::Unsent;
                 }
+                self.tried.fetch_or(error.may_have_run(), Ordering::Relaxed);
                 let outgoing = OutgoingCall { call: &self, parts: parts.clone(), body };
                 self.object.uplink.clone().send(outgoing);
             }
@@ -123,6 +127,10 @@ impl RemoteCall {
 
     /// The answer, from the session or from whatever prevented one.
     pub(crate) fn complete(&self, answer: Result<Body, RpcError>) {
+        let answer = match answer {
+            Err(error) if self.tried.load(Ordering::Relaxed) => Err(error.may_run(true)),
+            answer => answer,
+        };
         *self.route.lock() = Route::Over;
         if let Err(error) = &answer
             && error.is_reset()
@@ -141,7 +149,7 @@ impl RemoteCall {
                 core.cancel(id);
                 true
             }
-            Route::Unsent => false,
+            Route::Unsent => self.tried.load(Ordering::Relaxed),
             Route::Over => true,
         }
     }
@@ -177,17 +185,17 @@ impl Remote {
                     .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
                 let again = M::DESC.flags.idempotent.then(|| (parts.clone(), body.into()));
                 let (slot, route) = (Slot::new(), Mutex::new(Route::Unsent));
-                let call =
-                    Arc::new(RemoteCall { slot, object: object.clone(), method: M::DESC, route, again });
-                object.uplink.clone().send(OutgoingCall { call: &call, parts, body });
+                let (object, method, tried) = (object.clone(), M::DESC, AtomicBool::new(false));
+                let call = Arc::new(RemoteCall { slot, object, method, route, again, tried });
+                call.object.uplink.clone().send(OutgoingCall { call: &call, parts, body });
                 Ok(call)
             },
         );
-        match sent {
+        let call = match sent {
             Ok(call) => Call::remote::<M>(call, chain, deadline),
             Err(error) => Call::failed(error),
-        }
-        .named(object.key.clone(), M::DESC.name)
+        };
+        call.named(object.key.clone(), M::DESC.name)
     }
 }
 

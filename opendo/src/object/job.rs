@@ -8,6 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendo_transport::envelope::TraceContext;
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::display;
 
 use crate::object::context::Control;
 use crate::object::id::ObjectKey;
@@ -138,6 +140,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             return Err(object);
         }
         let Place { key, activation, sequence, control } = place;
+        let span = tracing::debug_span!("call", object = key.as_deref().map(display), method = M::DESC.name);
         let info = CallInfo {
             caller,
             object: key,
@@ -151,7 +154,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
         };
         Ok(Box::pin(async move {
             let end = {
-                let run = info.clone().scope(M::run(&mut object, args, &info));
+                let run = info.clone().scope(M::run(&mut object, args, &info)).instrument(span);
                 let run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
                 until_end(run, &control, M::DESC.flags.cancel.then_some(&*info.waiting)).await
             };

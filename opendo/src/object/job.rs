@@ -9,7 +9,6 @@ use futures::future::BoxFuture;
 use opendo_transport::envelope::TraceContext;
 use tokio::time::Instant;
 use tracing::Instrument;
-use tracing::field::display;
 
 use crate::object::context::Control;
 use crate::object::id::ObjectKey;

@@ -11,8 +11,8 @@ pub use crate::rpc::call::Call;
 pub use crate::rpc::incoming::Incoming;
 pub use crate::rpc::info::CallInfo;
 pub use crate::rpc::method::{
-    ArgType, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe, ProbeDefault, ReplyType, Returned,
-    Run, assert_send, exclusive, shared,
+    AnyError, ArgType, ErrorCodec, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe,
+    ProbeDefault, ReplyType, Returned, Run, assert_send, exclusive, shared,
 };
 pub use crate::rpc::remote::Remote;
 pub use crate::rpc::stub::{CallOptions, Calls, ServedBy, Stub, StubCore};

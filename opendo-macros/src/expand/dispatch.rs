@@ -8,47 +8,7 @@ use quote::{ToTokens, quote, quote_spanned};
 
 /// One empty type a method, which stands for it in generic code.
 pub(super) fn methods(it: &Generated<'_>) -> TokenStream {
-    let methods = it.service.methods.iter().flat_map(|method| [describe(it, method), run(it, method)]);
-    [error_codec(it)].into_iter().chain(methods).collect()
-}
-
-/// `Infallible` is no serde type. Where an error's type is known only to the compiler, an inherent function
-/// for `Infallible` wins over the trait's for every other error.
-fn error_codec(it: &Generated<'_>) -> TokenStream {
-    let Generated { p, .. } = it;
-    if !it.decides_by_type() {
-        return TokenStream::new();
-    }
-    let never = quote!(::core::convert::Infallible);
-    let (push_never, next_never) = never_codec();
-    let to = quote!(__out: &mut #p::Encoder);
-    let from = quote!(__in: &mut #p::Decoder<'_>);
-    let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
-    quote! {
-        #[allow(dead_code)]
-        struct __Error<__E>(__E);
-        #[allow(dead_code)]
-        impl __Error<#never> {
-            fn push(__value: &#never, _: &mut #p::Encoder) -> #encoded { #push_never }
-            fn next(#from) -> ::core::result::Result<#never, #decoded> { #next_never }
-        }
-        trait __AnyError<__E> {
-            fn push(__value: &__E, #to) -> #encoded where __E: #p::ErrorType { __out.push_err(__value) }
-            fn next(#from) -> ::core::result::Result<__E, #decoded> where __E: #p::ErrorType { __in.next_err() }
-        }
-        impl<__E> __AnyError<__E> for __Error<__E> {}
-    }
-}
-
-/// The bodies for an error that cannot be. A peer that sends one all the same sends too much: there is
-/// nothing to read.
-fn never_codec() -> (TokenStream, TokenStream) {
-    (
-        quote!(match *__value {}),
-        quote!(loop {
-            __in.next_err::<::core::primitive::u8>()?;
-        }),
-    )
+    it.service.methods.iter().flat_map(|method| [describe(it, method), run(it, method)]).collect()
 }
 
 fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
@@ -61,25 +21,23 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
     // The types as values are written: each use carries the location of the type in the user's signature.
     let types: Vec<_> = method.wire_args().map(|arg| &arg.ty).collect();
     let names = positions(method.wire_args());
-    let push = types.iter().zip(&names).map(|(ty, name)| quote_spanned!(at(ty)=> __out.push::<#ty>(#name)?;));
-    let next = types.iter().map(|ty| quote_spanned!(at(ty)=> __in.next::<#ty>()?));
+    let push = types
+        .iter()
+        .zip(&names)
+        .map(|(ty, name)| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::push(#name, __out)?;));
+    let next = types.iter().map(|ty| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::next(__in)?));
     let (ok_at, err_at) = match &method.returns {
         Returns::Result { ok, err, .. } => (at(ok), at(err)),
         other => (at(other.ty()), at(other.ty())),
     };
-    let push_ok = quote_spanned!(ok_at=> __out.push_ok::<#ok>(__value));
-    let next_ok = quote_spanned!(ok_at=> __in.next_ok::<#ok>());
-    let (push_err, next_err) = match &method.returns {
-        Returns::Plain(_) => never_codec(),
-        Returns::Result { .. } => (
-            quote_spanned!(err_at=> __out.push_err::<#err>(__value)),
-            quote_spanned!(err_at=> __in.next_err::<#err>()),
-        ),
-        Returns::ByType(_) => (
-            quote_spanned!(err_at=> <__Error<#err>>::push(__value, __out)),
-            quote_spanned!(err_at=> <__Error<#err>>::next(__in)),
-        ),
+    let push_ok = quote_spanned!(ok_at=> <#ok as #p::ReplyType>::push(__value, __out));
+    let next_ok = quote_spanned!(ok_at=> <#ok as #p::ReplyType>::next(__in));
+    let error = match &method.returns {
+        Returns::Result { .. } => quote_spanned!(err_at=> <#err as #p::ErrorType>),
+        Returns::Plain(_) | Returns::ByType(_) => quote_spanned!(err_at=> <#p::ErrorCodec<#err>>),
     };
+    let push_err = quote_spanned!(err_at=> #error::push(__value, __out));
+    let next_err = quote_spanned!(err_at=> #error::next(__in));
     let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
     quote_spanned! {at(&method.ident)=>
         #cfg enum #marker {}

@@ -121,7 +121,7 @@ impl<'a> Generated<'a> {
     fn probe_import(&self) -> TokenStream {
         let Self { p, .. } = self;
         if self.decides_by_type() {
-            quote!(#[allow(unused_imports)] use #p::ProbeDefault as _;)
+            quote!(#[allow(unused_imports)] use #p::{AnyError as _, ProbeDefault as _};)
         } else {
             TokenStream::new()
         }

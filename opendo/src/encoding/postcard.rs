@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::rpc::method::{ArgType, ErrorType, ReplyType};
-
 /// A scratch buffer larger than this is given back instead of being kept for the next call.
 const KEEP: usize = 256 * 1024;
 
@@ -43,16 +41,25 @@ impl fmt::Display for EncodeError {
 
 /// Why bytes are not the value that was expected.
 #[derive(Debug)]
-pub struct DecodeError {
-    expected: &'static str,
-    cause: Option<postcard::Error>,
+pub struct DecodeError(Wrong);
+
+#[derive(Debug)]
+enum Wrong {
+    Value {
+        expected: &'static str,
+        cause: postcard::Error,
+    },
+    LeftOver,
+    /// There is an error, and the method has none.
+    Never,
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cause {
-            Some(cause) => write!(f, "expected `{}`: {cause}", self.expected),
-            None => f.write_str("bytes are left over after the last value"),
+        match &self.0 {
+            Wrong::Value { expected, cause } => write!(f, "expected `{expected}`: {cause}"),
+            Wrong::LeftOver => f.write_str("bytes are left over after the last value"),
+            Wrong::Never => f.write_str("an error of a method that returns none"),
         }
     }
 }
@@ -64,25 +71,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    fn append<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    pub(crate) fn append<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes = postcard::to_extend(value, bytes).map_err(EncodeError)?;
         Ok(())
-    }
-
-    /// Appends an argument.
-    pub fn push<T: ArgType>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.append(value)
-    }
-
-    /// Appends a result.
-    pub fn push_ok<T: ReplyType>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.append(value)
-    }
-
-    /// Appends a method's error.
-    pub fn push_err<T: ErrorType>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.append(value)
     }
 }
 
@@ -97,32 +89,21 @@ impl<'a> Decoder<'a> {
         Self { rest: body }
     }
 
-    fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+    pub(crate) fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let (value, rest) = postcard::take_from_bytes(self.rest)
-            .map_err(|cause| DecodeError { expected: std::any::type_name::<T>(), cause: Some(cause) })?;
+            .map_err(|cause| DecodeError(Wrong::Value { expected: std::any::type_name::<T>(), cause }))?;
         self.rest = rest;
         Ok(value)
     }
 
-    /// The next argument.
-    #[expect(clippy::should_implement_trait, reason = "each one has its own type")]
-    pub fn next<T: ArgType>(&mut self) -> Result<T, DecodeError> {
-        self.take()
-    }
-
-    /// The result.
-    pub fn next_ok<T: ReplyType>(&mut self) -> Result<T, DecodeError> {
-        self.take()
-    }
-
-    /// The method's error.
-    pub fn next_err<T: ErrorType>(&mut self) -> Result<T, DecodeError> {
-        self.take()
+    /// For the error of a method that has none.
+    pub(crate) fn never<T>(&mut self) -> Result<T, DecodeError> {
+        Err(DecodeError(Wrong::Never))
     }
 
     /// Refuses a body that holds more than was asked for: the peers disagree about the signature.
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError { expected: "", cause: None }) }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError(Wrong::LeftOver)) }
     }
 }
 
@@ -134,8 +115,8 @@ mod tests {
     fn values_in_a_row_have_the_bytes_of_a_tuple() {
         with_encoder(
             |out| {
-                out.push(&7_u64)?;
-                out.push(&String::from("a"))
+                out.append(&7_u64)?;
+                out.append(&String::from("a"))
             },
             |bytes| assert_eq!(bytes.unwrap(), postcard::to_allocvec(&(7_u64, "a")).unwrap()),
         );
@@ -144,7 +125,7 @@ mod tests {
     #[test]
     fn left_over_bytes_are_refused() {
         let mut input = Decoder::new(&[1, 2]);
-        assert_eq!(input.next::<u8>().unwrap(), 1);
+        assert_eq!(input.take::<u8>().unwrap(), 1);
         assert!(input.finish().unwrap_err().to_string().contains("left over"));
     }
 
@@ -152,6 +133,6 @@ mod tests {
     fn a_panicking_value_leaves_the_scratch_usable() {
         let panicked = std::panic::catch_unwind(|| with_encoder(|_| panic!("no"), |_| ()));
         assert!(panicked.is_err());
-        with_encoder(|out| out.push(&1_u8), |bytes| assert_eq!(bytes.unwrap(), [1]));
+        with_encoder(|out| out.append(&1_u8), |bytes| assert_eq!(bytes.unwrap(), [1]));
     }
 }

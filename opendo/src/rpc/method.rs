@@ -153,6 +153,11 @@ pub trait ProbeDefault {
 impl<R> ProbeDefault for Probe<R> {}
 
 /// A declared return type, split into value and error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is named `Result`, but it is another type",
+    label = "not `core::result::Result`",
+    note = "give the type another name, or an alias to use here: then its type decides, not its name"
+)]
 pub trait Returned<const IS_RESULT: bool> {
     /// The value.
     type Ok;
@@ -180,16 +185,21 @@ impl<T> Returned<false> for T {
     }
 }
 
+// Three traits that differ in what the compiler says. The methods are their own, and serde's traits no supertraits,
+// so that a type without them is one error and not three.
+
 /// What can be an argument of a remote method: owned, and encodable in both directions.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a remote method",
     label = "not `Serialize + DeserializeOwned + Send`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
 )]
-pub trait ArgType: Serialize + DeserializeOwned + Send + 'static {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for T {}
+pub trait ArgType: Sized {
+    /// Appends it to a message.
+    fn push(&self, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes it off a message.
+    fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+}
 
 /// What can be returned by a remote method.
 #[diagnostic::on_unimplemented(
@@ -197,10 +207,12 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for T {}
     label = "not `Serialize + DeserializeOwned + Send`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
 )]
-pub trait ReplyType: Serialize + DeserializeOwned + Send + 'static {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> ReplyType for T {}
+pub trait ReplyType: Sized {
+    /// Appends it to a message.
+    fn push(&self, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes it off a message.
+    fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+}
 
 /// What can be the error of a remote method.
 #[diagnostic::on_unimplemented(
@@ -208,10 +220,67 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> ReplyType for T {}
     label = "not `Serialize + DeserializeOwned + Send`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or return another error type"
 )]
-pub trait ErrorType: Serialize + DeserializeOwned + Send + 'static {}
+pub trait ErrorType: Sized {
+    /// Appends it to a message.
+    fn push(&self, out: &mut Encoder) -> Result<(), EncodeError>;
+    /// Takes it off a message.
+    fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+}
 
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> ErrorType for T {}
+macro_rules! by_serde {
+    ($($role:ident),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T: Serialize + DeserializeOwned + Send + 'static> $role for T {
+            fn push(&self, out: &mut Encoder) -> Result<(), EncodeError> {
+                out.append(self)
+            }
+
+            fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                input.take()
+            }
+        }
+    )*};
+}
+
+by_serde!(ArgType, ReplyType, ErrorType);
+
+/// The encoding of a method's error, where only the compiler knows whether it has one: `Infallible` is no serde
+/// type, and its inherent functions win over those of [`AnyError`].
+#[derive(Debug)]
+pub struct ErrorCodec<E>(PhantomData<E>);
+
+impl ErrorCodec<Infallible> {
+    /// Never called: there is no such value.
+    pub fn push(value: &Infallible, _: &mut Encoder) -> Result<(), EncodeError> {
+        match *value {}
+    }
+
+    /// A peer that sends an error all the same is refused.
+    pub fn next(input: &mut Decoder<'_>) -> Result<Infallible, DecodeError> {
+        input.never()
+    }
+}
+
+/// [`ErrorCodec`] for every other error.
+pub trait AnyError<E> {
+    /// Appends it to a message.
+    fn push(value: &E, out: &mut Encoder) -> Result<(), EncodeError>
+    where
+        E: ErrorType,
+    {
+        value.push(out)
+    }
+
+    /// Takes it off a message.
+    fn next(input: &mut Decoder<'_>) -> Result<E, DecodeError>
+    where
+        E: ErrorType,
+    {
+        E::next(input)
+    }
+}
+
+impl<E> AnyError<E> for ErrorCodec<E> {}
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 pub use std::sync::Arc;
 
 pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
-pub use crate::object::lifecycle::{DurableObject, Object, Target};
+pub use crate::object::lifecycle::{DurableObject, Object};
 pub use crate::object::local::Local;
 pub use crate::registry::class::Registration;
 pub use crate::rpc::call::Call;

@@ -22,7 +22,7 @@ pub use client::{Client, ClientBuilder, ConnectError, connect};
 pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::Ctx;
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
-pub use object::lifecycle::{DurableObject, Object, Target};
+pub use object::lifecycle::{DurableObject, Object};
 pub use object::storage::{Storage, StorageError};
 pub use object::target::serve;
 pub use registry::namespace::Namespace;

@@ -154,8 +154,7 @@ fn class(it: &Generated<'_>) -> TokenStream {
                 fn register(__class: &mut #p::Registration<Self>) { __class.serve::<#stub>() }
             }
         },
-        Kind::RpcTarget => quote!(impl #p::Target for #server {}),
-        // The implementations say which of the two they are.
-        Kind::Interface => TokenStream::new(),
+        // A target has no class, and an interface is implemented elsewhere.
+        Kind::RpcTarget | Kind::Interface => TokenStream::new(),
     }
 }

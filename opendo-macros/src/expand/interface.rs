@@ -70,7 +70,6 @@ pub(super) fn implementation(p: &TokenStream, it: &Implementation) -> TokenStrea
         _ => quote! {
             const _: () = {
                 const _: (&'static ::core::primitive::str, fn(&mut #p::Registration<#object>)) = #interface;
-                impl #p::Target for #object {}
             };
         },
     }

@@ -62,6 +62,3 @@ pub trait Object: DurableObject {
     #[doc(hidden)]
     fn register(class: &mut Registration<Self>);
 }
-
-/// A type with a `#[rpc_target]` impl block. Implemented by the macro.
-pub trait Target: Send + Sync + Sized + 'static {}

@@ -43,6 +43,8 @@ pub(crate) type Running<O> = BoxFuture<'static, Arc<O>>;
 pub(crate) trait Job<O>: Send {
     fn flags(&self) -> MethodFlags;
     fn chain(&self) -> Option<&Arc<Link>>;
+    /// False when the caller is gone.
+    fn is_wanted(&self) -> bool;
     /// Begins to run on the object; gives it back when nobody wants the job done any more.
     fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>>;
     fn fail(self: Box<Self>, error: RpcError);
@@ -126,6 +128,13 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
 
     fn chain(&self) -> Option<&Arc<Link>> {
         self.chain.as_ref()
+    }
+
+    fn is_wanted(&self) -> bool {
+        match &self.reply {
+            Reply::Local(reply) => !reply.0.is_abandoned(),
+            Reply::Remote(reply) => !reply.call().is_gone(),
+        }
     }
 
     fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {

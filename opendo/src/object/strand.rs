@@ -59,6 +59,8 @@ pub(crate) struct Activation<O> {
 struct State<O> {
     phase: Phase<O>,
     queue: VecDeque<Queued<O>>,
+    /// The length of the queue at which it is next searched for calls that were withdrawn.
+    sweep_at: usize,
     /// The calls that run, by sequence, and how.
     running: Vec<u64>,
     access: Access,
@@ -85,6 +87,28 @@ struct Queued<O> {
 enum Work<O> {
     Call(Access, Box<dyn Job<O>>),
     Hibernate(Hibernate<O>, oneshot::Sender<()>),
+}
+
+/// The shortest queue that is searched for calls that were withdrawn.
+const SWEEP: usize = 64;
+
+impl<O> State<O> {
+    /// Takes withdrawn calls out of a queue that has doubled since the last time: they cost no more memory than
+    /// those that are wanted, and the search costs each call next to nothing.
+    fn sweep(&mut self) -> Vec<Box<dyn Job<O>>> {
+        if self.queue.len() < self.sweep_at {
+            return Vec::new();
+        }
+        let mut withdrawn = Vec::new();
+        for queued in std::mem::take(&mut self.queue) {
+            match queued.work {
+                Work::Call(_, job) if !job.is_wanted() => withdrawn.push(job),
+                work => self.queue.push_back(Queued { sequence: queued.sequence, work }),
+            }
+        }
+        self.sweep_at = SWEEP.max(2 * self.queue.len());
+        withdrawn
+    }
 }
 
 impl<O> Work<O> {
@@ -122,6 +146,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
                 queue: VecDeque::new(),
+                sweep_at: SWEEP,
                 running: Vec::new(),
                 access: Access::Exclusive,
                 next_sequence: 1,
@@ -175,6 +200,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             Phase::Idle(_) | Phase::Driven => {}
         }
+        // Dropped at the end, after the lock.
+        let _withdrawn = state.sweep();
         if state.queue.len() >= self.max_mailbox {
             let text = format!("{} calls wait for {}", state.queue.len(), self.name());
             drop(state);

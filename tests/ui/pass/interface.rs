@@ -99,11 +99,15 @@ fn types(stub: &api::CounterStub) {
     let _: Call<u64, String> = stub.twice(1);
 }
 
-fn is_target<T: opendo::Target>(_: &T) {}
+fn is_served<T: Send + Sync + 'static>(_: &T)
+where
+    api::CounterStub: opendo::ServedBy<T>,
+{
+}
 
 fn main() {
     let _ = (types, Renamed::local(&Fake, ""), Custom);
-    is_target(&Fake);
+    is_served(&Fake);
     assert_eq!(api::CounterStub::INTERFACE.name, "Wire");
     assert_eq!(<Object as opendo::Object>::CLASS, "Wire");
     assert_eq!(<Custom as opendo::Object>::CLASS, "Custom");

@@ -11,7 +11,7 @@ pub use crate::rpc::call::Call;
 pub use crate::rpc::incoming::Incoming;
 pub use crate::rpc::info::CallInfo;
 pub use crate::rpc::method::{
-    AnyError, ArgType, ErrorCodec, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe,
+    AnyError, ArgType, CallOf, ErrorCodec, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe,
     ProbeDefault, ReplyType, Returned, Run, assert_send, exclusive, shared,
 };
 pub use crate::rpc::remote::Remote;

@@ -156,11 +156,15 @@ impl<'a> Generated<'a> {
 
     fn call(&self, returns: &Returns) -> TokenStream {
         let Self { p, .. } = self;
-        if let Returns::Plain(ok) = returns {
-            return quote!(#p::Call<#ok>);
+        match returns {
+            Returns::Plain(ok) => quote!(#p::Call<#ok>),
+            Returns::Result { ok, err, .. } => quote!(#p::Call<#ok, #err>),
+            Returns::ByType(ty) => {
+                let is_result = self.is_result(returns);
+                let p = self.p_at(at(ty));
+                quote_spanned!(at(ty)=> #p::CallOf<#ty, #is_result>)
+            }
         }
-        let (ok, err) = self.outcome(returns);
-        quote!(#p::Call<#ok, #err>)
     }
 
     /// Whether it is a `Result`: by its name, or as the type tells.

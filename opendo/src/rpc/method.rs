@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+use crate::rpc::call::Call;
 use crate::rpc::info::CallInfo;
 
 /// FNV-1a, 32 bits: the method id of a wire name.
@@ -151,6 +152,10 @@ pub trait ProbeDefault {
 }
 
 impl<R> ProbeDefault for Probe<R> {}
+
+/// The call of a method that is declared to return `R`: short where documentation shows it.
+pub type CallOf<R, const IS_RESULT: bool> =
+    Call<<R as Returned<IS_RESULT>>::Ok, <R as Returned<IS_RESULT>>::Err>;
 
 /// A declared return type, split into value and error.
 #[diagnostic::on_unimplemented(

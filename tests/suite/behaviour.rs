@@ -1,1 +1,44 @@
 //! What calls do, the same on every way they can take.
+//!
+//! A case is written once, with [`every_way!`], and runs in process, over memory, over a Unix socket and over TCP.
+
+#[macro_use]
+#[path = "behaviour/world.rs"]
+mod world;
+#[path = "behaviour/actor.rs"]
+mod actor;
+#[path = "behaviour/by_name.rs"]
+mod by_name;
+
+#[path = "behaviour/cancellation.rs"]
+mod cancellation;
+#[path = "behaviour/concurrency.rs"]
+mod concurrency;
+#[path = "behaviour/cycles.rs"]
+mod cycles;
+#[path = "behaviour/deadlines.rs"]
+mod deadlines;
+#[path = "behaviour/encoding.rs"]
+mod encoding;
+#[path = "behaviour/errors.rs"]
+mod errors;
+#[path = "behaviour/identity.rs"]
+mod identity;
+#[path = "behaviour/info.rs"]
+mod info;
+#[path = "behaviour/lifecycle.rs"]
+mod lifecycle;
+#[path = "behaviour/ordering.rs"]
+mod ordering;
+#[path = "behaviour/returns.rs"]
+mod returns;
+#[path = "behaviour/service_binding.rs"]
+mod service_binding;
+#[path = "behaviour/storage.rs"]
+mod storage;
+#[path = "behaviour/targets.rs"]
+mod targets;
+#[path = "behaviour/values.rs"]
+mod values;
+#[path = "behaviour/versions.rs"]
+mod versions;

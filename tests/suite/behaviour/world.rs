@@ -1,0 +1,170 @@
+//! One node and one way to it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use opendo::prelude::*;
+use opendo::testing::{self, SessionStats};
+use opendo::{ClientBuilder, Namespace, NodeBuilder, ToObjectId};
+use tempfile::TempDir;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+/// How calls get from a case to its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    InProcess,
+    Memory,
+    Unix,
+    Tcp,
+}
+
+/// A node that hosts what the case needs, and the way to it.
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) way: Way,
+    address: String,
+    client: Option<Client>,
+    _dir: Option<TempDir>,
+}
+
+/// A case that takes longer hangs: none of them waits for time to pass.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Turns of the scheduler in which a session must have settled.
+const TURNS: usize = 100_000;
+
+impl World {
+    /// Runs `case` in a world of its own, and sees to it that it leaves nothing behind.
+    pub(crate) async fn run<C>(way: Way, hosted: NodeBuilder, case: C)
+    where
+        C: AsyncFnOnce(&World) -> opendo::Result<()>,
+    {
+        let world = Self::new(way, hosted).await;
+        timeout(HANGS, case(&world)).await.expect("the case hangs").unwrap();
+        world.settled().await;
+        if let Some(client) = &world.client {
+            timeout(HANGS, client.close()).await.expect("the client does not close");
+        }
+    }
+
+    async fn new(way: Way, hosted: NodeBuilder) -> Self {
+        let node = hosted.start().await.unwrap();
+        let dir = (way == Way::Unix).then(|| tempfile::tempdir().unwrap());
+        let address = match (&dir, way) {
+            (Some(dir), _) => format!("unix:{}", dir.path().join("node").display()),
+            (None, Way::Tcp) => "tcp://127.0.0.1:0".to_owned(),
+            (None, _) => format!("memory:{}", unique("world")),
+        };
+        let address = node.listen(&address).await.unwrap().to_string();
+        let client = match way {
+            Way::InProcess => None,
+            Way::Memory | Way::Unix | Way::Tcp => Some(opendo::connect(&address).await.unwrap()),
+        };
+        Self { node, way, address, client, _dir: dir }
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// A stub, by this world's way.
+    pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        match &self.client {
+            Some(client) => client.get(id),
+            None => self.node.get(id),
+        }
+    }
+
+    /// The objects of the interface of `S`, by this world's way.
+    pub(crate) fn namespace<S: Stub>(&self) -> Namespace<S> {
+        self.class(S::INTERFACE.name)
+    }
+
+    /// The objects of the class of that name, by this world's way.
+    pub(crate) fn class<S: Stub>(&self, class: &str) -> Namespace<S> {
+        match &self.client {
+            Some(client) => client.class(class),
+            None => self.node.class(class),
+        }
+    }
+
+    /// Another client of the node, over this world's transport; over memory when there is none.
+    pub(crate) fn dial(&self) -> ClientBuilder {
+        Client::builder(&self.address)
+    }
+
+    /// This node as a peer of another one, over this world's transport; over memory when there is none.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until every call of every session was answered and written.
+    pub(crate) async fn settled(&self) {
+        let unsettled = |stats: &SessionStats| {
+            (stats.pending_calls, stats.running_calls, stats.unsent_bytes) != (0, 0, 0)
+        };
+        for _ in 0..TURNS {
+            let mut sessions = testing::node_stats(&self.node);
+            sessions.extend(self.client.as_ref().and_then(Client::session).map(|it| testing::stats(&it)));
+            if !sessions.iter().any(unsettled) {
+                return;
+            }
+            yield_now().await;
+        }
+        panic!("something is left: {:?}", testing::node_stats(&self.node));
+    }
+}
+
+/// A name that nothing else in this process has.
+pub(crate) fn unique(what: &str) -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("{what}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Lets everything else run until nothing more can happen without us, near enough: for what must *not* happen.
+pub(crate) async fn let_others_run() {
+    for _ in 0..200 {
+        yield_now().await;
+    }
+}
+
+/// Runs each case on every way, against a node that hosts what `hosted()` beside the cases says.
+///
+/// `#[test(…)]` above a case goes to `#[tokio::test(…)]`.
+macro_rules! every_way {
+    ($($(#[doc = $doc:literal])* $(#[test($($how:tt)*)])? async fn $case:ident($world:ident: &World) $body:block)*) => {$(
+        $(#[doc = $doc])*
+        mod $case {
+            #[allow(unused_imports)]
+            use super::*;
+            use crate::behaviour::world::Way;
+
+            async fn case($world: &World) -> opendo::Result<()> {
+                $body
+                #[allow(unreachable_code)]
+                Ok(())
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn in_process() {
+                World::run(Way::InProcess, hosted(), case).await;
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn memory() {
+                World::run(Way::Memory, hosted(), case).await;
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn unix() {
+                World::run(Way::Unix, hosted(), case).await;
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn tcp() {
+                World::run(Way::Tcp, hosted(), case).await;
+            }
+        }
+    )*};
+}

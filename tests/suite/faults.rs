@@ -1,1 +1,26 @@
 //! What happens when connections, peers and processes fail.
+//!
+//! Nothing here waits for the real clock: tests run on one thread with a paused one, so time passes in no time, in
+//! order, and a hang is a failure after a minute that nobody spends.
+
+#[path = "faults/raw.rs"]
+mod raw;
+#[path = "faults/world.rs"]
+mod world;
+
+#[path = "faults/access.rs"]
+mod access;
+#[path = "faults/disconnect.rs"]
+mod disconnect;
+#[path = "faults/drain.rs"]
+mod drain;
+#[path = "faults/fake_node.rs"]
+mod fake_node;
+#[path = "faults/healing.rs"]
+mod healing;
+#[path = "faults/hostile.rs"]
+mod hostile;
+#[path = "faults/limits.rs"]
+mod limits;
+#[path = "faults/random.rs"]
+mod random;

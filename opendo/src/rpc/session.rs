@@ -24,7 +24,7 @@ use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::remote::{self, Body, OutgoingCall, RemoteCall, Uplink};
 use crate::rpc::stub::Stub;
-use crate::rpc::wire::{Bind, Describe, Hello, WireError, encode_body};
+use crate::rpc::wire::{Bind, Describe, Hello, WireError, decode_body, encode_body};
 use crate::testing::SessionStats;
 
 /// A connection to a peer, both ways: its calls arrive here, and its objects can be called.
@@ -270,15 +270,17 @@ impl Core {
         let writer = state.wake_writer_if_drained();
         drop(state);
         wake(writer);
-        call.complete(match status {
-            ReplyStatus::Ok => Ok(Body::Ok(body)),
-            ReplyStatus::Application => Ok(Body::App(body)),
-            ReplyStatus::Rpc => {
-                let error: WireError = crate::rpc::wire::decode_body(&body, "an error")?;
-                Err(error.into_rpc(Some(call.signature())))
-            }
-        });
-        Ok(())
+        let (answer, verdict) = match status {
+            ReplyStatus::Ok => (Ok(Body::Ok(body)), Ok(())),
+            ReplyStatus::Application => (Ok(Body::App(body)), Ok(())),
+            ReplyStatus::Rpc => match decode_body::<WireError>(&body, "an error") {
+                Ok(error) => (Err(error.into_rpc(Some(call.signature()))), Ok(())),
+                // It is in no table any more, so the end of the session does not reach it.
+                Err(error) => (Err(error.clone().may_run(true)), Err(error)),
+            },
+        };
+        call.complete(answer);
+        verdict
     }
 
     // ---- the peer's calls

@@ -288,6 +288,9 @@ impl Core {
     /// Notes a call of the peer; an error when it must be refused.
     pub(crate) fn admit(&self, id: u64, call: &Arc<IncomingCall>) -> Result<(), RpcError> {
         let mut state = self.state.lock();
+        if let Some(error) = &state.ended {
+            return Err(error.clone()); // nobody would tell the call that its caller is gone
+        }
         if state.we_drain {
             return Err(RpcError::new(ErrorKind::Closed, "this node takes no new calls"));
         }

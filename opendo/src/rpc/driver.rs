@@ -356,10 +356,7 @@ impl PeerSide {
                     None => Err(protocol(&format!("the release of {import}, which names nothing"))),
                 }
             }
-            Kind::Ping => {
-                core.push_control(Kind::Pong, |_| ());
-                Ok(())
-            }
+            Kind::Ping => core.pong(),
             Kind::Pong => Ok(()),
             Kind::Drain => {
                 core.peer_drains();

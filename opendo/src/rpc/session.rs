@@ -353,6 +353,16 @@ impl Core {
         wake(writer);
     }
 
+    /// Gives a sign of life, unless the peer does not take them.
+    pub(crate) fn pong(&self) -> Result<(), RpcError> {
+        if self.state.lock().out.byte_len() > self.limits.max_unsent {
+            let text = format!("{} does not read what it asks for", self.peer);
+            return Err(RpcError::new(ErrorKind::Disconnected, text));
+        }
+        self.push_control(Kind::Pong, |_| ());
+        Ok(())
+    }
+
     /// Swaps what is to be written into `batch`; when there is nothing, leaves the waker. Tells what to do next.
     pub(crate) fn take_output(&self, batch: &mut Frames, waker: &Waker, gathered: bool) -> Output {
         let mut state = self.state.lock();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use opendo_transport::envelope::{CallHeader, CancelHeader, EnvelopeKind as Kind, ReplyHeader, ReplyStatus};
+use opendo_transport::envelope::{CallHeader, CancelHeader, EnvelopeKind as Kind, MAX_CHAIN, ReplyHeader, ReplyStatus};
 use opendo_transport::{Frames, Peer};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -188,7 +188,8 @@ impl Core {
         if state.draining {
             return Err(RpcError::new(ErrorKind::Closed, format!("{} takes no new calls", self.peer)));
         }
-        if let Some(refusal) = self.refuse(&state, body.len()) {
+        let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
+        if let Some(refusal) = self.refuse(&state, body.len(), chain.len()) {
             drop((state, binding));
             call.complete(Err(refusal));
             return Ok(());
@@ -202,7 +203,6 @@ impl Core {
             binding.session = self.number;
             binding.import = state.bind(&call.object.key, call.object.interface);
         }
-        let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
         let header = CallHeader {
             call: id,
             target: binding.import,
@@ -224,8 +224,12 @@ impl Core {
     }
 
     /// Whether a bound forbids one more call with such a body.
-    fn refuse(&self, state: &State, body: usize) -> Option<RpcError> {
+    fn refuse(&self, state: &State, body: usize, chain: usize) -> Option<RpcError> {
         let overloaded = |what: String| Some(RpcError::new(ErrorKind::Overloaded, what));
+        // The peer would end the session, with everybody else's calls on it.
+        if chain > MAX_CHAIN {
+            return overloaded(format!("{chain} calls wait for this one, and {MAX_CHAIN} may"));
+        }
         if state.pending.len() >= self.theirs.max_calls as usize {
             return overloaded(format!("{} calls to {} are unanswered", state.pending.len(), self.peer));
         }

@@ -188,8 +188,10 @@ impl Driver {
         drop(peer_side);
         core.bound.store(0, Ordering::Relaxed);
         if error.kind() == ErrorKind::Protocol {
-            let _ = timeout(core.limits.hello_timeout, write(&mut sender, |out| abort_message(&error, out)))
-                .await;
+            // Behind what is half written: a message of the batch must not end in the middle of this one.
+            push_message(&mut writing.batch, |out| abort_message(&error, out));
+            let rest = poll_fn(|cx| sender.poll_send(cx, &mut writing.batch));
+            let _ = timeout(core.limits.hello_timeout, rest).await;
         }
         let _ = timeout(core.limits.hello_timeout, poll_fn(|cx| sender.poll_close(cx))).await;
     }

@@ -53,10 +53,16 @@ impl Incoming {
 
     /// The arguments, which must be all there is in the body.
     pub(crate) fn decode<M: Method>(&self) -> Result<M::Args, RpcError> {
-        let mut input = Decoder::new(&self.body);
-        M::decode_args(&mut input)
-            .and_then(|args| input.finish().map(|()| args))
-            .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the arguments: {error}")))
+        let decode = || {
+            let mut input = Decoder::new(&self.body);
+            M::decode_args(&mut input).and_then(|args| input.finish().map(|()| args))
+        };
+        let wrong = |why: &str| RpcError::new(ErrorKind::Decode, format!("the arguments: {why}"));
+        // `Deserialize` is the user's code: its panic concerns this call, not the object.
+        match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(decoded) => decoded.map_err(|error| wrong(&error.to_string())),
+            Err(_) => Err(wrong("their `Deserialize` panicked")),
+        }
     }
 }
 

@@ -397,9 +397,9 @@ impl WeakNode {
                 (node.session_permits.clone(), node.limits.clone(), node.runtime.clone());
             drop(node); // a listener does not keep its node alive
             let next = async {
-                // Never closed.
-                let permit = permits.acquire_owned().await.ok();
-                (permit, listener.accept().await)
+                let accepted = listener.accept().await;
+                // After that, so that a listener that waits holds no place. Never closed.
+                (permits.acquire_owned().await.ok(), accepted)
             };
             let Some((permit, accepted)) = closing.run_until_cancelled(next).await else { return };
             match accepted {

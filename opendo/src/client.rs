@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendo_transport::{Address, Connection, TransportError, kind};
@@ -434,7 +434,9 @@ impl Drop for Inner {
 async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
     let Some(closing) = client.upgrade().map(|client| client.closing.clone()) else { return };
     tokio::spawn(driver.run());
+    let mut pauses = None;
     loop {
+        let begun = Instant::now();
         // Also when it only drains: what runs is answered there, new calls go to a new one.
         let mut status = core.status();
         let over = status.wait_for(|status| !matches!(status, Status::Open));
@@ -454,7 +456,11 @@ async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
         }) else {
             return;
         };
-        let redial = redial(&client, &dial, patience);
+        // A node that hangs up as soon as it is connected to is not there, whatever it says.
+        if begun.elapsed() >= STABLE {
+            pauses = None;
+        }
+        let redial = redial(&client, &dial, patience, &mut pauses);
         let Some((next, driver)) = closing.run_until_cancelled(redial).await else { return };
         core = next;
         tokio::spawn(driver.run());
@@ -465,15 +471,30 @@ async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
     }
 }
 
-async fn redial(client: &Weak<Inner>, dial: &Dial, patience: Duration) -> (Arc<Core>, Driver) {
-    let mut pauses = ExponentialBuilder::new()
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(Duration::from_secs(5))
         .with_jitter()
         .without_max_times()
-        .build();
+        .build()
+}
+
+/// A session that lived as long was one: after it, the first attempt is made at once again.
+const STABLE: Duration = Duration::from_secs(5);
+
+async fn redial(
+    client: &Weak<Inner>,
+    dial: &Dial,
+    patience: Duration,
+    pauses: &mut Option<ExponentialBackoff>,
+) -> (Arc<Core>, Driver) {
     let dialing = async {
         loop {
+            match pauses {
+                Some(pauses) => sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await,
+                at_once => *at_once = Some(backoff()),
+            }
             match dial.dial().await {
                 Ok(connected) => return connected,
                 Err(error) => {
@@ -483,7 +504,6 @@ async fn redial(client: &Weak<Inner>, dial: &Dial, patience: Duration) -> (Arc<C
                     }
                 }
             }
-            sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await;
         }
     };
     let impatience = async {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// Three significant digits: `0.512`, `37.7`, `1,024`.
+/// Three significant digits, or a whole number: `0.512`, `37.7`, `64`, `1,024`.
 pub(crate) struct Number(pub(crate) f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            n if n < 99.95 && n.fract() == 0.0 => write!(f, "{n}"),
             n if n < 0.995 => write!(f, "{n:.3}"),
             n if n < 9.995 => write!(f, "{n:.2}"),
             n if n < 99.95 => write!(f, "{n:.1}"),

@@ -491,7 +491,7 @@ async fn redial(
 ) -> (Arc<Core>, Driver) {
     let dialing = async {
         loop {
-            match pauses {
+            match &mut *pauses {
                 Some(pauses) => sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await,
                 at_once => *at_once = Some(backoff()),
             }

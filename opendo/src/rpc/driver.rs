@@ -301,6 +301,9 @@ struct Bound {
 /// Classes one session may describe: far above any program's, far below what hurts.
 const MAX_CLASSES: usize = 65_536;
 
+/// Names of classes that are not here are kept, and told to whoever calls them.
+const LONGEST_CLASS_NAME: usize = 512;
+
 impl PeerSide {
     fn poll_read(
         &mut self,
@@ -427,6 +430,9 @@ impl PeerSide {
     fn describe(&mut self, class: Describe) -> Result<(), RpcError> {
         if class.number as usize != self.classes.len() || self.classes.len() >= MAX_CLASSES {
             return Err(protocol(&format!("a class with the number {}", class.number)));
+        }
+        if class.class.len() > LONGEST_CLASS_NAME {
+            return Err(protocol(&format!("a class whose name has {} bytes", class.class.len())));
         }
         let hosted = self.host.as_ref().and_then(|host| host.class(&class.class));
         let mut mismatched = FxHashMap::default();

@@ -1,6 +1,7 @@
 //! Objects: their names, their lives, and the order in which they do things.
 
 pub(crate) mod context;
+mod drive;
 pub(crate) mod id;
 pub(crate) mod job;
 pub(crate) mod lifecycle;

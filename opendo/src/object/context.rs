@@ -1,8 +1,8 @@
 //! What an object is given of the world.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -51,8 +51,17 @@ impl Ctx {
 
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
+    ///
+    /// What it writes is committed with the next call that ends, or when it has finished.
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.0.control.spawn(future);
+        let control = Arc::downgrade(&self.0.control);
+        self.0.control.spawn(async move {
+            future.await;
+            if let Some(control) = control.upgrade() {
+                // A failure resets the instance; there is nobody else to tell.
+                let _ = control.commit().await;
+            }
+        });
     }
 
     /// Throws this instance away: every call in flight or queued fails with [`Reset`](ErrorKind::Reset) and this
@@ -83,8 +92,9 @@ pub(crate) struct Control {
     runtime: Handle,
     reset: OnceLock<RpcError>,
     storage: Option<Storage>,
-    driver: Mutex<Option<Waker>>,
-    background: Mutex<Option<JoinSet<()>>>,
+    /// Has the activation look at the reset.
+    on_reset: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    background: Mutex<JoinSet<()>>,
 }
 
 impl Control {
@@ -93,7 +103,7 @@ impl Control {
             runtime,
             reset: OnceLock::new(),
             storage,
-            driver: Mutex::default(),
+            on_reset: OnceLock::new(),
             background: Mutex::default(),
         })
     }
@@ -102,19 +112,15 @@ impl Control {
         &self.runtime
     }
 
-    pub(crate) fn storage(&self) -> Option<&Storage> {
-        self.storage.as_ref()
-    }
-
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
         let reason = self.reset.get_or_init(|| error);
         if let Some(storage) = &self.storage {
             storage.close();
         }
-        drop(self.background.lock().take()); // aborts them
-        if let Some(driver) = self.driver.lock().take() {
-            driver.wake();
+        self.background.lock().abort_all();
+        if let Some(on_reset) = self.on_reset.get() {
+            on_reset();
         }
         reason
     }
@@ -123,11 +129,17 @@ impl Control {
         self.reset.get()
     }
 
-    /// Has `waker` woken by a reset. Look at [`is_reset`](Self::is_reset) afterwards.
-    pub(crate) fn wake_on_reset(&self, waker: &Waker) {
-        let mut driver = self.driver.lock();
-        if !driver.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *driver = Some(waker.clone());
+    /// Has `notify` called after each reset. Once.
+    pub(crate) fn on_reset(&self, notify: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_reset.set(Box::new(notify));
+    }
+
+    /// Commits what was written. A failure resets the instance.
+    pub(crate) async fn commit(&self) -> Result<(), RpcError> {
+        let Some(storage) = &self.storage else { return Ok(()) };
+        match storage.commit().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.reset(RpcError::new(ErrorKind::Reset, error.to_string())).clone()),
         }
     }
 
@@ -136,19 +148,19 @@ impl Control {
         if self.reset.get().is_some() {
             return;
         }
-        let tasks = background.get_or_insert_default();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(future, &self.runtime);
+        while background.try_join_next().is_some() {}
+        background.spawn_on(future, &self.runtime);
+    }
+
+    /// Whether something that was given to `wait_until` has not finished.
+    pub(crate) fn has_background(&self) -> bool {
+        let mut background = self.background.lock();
+        while background.try_join_next().is_some() {}
+        !background.is_empty()
     }
 
     /// Waits for everything given to `wait_until`.
     pub(crate) async fn finish_background(&self) {
-        loop {
-            let tasks = self.background.lock().take();
-            match tasks {
-                Some(mut tasks) => while tasks.join_next().await.is_some() {},
-                None => return,
-            }
-        }
+        while poll_fn(|cx| self.background.lock().poll_join_next(cx)).await.is_some() {}
     }
 }

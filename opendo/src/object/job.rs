@@ -169,7 +169,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             // What the call wrote is stored before anybody hears of it.
             let end = match end {
                 End::Reset(error) => End::Reset(error),
-                survived => match commit(&control).await {
+                survived => match control.commit().await {
                     Ok(()) => survived,
                     Err(error) => End::Reset(error),
                 },
@@ -216,14 +216,6 @@ async fn until_end<R>(
         })
     })
     .await
-}
-
-async fn commit(control: &Control) -> Result<(), RpcError> {
-    let Some(storage) = control.storage() else { return Ok(()) };
-    match storage.commit().await {
-        Ok(()) => Ok(()),
-        Err(error) => Err(control.reset(RpcError::new(ErrorKind::Reset, error.to_string())).clone()),
-    }
 }
 
 /// The error of callers after a panic. Its text goes to the log: it is not for peers.

@@ -19,7 +19,7 @@ use crate::object::id::ObjectKey;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::storage::Storage;
-use crate::object::strand::{Activation, Make};
+use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, Served};
@@ -154,23 +154,19 @@ impl<O: Send + Sync + 'static> Class<O> {
         }
     }
 
-    fn activate(
-        self: &Arc<Self>,
-        key: &Arc<ObjectKey>,
-        predecessor: Option<tokio::sync::oneshot::Receiver<()>>,
-    ) -> Arc<Activation<O>> {
+    fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { runtime, engine, limits, node } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
         let storage = Storage::new(engine.clone(), key.clone());
         let control = Control::new(runtime.clone(), Some(storage.clone()));
         let ctx = Ctx::new(key.clone(), storage.clone(), control.clone(), node.clone());
-        let predecessor = Mutex::new(predecessor);
+        let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
-            let (ctx, predecessor) = (ctx.clone(), predecessor.lock().take());
+            let (ctx, before) = (ctx.clone(), before.clone());
             async move {
-                if let Some(predecessor) = predecessor {
-                    let _ = predecessor.await; // its sender is dropped, not used
+                if let Some(before) = before {
+                    before.await;
                 }
                 ctx.storage().open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
@@ -185,7 +181,7 @@ impl<O: Send + Sync + 'static> Class<O> {
             .boxed()
         });
         let class = Arc::downgrade(self);
-        Activation::of_object(key, make, control, limits.max_mailbox, move |ended| {
+        let on_end: OnEnd<O> = Box::new(move |ended| {
             let Some(class) = class.upgrade() else { return };
             if let Some(key) = ended.key()
                 && let Entry::Occupied(entry) = class.live.lock().objects.entry(*key.bytes())
@@ -195,7 +191,9 @@ impl<O: Send + Sync + 'static> Class<O> {
             }
             let storage = storage.clone();
             class.surroundings.runtime.spawn(async move { storage.release().await });
-        })
+        });
+        let birth = Birth { key, make, predecessor, on_end };
+        Activation::of_object(birth, control, limits.max_mailbox)
     }
 
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
@@ -248,10 +246,7 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         let error = RpcError::new(ErrorKind::Reset, reason);
         async move {
             let Some(activation) = activation else { return false };
-            let gone = activation.condemn(error);
-            if let Some(gone) = gone {
-                let _ = gone.await;
-            }
+            activation.condemn(error).await;
             true
         }
         .boxed()

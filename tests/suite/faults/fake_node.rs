@@ -125,7 +125,11 @@ async fn every_wrong_answer_ends_the_call() {
         ("a second hello", hello(), ErrorKind::Protocol),
         ("nothing at all", vec![], ErrorKind::Protocol),
         ("a garbled abort", control(EnvelopeKind::Abort, &[0xff; 9]), ErrorKind::Protocol),
-        ("an abort", control(EnvelopeKind::Abort, &wire_error(ErrorKind::Overloaded, "")), ErrorKind::Overloaded),
+        (
+            "an abort",
+            control(EnvelopeKind::Abort, &wire_error(ErrorKind::Overloaded, "")),
+            ErrorKind::Overloaded,
+        ),
     ] {
         let (client, _) = client_of(move |mut raw| {
             let answer = answer.clone();

@@ -93,7 +93,11 @@ fn violations() -> Vec<(&'static str, Vec<Vec<u8>>, &'static str)> {
         ("an empty chain", vec![no_chain], "chain"),
         ("a second hello", vec![hello()], "second hello"),
         ("a call numbered 0", vec![call(0, 1, "tag", &[1])], "call 0"),
-        ("a reused call number", vec![cancel(1), call(5, 1, "hold", &[5]), call(5, 1, "tag", &[1])], "call 5"),
+        (
+            "a reused call number",
+            vec![cancel(1), call(5, 1, "hold", &[5]), call(5, 1, "tag", &[1])],
+            "call 5",
+        ),
         ("a smaller call number", vec![call(5, 1, "hold", &[5]), call(4, 1, "tag", &[1])], "call 4"),
         ("a reused object number", vec![bind_worker(1, "x")], "number 1 "),
         ("a reused object number, released", vec![release(1), bind_worker(1, "x")], "number 1 "),
@@ -283,8 +287,13 @@ async fn a_chain_of_full_length_does_not_end_the_session_it_is_passed_on_through
     let mut raw = Raw::bound(&world.network, 1).await;
     let links = vec![ChainLink { activation: 1, sequence: 1 }; MAX_CHAIN];
     for id in 1..4 {
-        let header =
-            CallHeader { call: id, target: 1, method: method("relay"), chain: &links, ..CallHeader::default() };
+        let header = CallHeader {
+            call: id,
+            target: 1,
+            method: method("relay"),
+            chain: &links,
+            ..CallHeader::default()
+        };
         raw.send(call_with(&header, &[77])).await;
         let message = raw.receive().await.unwrap();
         assert_eq!(message[0], EnvelopeKind::Reply as u8);

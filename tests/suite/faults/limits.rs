@@ -14,6 +14,7 @@ use super::world::*;
 async fn more_calls_than_allowed_are_refused_and_those_allowed_run() {
     let world = World::with(Limits { max_calls: 3, ..Limits::default() }).await;
     let mut raw = Raw::bound(&world.network, 1).await;
+    raw.send(bind_worker(2, "other")).await;
     for id in 1..=8 {
         raw.send(call(id, 1, "hold", &[id as u8])).await;
     }
@@ -28,7 +29,7 @@ async fn more_calls_than_allowed_are_refused_and_those_allowed_run() {
     // One that ends makes room for one more.
     raw.send(cancel(2)).await;
     assert_eq!(raw.reply().await.0, 2);
-    raw.works(9, 1).await;
+    raw.works(9, 2).await;
     drop(raw);
     world.end().await;
 }
@@ -174,13 +175,13 @@ async fn a_peer_that_does_not_read_its_signs_of_life_is_disconnected() {
     let pings: Vec<u8> = (0..1000).flat_map(|_| frame(control(EnvelopeKind::Ping, &[]))).collect();
     let mut most = 0;
     for _ in 0..100 {
-        if raw.io.write_all(&pings).await.is_err() {
-            break;
-        }
-        settle_briefly().await;
+        let written = tokio::time::timeout(Duration::from_millis(10), raw.io.write_all(&pings)).await;
         most = most.max(most_unsent(&world.node));
+        if !matches!(written, Ok(Ok(()))) {
+            break; // nobody listens any more
+        }
     }
-    assert!(most < 120_000, "{most} bytes wait for a peer that reads nothing");
+    assert!(most > 90_000 && most < 120_000, "{most} bytes wait for a peer that reads nothing");
     world.undisturbed().await;
     drop(raw);
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -196,8 +197,7 @@ async fn a_call_that_arrives_as_its_session_is_cut_off_learns_it() {
     let mut script = Vec::new();
     for id in 2..=400 {
         // The replies of the first are too many; the driver has read only some of the calls by then.
-        let message =
-            if id < 100 { call(id, 1, "make", &[1, 0x80, 8]) } else { call(id, 1, "hold", &[5]) };
+        let message = if id < 100 { call(id, 1, "make", &[1, 0x80, 8]) } else { call(id, 1, "hold", &[5]) };
         script.extend(frame(message));
     }
     let _ = raw.io.write_all(&script).await;
@@ -277,7 +277,8 @@ async fn silent_connections_give_their_places_back() {
 #[tokio::test(start_paused = true)]
 async fn a_client_refuses_by_itself_what_its_node_would_refuse() {
     let node =
-        start_node(Limits { max_calls: 2, max_message: 20_000, max_unsent: 50_000, ..Limits::default() }).await;
+        start_node(Limits { max_calls: 2, max_message: 20_000, max_unsent: 50_000, ..Limits::default() })
+            .await;
     let client = Network::new(&node).client().connect().await.unwrap();
     let stub: WorkerStub = client.get("x");
     let (one, two) = (stub.slow(1, 10), stub.slow(2, 10));

@@ -158,7 +158,13 @@ impl Actor {
     }
 
     /// Tells when its caller is gone, then stands at the gate.
-    pub async fn hold_watchful(&mut self, #[call] call: &CallInfo, started: Signal, gone: Signal, gate: Gate) {
+    pub async fn hold_watchful(
+        &mut self,
+        #[call] call: &CallInfo,
+        started: Signal,
+        gone: Signal,
+        gate: Gate,
+    ) {
         started.raise();
         call.cancelled().await;
         assert!(call.is_cancelled());

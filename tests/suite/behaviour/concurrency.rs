@@ -1,7 +1,7 @@
 //! What overlaps and what does not.
 
-use opendo::prelude::*;
 use opendo::NodeBuilder;
+use opendo::prelude::*;
 
 use super::actor::{Actor, ActorStub, arrived};
 use super::by_name::{Gate, Log};

@@ -250,7 +250,8 @@ every_way! {
 /// Checklist 3.7. Time that stands still passes at once when nothing else can happen: not beside real sockets.
 #[tokio::test(start_paused = true)]
 async fn a_constructor_that_never_finishes_fails_in_time() {
-    let limits = opendo::Limits { construction_timeout: std::time::Duration::from_secs(7), ..Default::default() };
+    let limits =
+        opendo::Limits { construction_timeout: std::time::Duration::from_secs(7), ..Default::default() };
     World::run(Way::Memory, hosted().limits(limits), async |world| {
         let name = unique("actor");
         Life::of(&name).construct(Construction::Waits(Gate::new()));

@@ -25,7 +25,7 @@ every_way! {
         let id = actors.id_from_name("lobby");
         assert_eq!((id.to_string(), id.clone()), (Id::from_name("lobby").to_string(), Id::from_name("lobby")));
         assert_eq!(actors.get(&id).own_id().await?, id.to_string());
-        assert_eq!(id.to_string(), "fcd4a7586f8dd95ce53a4ff29ea14ef8b4cd1e11b8b36d53ab9ad1e3e3ee1a6c");
+        assert_eq!(id.to_string(), "44248c1401d11884d32f612a555be5c965eaba9f46e04ea4875ec30797b564e3");
         assert_ne!(actors.id_from_name("Lobby"), id);
         assert_ne!(world.namespace::<EchoStub>().id_from_name("lobby").as_bytes(), id.as_bytes());
     }

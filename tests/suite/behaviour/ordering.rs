@@ -1,8 +1,8 @@
 //! Calls start in the order in which they are made, and each one runs once.
 
 use futures::future::join_all;
-use opendo::prelude::*;
 use opendo::NodeBuilder;
+use opendo::prelude::*;
 
 use super::actor::{Actor, ActorStub};
 use super::by_name::{Gate, Log};

@@ -4,8 +4,8 @@ use opendo::prelude::*;
 use opendo::{ErrorKind, NodeBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::actor::{Construction, Life};
 use super::actor::{Actor, ActorStub, Refusal};
+use super::actor::{Construction, Life};
 use super::world::{World, unique};
 
 /// One alias with one argument, one with two the other way round, one with none.

@@ -14,10 +14,10 @@ pub trait Greeter {
     async fn meet(&mut self, friend: ObjectId<GreeterStub>) -> ObjectId<GreeterStub>;
 }
 
-/// Implements the interface under its own name, which a class gets from its type.
+/// Implements the interface under a name of its own.
 pub struct Cat;
 
-#[durable_object]
+#[durable_object(name = "Cat")]
 impl Greeter for Cat {
     async fn greet(&self, name: String) -> String {
         format!("meow, {name}")
@@ -38,7 +38,7 @@ impl DurableObject for Cat {
     }
 }
 
-/// The same interface, under a name that is not its type's.
+/// Another one, under a name that is not its type's.
 pub struct Dog {
     friends: Vec<ObjectId<GreeterStub>>,
 }
@@ -66,9 +66,9 @@ impl DurableObject for Dog {
 }
 
 /// Called like the interface itself: `get` reaches it.
-pub struct Person(Ctx);
+pub struct Person;
 
-#[durable_object(name = "Greeter")]
+#[durable_object]
 impl Greeter for Person {
     async fn greet(&self, name: String) -> String {
         format!("hello, {name}")
@@ -84,15 +84,8 @@ impl Greeter for Person {
 }
 
 impl DurableObject for Person {
-    async fn new(ctx: Ctx) -> opendo::Result<Self> {
-        Ok(Self(ctx))
-    }
-}
-
-impl Person {
-    #[allow(dead_code)]
-    fn ctx(&self) -> &Ctx {
-        &self.0
+    async fn new(_: Ctx) -> opendo::Result<Self> {
+        Ok(Self)
     }
 }
 
@@ -188,7 +181,11 @@ impl Relay {
         next.next(prefix, more - 1).await.unwrap() + 1
     }
 
-    pub async fn greet_at_the_callers(&self, #[call] call: &CallInfo, person: String) -> Result<String, String> {
+    pub async fn greet_at_the_callers(
+        &self,
+        #[call] call: &CallInfo,
+        person: String,
+    ) -> Result<String, String> {
         let session = call.session().ok_or("no session")?;
         session.get::<GreeterStub>(person).greet("relay".into()).await.map_err(|error| error.to_string())
     }

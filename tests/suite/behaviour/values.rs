@@ -1,15 +1,15 @@
 //! Every shape of value, there and back.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
-use opendo::prelude::*;
 use opendo::NodeBuilder;
+use opendo::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub struct Echo;

@@ -336,10 +336,15 @@ impl<O: Send + Sync + 'static> Activation<O> {
         }
     }
 
+    /// The end of the instance before this one, unless it has come.
+    pub(crate) fn predecessor(&self) -> Option<Ended> {
+        let before = self.birth.as_ref().and_then(|birth| birth.predecessor.clone());
+        before.filter(|ended| ended.peek().is_none())
+    }
+
     /// Resolves when the instance is gone, and all before it. `None` if they are.
     pub(crate) fn watch_end(&self) -> Option<Ended> {
-        let before = self.birth.as_ref().and_then(|birth| birth.predecessor.clone());
-        let before = before.filter(|ended| ended.peek().is_none());
+        let before = self.predecessor();
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Gone(_)) {
             return before;

@@ -183,17 +183,32 @@ impl<O: Send + Sync + 'static> Class<O> {
         let class = Arc::downgrade(self);
         let on_end: OnEnd<O> = Box::new(move |ended| {
             let Some(class) = class.upgrade() else { return };
-            if let Some(key) = ended.key()
-                && let Entry::Occupied(entry) = class.live.lock().objects.entry(*key.bytes())
-                && Arc::ptr_eq(entry.get(), ended)
-            {
-                entry.remove();
+            let (runtime, storage, ended) =
+                (class.surroundings.runtime.clone(), storage.clone(), ended.clone());
+            let before = ended.predecessor();
+            if before.is_none() {
+                class.remove(&ended);
             }
-            let storage = storage.clone();
-            class.surroundings.runtime.spawn(async move { storage.release().await });
+            runtime.spawn(async move {
+                storage.release().await;
+                // It keeps its place as long as an older one is still there, so that a newer one waits for that.
+                if let Some(before) = before {
+                    before.await;
+                    class.remove(&ended);
+                }
+            });
         });
         let birth = Birth { key, make, predecessor, on_end };
         Activation::of_object(birth, control, limits.max_mailbox)
+    }
+
+    fn remove(&self, ended: &Arc<Activation<O>>) {
+        if let Some(key) = ended.key()
+            && let Entry::Occupied(entry) = self.live.lock().objects.entry(*key.bytes())
+            && Arc::ptr_eq(entry.get(), ended)
+        {
+            entry.remove();
+        }
     }
 
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
@@ -228,7 +243,8 @@ impl<O: Send + Sync + 'static> Served for ServedObject<O> {
 impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
     fn live(&self) -> Vec<ObjectKey> {
         let live = self.live.lock();
-        live.objects.values().filter_map(|activation| activation.key().map(|key| (**key).clone())).collect()
+        let live = live.objects.values().filter(|activation| activation.is_live());
+        live.filter_map(|activation| activation.key().map(|key| (**key).clone())).collect()
     }
 
     fn hibernate(&self, id: &[u8; 32]) -> BoxFuture<'static, ()> {

@@ -119,6 +119,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Work::Call(_, job) => job.chain().cloned(),
                     Work::Hibernate(..) => None,
                 };
+                state.access = Access::Exclusive;
                 state.running.push(CONSTRUCTOR);
                 drop(state);
                 let info = self.activation.own_work("new", CONSTRUCTOR, chain);
@@ -147,6 +148,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     let _ = done.send(false);
                 }
                 Work::Hibernate(hibernate, done) => {
+                    state.access = Access::Exclusive;
                     state.running.push(sequence);
                     drop(state);
                     self.object = None;

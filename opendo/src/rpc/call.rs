@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -119,11 +120,18 @@ impl<T, E> Call<T, E> {
 }
 
 fn decode_reply<M: Method>(body: &[u8], is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
-    let mut input = Decoder::new(body);
-    let result = if is_ok { M::decode_ok(&mut input).map(Ok) } else { M::decode_err(&mut input).map(Err) };
-    result
-        .and_then(|value| input.finish().map(|()| value))
-        .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
+    let decode = || {
+        let mut input = Decoder::new(body);
+        let result =
+            if is_ok { M::decode_ok(&mut input).map(Ok) } else { M::decode_err(&mut input).map(Err) };
+        result.and_then(|value| input.finish().map(|()| value))
+    };
+    let wrong = |why: &str| RpcError::new(ErrorKind::Decode, format!("the reply: {why}")).may_run(true);
+    // `Deserialize` is the user's code: its panic concerns this call, not the task that awaits it.
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(decoded) => decoded.map_err(|error| wrong(&error.to_string())),
+        Err(_) => Err(wrong("its `Deserialize` panicked")),
+    }
 }
 
 impl<T, E> Future for Call<T, E> {

@@ -15,7 +15,7 @@ use futures::FutureExt;
 use opendo_transport::envelope::{EnvelopeKind as Kind, EnvelopeView};
 use opendo_transport::{Connection, Frames, Receiver, Sender, Transport, TransportError, kind};
 use rustc_hash::FxHashMap;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -169,7 +169,7 @@ impl Driver {
     pub(crate) async fn run(self) {
         let Self { core, mut sender, mut receiver, mut peer_side } = self;
         let mut keepalive = Keepalive::new(&core.limits);
-        let mut writing = Writing { batch: Frames::default(), gathered: false };
+        let mut writing = Writing { batch: Frames::default(), gathered: false, farewell: None };
         let error = poll_fn(|cx| {
             if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
             {
@@ -200,6 +200,8 @@ impl Driver {
 struct Writing {
     batch: Frames,
     gathered: bool,
+    /// How long a peer may take to say that it has nothing left.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl Writing {
@@ -214,6 +216,12 @@ impl Writing {
                         return Poll::Pending;
                     }
                     Output::Nothing => return Poll::Pending,
+                    Output::Farewell => {
+                        let patience = core.limits.hello_timeout;
+                        let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(patience)));
+                        ready!(farewell.poll_unpin(cx));
+                        return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
+                    }
                     Output::Drained => {
                         return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
                     }

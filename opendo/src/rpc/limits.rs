@@ -24,7 +24,7 @@ pub struct Limits {
     pub max_unsent: usize,
     /// How many sessions a node serves at a time; further connections wait to be accepted. Default 16,384.
     pub max_sessions: usize,
-    /// How long a new connection may take to say hello. Default 10 s.
+    /// How long a new connection may take to say hello, and an old one to say goodbye. Default 10 s.
     pub hello_timeout: Duration,
     /// A connection that was silent for this long is asked for a sign of life…  Default 15 s.
     pub keepalive_interval: Duration,

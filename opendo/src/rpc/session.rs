@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use opendo_transport::envelope::{CallHeader, CancelHeader, EnvelopeKind as Kind, MAX_CHAIN, ReplyHeader, ReplyStatus};
+use opendo_transport::envelope::{
+    CallHeader, CancelHeader, EnvelopeKind as Kind, MAX_CHAIN, ReplyHeader, ReplyStatus,
+};
 use opendo_transport::{Frames, Peer};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -132,8 +134,10 @@ struct State {
     /// Classes that the peer was told about: by name, and by the interface their caller knows.
     described: FxHashMap<(Arc<str>, usize), u32>,
     incoming: FxHashMap<u64, Arc<IncomingCall>>,
-    draining: bool,
+    /// This side takes no new calls, and has said so.
     we_drain: bool,
+    /// The peer takes no new calls. What it sent before it said so has been read.
+    peer_drains: bool,
     ended: Option<RpcError>,
 }
 
@@ -160,8 +164,8 @@ impl Core {
                 next_import: 1,
                 described: FxHashMap::default(),
                 incoming: FxHashMap::default(),
-                draining: false,
                 we_drain: false,
+                peer_drains: false,
                 ended: None,
             }),
             status: watch::Sender::new(Status::Open),
@@ -185,7 +189,7 @@ impl Core {
         if let Some(error) = &state.ended {
             return Err(error.clone());
         }
-        if state.draining {
+        if state.we_drain || state.peer_drains {
             return Err(RpcError::new(ErrorKind::Closed, format!("{} takes no new calls", self.peer)));
         }
         let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
@@ -374,11 +378,12 @@ impl Core {
             return Output::Ended;
         }
         if state.out.is_empty() {
-            if state.draining && state.we_drain && state.pending.is_empty() && state.incoming.is_empty() {
+            let quiet = state.we_drain && state.pending.is_empty() && state.incoming.is_empty();
+            if quiet && state.peer_drains {
                 return Output::Drained;
             }
             state.writer = Some(waker.clone());
-            return Output::Nothing;
+            return if quiet { Output::Farewell } else { Output::Nothing };
         }
         // Others are about to add to it: one turn of the scheduler, and one system call takes them all.
         if !gathered && state.pending.len() + state.incoming.len() > 1 {
@@ -396,7 +401,6 @@ impl Core {
             return;
         }
         state.we_drain = true;
-        state.draining = true;
         state.push_control(Kind::Drain, |_| ());
         let writer = state.wake_writer();
         drop(state);
@@ -404,10 +408,10 @@ impl Core {
         self.status.send_if_modified(to_draining);
     }
 
-    /// The peer takes no new calls.
+    /// The peer takes no new calls. It is answered with the same: then it knows that no call of ours is on its way.
     pub(crate) fn peer_drains(&self) {
-        self.state.lock().draining = true;
-        self.status.send_if_modified(to_draining);
+        self.state.lock().peer_drains = true;
+        self.drain();
     }
 
     /// Ends the session: every call in flight fails with the truth about whether it may have run.
@@ -458,6 +462,8 @@ pub(crate) enum Output {
     /// Come back after one turn of the scheduler.
     Gather,
     Nothing,
+    /// There is nothing left to do but to hear that the peer has nothing either.
+    Farewell,
     /// The session was drained: nothing is left to do.
     Drained,
     Ended,

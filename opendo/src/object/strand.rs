@@ -65,6 +65,8 @@ pub(super) struct State<O> {
     pub(super) queue: VecDeque<Queued<O>>,
     /// The length of the queue at which it is next searched for calls that were withdrawn.
     sweep_at: usize,
+    /// How many calls came since the last search.
+    since_sweep: usize,
     /// The calls that run, by sequence, and how.
     pub(super) running: Vec<u64>,
     pub(super) access: Access,
@@ -98,12 +100,15 @@ pub(super) enum Work<O> {
 const SWEEP: usize = 64;
 
 impl<O> State<O> {
-    /// Takes withdrawn calls out of a queue that has doubled since the last time: they cost no more memory than
-    /// those that are wanted, and the search costs each call next to nothing.
-    fn sweep(&mut self) -> Vec<Box<dyn Job<O>>> {
-        if self.queue.len() < self.sweep_at {
+    /// Takes withdrawn calls out of a queue that has doubled since the last time, or is full: they cost no more
+    /// memory than those that are wanted, nor their place, and the search costs each call next to nothing.
+    fn sweep(&mut self, max_mailbox: usize) -> Vec<Box<dyn Job<O>>> {
+        self.since_sweep += 1;
+        let length = self.queue.len();
+        if length < self.sweep_at && (length < max_mailbox || self.since_sweep <= length) {
             return Vec::new();
         }
+        self.since_sweep = 0;
         let mut withdrawn = Vec::new();
         for queued in std::mem::take(&mut self.queue) {
             match queued.work {
@@ -154,6 +159,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 phase: Phase::Idle(object),
                 queue: VecDeque::new(),
                 sweep_at: SWEEP,
+                since_sweep: 0,
                 running: Vec::new(),
                 access: Access::Exclusive,
                 next_sequence: 1,
@@ -196,7 +202,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             Phase::Idle(_) | Phase::Driven => {}
         }
         // Dropped at the end, after the lock.
-        let _withdrawn = state.sweep();
+        let _withdrawn = state.sweep(self.max_mailbox);
         if state.queue.len() >= self.max_mailbox {
             let text = format!("{} calls wait for {}", state.queue.len(), self.name());
             drop(state);

@@ -2,6 +2,9 @@
 //!
 //! A case is written once, with [`every_way!`], and runs in process, over memory, over a Unix socket and over TCP.
 
+// Remote methods are `pub`, their types with them, and they take their arguments by value: that is what makes them so.
+#![allow(unreachable_pub, clippy::needless_pass_by_value)]
+
 #[macro_use]
 #[path = "behaviour/world.rs"]
 mod world;

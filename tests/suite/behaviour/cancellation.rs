@@ -82,7 +82,10 @@ every_way! {
         gate.reached().await;
         let queued = [actor.count(), actor.count()];
         let error = RpcError::from(actor.count().await.unwrap_err());
-        assert_eq!((error.kind(), error.may_have_run(), error.is_retryable()), (ErrorKind::Overloaded, false, false));
+        assert_eq!(
+            (error.kind(), error.may_have_run(), error.is_retryable()),
+            (ErrorKind::Overloaded, false, false)
+        );
         gate.open();
         assert_eq!(running.await?, 1);
         for (call, count) in queued.into_iter().zip([2, 3]) {
@@ -176,7 +179,8 @@ every_way! {
         let (log, gate) = (Log::new(), Gate::new());
         {
             let client = world.dial().connect().await?;
-            let actor: ActorStub = if world.is_remote() { client.get(name.as_str()) } else { world.get(name.as_str()) };
+            let actor: ActorStub =
+                if world.is_remote() { client.get(name.as_str()) } else { world.get(name.as_str()) };
             Call::detach(actor.note_and_hold(log.clone(), 1, gate.clone()));
             Call::detach(actor.note(log.clone(), 2));
         }

@@ -35,7 +35,8 @@ every_way! {
     async fn concurrent_methods_overlap(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let (log, gate) = (Log::new(), Gate::new());
-        let running: Vec<_> = (0..100).map(|entry| actor.note_beside(log.clone(), entry, gate.clone())).collect();
+        let running: Vec<_> =
+            (0..100).map(|entry| actor.note_beside(log.clone(), entry, gate.clone())).collect();
         for _ in 0..100 {
             gate.reached().await; // all of them, before any is let through
         }
@@ -51,9 +52,15 @@ every_way! {
     async fn an_exclusive_method_waits_for_concurrent_ones_and_holds_up_later_ones(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let (log, before, alone, after) = (Log::new(), Gate::new(), Gate::new(), Gate::new());
-        let first = [actor.note_beside(log.clone(), 1, before.clone()), actor.note_beside(log.clone(), 2, before.clone())];
+        let first = [
+            actor.note_beside(log.clone(), 1, before.clone()),
+            actor.note_beside(log.clone(), 2, before.clone()),
+        ];
         let exclusive = actor.note_and_hold(log.clone(), 3, alone.clone());
-        let last = [actor.note_beside(log.clone(), 4, after.clone()), actor.note_beside(log.clone(), 5, after.clone())];
+        let last = [
+            actor.note_beside(log.clone(), 4, after.clone()),
+            actor.note_beside(log.clone(), 5, after.clone()),
+        ];
         for _ in 0..2 {
             before.reached().await;
         }
@@ -94,7 +101,8 @@ every_way! {
 
     async fn objects_do_not_wait_for_each_other(world: &World) {
         let gate = Gate::new();
-        let running: Vec<_> = (0..50).map(|_| world.get::<ActorStub>(unique("actor")).hold(gate.clone())).collect();
+        let running: Vec<_> =
+            (0..50).map(|_| world.get::<ActorStub>(unique("actor")).hold(gate.clone())).collect();
         for _ in 0..50 {
             gate.reached().await;
         }

@@ -63,7 +63,7 @@ impl Hop {
 }
 
 /// Stubs that lead to other nodes, by the name of the object that uses them.
-static ABROAD: LazyLock<Mutex<HashMap<String, HopStub>>> = LazyLock::new(Mutex::default);
+static ABROAD: Plans<HopStub> = LazyLock::new(Mutex::default);
 
 impl Hop {
     fn abroad(&self) -> HopStub {
@@ -106,9 +106,14 @@ impl Hop {
     }
 }
 
-/// What an object does while it is made, or falls asleep.
-static AT_BIRTH: LazyLock<Mutex<HashMap<String, (Way, Log)>>> = LazyLock::new(Mutex::default);
-static AT_SLEEP: LazyLock<Mutex<HashMap<String, (Way, Log, Signal)>>> = LazyLock::new(Mutex::default);
+/// By the names of objects.
+type Plans<T> = LazyLock<Mutex<HashMap<String, T>>>;
+
+/// What an object does while it is made.
+static AT_BIRTH: Plans<(Way, Log)> = LazyLock::new(Mutex::default);
+
+/// What it does while it falls asleep, where it is to be refused.
+static AT_SLEEP: Plans<(Way, Log, Signal)> = LazyLock::new(Mutex::default);
 
 impl Hop {
     /// Goes a way that no call asked for, to the first object on it.
@@ -258,7 +263,10 @@ every_way! {
     async fn a_circle_with_one_exclusive_method_is_refused(world: &World) {
         let [a, b, _] = names();
         let hop: HopStub = world.get(a.as_str());
-        assert_reentrant(hop.visit(vec![Step::PassBy(b.clone()), Step::PassBy(a.clone())], Log::new()).await, &a);
+        assert_reentrant(
+            hop.visit(vec![Step::PassBy(b.clone()), Step::PassBy(a.clone())], Log::new()).await,
+            &a,
+        );
         assert_reentrant(hop.pass_by(vec![Step::PassBy(b), Step::Visit(a.clone())], Log::new()).await, &a);
     }
 
@@ -290,7 +298,8 @@ every_way! {
         AT_SLEEP.lock().unwrap().insert(a.clone(), (way, log.clone(), refused.clone()));
         let hop: HopStub = world.get(a.as_str());
         assert_eq!(hop.pass_by(vec![], Log::new()).await?, 1);
-        let asleep = tokio::time::timeout(std::time::Duration::from_secs(5), hibernate(&world.node, &hop)).await;
+        let asleep =
+            tokio::time::timeout(std::time::Duration::from_secs(5), hibernate(&world.node, &hop)).await;
         asleep.expect("it hangs");
         assert_eq!(refused.left(), 1);
     }

@@ -26,7 +26,10 @@ every_way! {
         let running = actor.with_timeout(SOON).hold(gate.clone());
         gate.reached().await;
         let error = RpcError::from(running.await.unwrap_err());
-        assert_eq!((error.kind(), error.may_have_run(), error.is_retryable()), (ErrorKind::Deadline, true, false));
+        assert_eq!(
+            (error.kind(), error.may_have_run(), error.is_retryable()),
+            (ErrorKind::Deadline, true, false)
+        );
         assert!(error.target().is_some_and(|target| target.ends_with(".hold")), "{error}");
         gate.open();
         assert_eq!(actor.count().await?, 2); // it ran to its end all the same
@@ -107,7 +110,10 @@ every_way! {
     async fn no_time_at_all_is_over_at_once(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let log = Log::new();
-        assert_eq!(failure(actor.with_timeout(Duration::ZERO).note(log.clone(), 1).await).0, ErrorKind::Deadline);
+        assert_eq!(
+            failure(actor.with_timeout(Duration::ZERO).note(log.clone(), 1).await).0,
+            ErrorKind::Deadline
+        );
         arrived(world).await;
         let_others_run().await;
         assert_eq!(log.take(), []);

@@ -155,7 +155,9 @@ every_way! {
 
     async fn a_result_that_cannot_travel_costs_its_call_only(world: &World) {
         let mover: MoverStub = world.get(unique("mover"));
-        for (which, value) in [FailsToEncode, PanicsInEncode, FailsToDecode, PanicsInDecode].into_iter().enumerate() {
+        for (which, value) in
+            [FailsToEncode, PanicsInEncode, FailsToDecode, PanicsInDecode].into_iter().enumerate()
+        {
             // In a task, so that a panic where it is awaited is seen for what it is.
             let (give, refuse) = (mover.give(which), mover.refuse(which));
             let given = tokio::spawn(give).await.unwrap_or_else(|panic| panic!("{value:?}: {panic}"));

@@ -86,7 +86,10 @@ every_way! {
         let error = RpcError::from(error);
         assert!(error.is_reset());
         assert_eq!(error.target(), Some(format!("Actor/{name}.panic_now").as_str()));
-        assert!(!error.to_string().contains("as the test wants"), "a panic's text is not for callers: {error}");
+        assert!(
+            !error.to_string().contains("as the test wants"),
+            "a panic's text is not for callers: {error}"
+        );
     }
 
     /// Checklist 2.7, 3.20.
@@ -120,7 +123,8 @@ every_way! {
         let name = unique("actor");
         let actor: ActorStub = world.get(name.as_str());
         let (log, gate) = (Log::new(), Gate::new());
-        let running: Vec<_> = (0..3).map(|entry| actor.note_beside(log.clone(), entry, gate.clone())).collect();
+        let running: Vec<_> =
+            (0..3).map(|entry| actor.note_beside(log.clone(), entry, gate.clone())).collect();
         for _ in 0..3 {
             gate.reached().await;
         }

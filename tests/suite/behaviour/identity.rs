@@ -23,7 +23,10 @@ every_way! {
     async fn the_id_of_a_name_never_changes(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let id = actors.id_from_name("lobby");
-        assert_eq!((id.to_string(), id.clone()), (Id::from_name("lobby").to_string(), Id::from_name("lobby")));
+        assert_eq!(
+            (id.to_string(), id.clone()),
+            (Id::from_name("lobby").to_string(), Id::from_name("lobby"))
+        );
         assert_eq!(actors.get(&id).own_id().await?, id.to_string());
         assert_eq!(id.to_string(), "44248c1401d11884d32f612a555be5c965eaba9f46e04ea4875ec30797b564e3");
         assert_ne!(actors.id_from_name("Lobby"), id);
@@ -55,7 +58,9 @@ every_way! {
     async fn what_is_no_id_is_refused(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let long = "0".repeat(65);
-        for text in ["", "0", &long[..63], &long, &"g".repeat(64), &"é".repeat(32), &format!("+{}", &long[..63])] {
+        for text in
+            ["", "0", &long[..63], &long, &"g".repeat(64), &"é".repeat(32), &format!("+{}", &long[..63])]
+        {
             assert_eq!(actors.parse_id(text), Err(ParseIdError::NotHex), "{text}");
         }
         assert_eq!(ParseIdError::NotHex.to_string(), "invalid object id: must be 64 hex digits");

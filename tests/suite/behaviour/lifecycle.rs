@@ -31,6 +31,27 @@ every_way! {
         assert_eq!(Life::of(&name).made(), 1);
     }
 
+    /// One object, whichever way leads to it.
+    async fn all_ways_lead_to_the_same_instance(world: &World) {
+        let name = unique("actor");
+        let client = world.dial().connect().await?;
+        let stubs: [ActorStub; 4] = [
+            world.get(name.as_str()),
+            world.node.get(name.as_str()),
+            client.get(name.as_str()),
+            world.get(name.as_str()),
+        ];
+        for (stub, count) in stubs.iter().zip(1..) {
+            assert_eq!(stub.count().await?, count);
+        }
+        hibernate(&world.node, &stubs[2]).await;
+        for (stub, count) in stubs.iter().zip(1..) {
+            assert_eq!(stub.count().await?, count);
+        }
+        assert_eq!((Life::of(&name).made(), Life::of(&name).most()), (2, 1));
+        client.close().await;
+    }
+
     /// Checklist 2.4, 3.1.
     async fn a_thousand_racing_first_calls_share_one_construction(world: &World) {
         let name = unique("actor");
@@ -263,7 +284,8 @@ every_way! {
         let (first, second): (ActorStub, ActorStub) = (world.get(one.as_str()), world.get(two.as_str()));
         first.count().await?;
         second.count().await?;
-        let mut names: Vec<_> = world.node.live::<ActorStub>().iter().filter_map(|id| id.name().map(str::to_owned)).collect();
+        let mut names: Vec<_> =
+            world.node.live::<ActorStub>().iter().filter_map(|id| id.name().map(str::to_owned)).collect();
         names.sort_unstable();
         let mut expected = vec![one, two];
         expected.sort_unstable();

@@ -41,7 +41,8 @@ every_way! {
         let name = unique("actor");
         let stubs: Vec<ActorStub> = (0..STUBS).map(|_| world.get(name.as_str())).collect();
         let log = Log::new();
-        let calls = (0..10_000).map(|entry| stubs[usize::try_from(entry % STUBS).unwrap()].note(log.clone(), entry));
+        let calls =
+            (0..10_000).map(|entry| stubs[usize::try_from(entry % STUBS).unwrap()].note(log.clone(), entry));
         for result in join_all(calls.collect::<Vec<_>>()).await {
             result?;
         }
@@ -108,7 +109,8 @@ every_way! {
         let tasks = (0..8_u64).map(|task| {
             let (actor, log) = (actor.clone(), log.clone());
             tokio::spawn(async move {
-                let calls: Vec<_> = (0..250).map(|call| actor.note(log.clone(), task * 1_000 + call)).collect();
+                let calls: Vec<_> =
+                    (0..250).map(|call| actor.note(log.clone(), task * 1_000 + call)).collect();
                 for call in calls {
                     call.await.unwrap();
                 }
@@ -120,7 +122,8 @@ every_way! {
         let log = log.take();
         assert_eq!(log.len(), 2_000);
         for task in 0..8 {
-            let own: Vec<_> = log.iter().filter(|entry| **entry / 1_000 == task).map(|entry| entry % 1_000).collect();
+            let own: Vec<_> =
+                log.iter().filter(|entry| **entry / 1_000 == task).map(|entry| entry % 1_000).collect();
             assert_eq!(own, (0..250).collect::<Vec<_>>());
         }
     }

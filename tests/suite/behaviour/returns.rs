@@ -117,7 +117,10 @@ every_way! {
         assert_eq!((it.swapped(false).await?, it.swapped(true).await), (2, refused.clone()));
         assert_eq!((it.fixed(false).await?, it.fixed(true).await), (2, refused));
         assert_eq!((it.path(false).await?, it.path(true).await), (3, Err(CallError::App("no".into()))));
-        assert_eq!((it.unit_or_error(false).await, it.unit_or_error(true).await), (Ok(()), Err(CallError::App(()))));
+        assert_eq!(
+            (it.unit_or_error(false).await, it.unit_or_error(true).await),
+            (Ok(()), Err(CallError::App(())))
+        );
     }
 
     async fn results_inside_of_values_stay_values(world: &World) {
@@ -165,6 +168,9 @@ every_way! {
         let error = into_rpc(&world.get(name.as_str())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Reset);
         assert_eq!(error.target(), Some(format!("Actor/{name}.count").as_str()));
-        assert_eq!(error.to_string(), format!("Actor/{name}.count: object reset: the constructor failed: no room"));
+        assert_eq!(
+            error.to_string(),
+            format!("Actor/{name}.count: object reset: the constructor failed: no room")
+        );
     }
 }

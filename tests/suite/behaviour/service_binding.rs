@@ -105,14 +105,20 @@ every_way! {
         assert_eq!((cats.class(), dogs.class()), ("Cat", "dog"));
         let (cat, dog) = (cats.get("x"), dogs.get("x"));
         assert_ne!(cat.key(), dog.key());
-        assert_eq!((cat.greet("A".into()).await?, dog.greet("A".into()).await?), ("meow, A".into(), "woof, A".into()));
+        assert_eq!(
+            (cat.greet("A".into()).await?, dog.greet("A".into()).await?),
+            ("meow, A".into(), "woof, A".into())
+        );
     }
 
     async fn a_class_that_nobody_hosts(world: &World) {
         let ghosts = world.class::<GreeterStub>("Ghost");
         let ghost = ghosts.get("x"); // making the stub is no error
         let error = RpcError::from(ghost.times().await.unwrap_err());
-        assert_eq!((error.kind(), error.may_have_run(), error.is_retryable()), (ErrorKind::NoSuchClass, false, false));
+        assert_eq!(
+            (error.kind(), error.may_have_run(), error.is_retryable()),
+            (ErrorKind::NoSuchClass, false, false)
+        );
         assert!(error.message().contains("`Ghost`"), "{error}");
         assert_eq!(error.target(), Some("Ghost/x.times"));
         assert_eq!(world.get::<GreeterStub>("x").times().await?, u64::MAX); // others are not concerned
@@ -155,7 +161,8 @@ every_way! {
     }
 
     async fn every_method_of_an_unknown_class_fails_alone(world: &World) {
-        let (ghost, dog) = (world.class::<GreeterStub>("Ghost").get("x"), world.class::<GreeterStub>("dog").get("x"));
+        let (ghost, dog) =
+            (world.class::<GreeterStub>("Ghost").get("x"), world.class::<GreeterStub>("dog").get("x"));
         for _ in 0..3 {
             assert_eq!(failure(ghost.greet("A".into()).await), (ErrorKind::NoSuchClass, false));
             assert_eq!(dog.times().await?, 0);

@@ -1,5 +1,8 @@
 //! Every shape of value, there and back.
 
+// The macro's own functions have as many arguments as the methods, and two more.
+#![allow(clippy::too_many_arguments)]
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
@@ -124,7 +127,7 @@ echoes! {
     one: (u8,); two: (u8, String); twelve: (u8, u16, u32, u64, i8, i16, i32, i64, bool, char, f32, ());
     array: [u32; 4]; empty_array: [String; 0]; long_array: [u8; 32]; arrays: [[i8; 2]; 2];
     unit_struct: Unit; newtype: Newtype; pair: Pair; nested: Nested; renamed: Renamed; many: Many;
-    variant: Variant; tree: Tree; boxed: Box<Box<Newtype>>; tagged: Tagged<fn()>; phantom: PhantomData<String>;
+    variant: Variant; tree: Tree; boxed: Box<Newtype>; tagged: Tagged<fn()>; phantom: PhantomData<String>;
     map: BTreeMap<String, Vec<u8>>; hash_map: HashMap<u64, String>; by_pair: BTreeMap<(u8, char), Variant>;
     set: BTreeSet<i32>; hash_set: HashSet<String>;
     duration: Duration; time: SystemTime; ip: IpAddr; socket: SocketAddr; bound: Bound<u8>;
@@ -174,7 +177,8 @@ every_way! {
 
     async fn floats_bit_by_bit(world: &World) {
         let echo = echo(world);
-        let singles = [0.0, -0.0, 1.5, f32::MIN, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY];
+        let singles =
+            [0.0, -0.0, 1.5, f32::MIN, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY];
         for value in singles.into_iter().chain([f32::NAN, f32::from_bits(0x7fc0_1234), f32::from_bits(1)]) {
             assert_eq!(echo.f32(value).await?.to_bits(), value.to_bits());
         }
@@ -241,8 +245,10 @@ every_way! {
         there_and_back!(echo.unit_struct: Unit);
         there_and_back!(echo.newtype: Newtype(u64::MAX));
         there_and_back!(echo.pair: Pair(1, "one".into()));
-        let inner = Nested { unit: Unit, newtype: Newtype(2), pair: Pair(3, "3".into()), list: vec![], maybe: None };
-        let outer = Nested { list: vec![Pair(4, "4".into()); 3], maybe: Some(Box::new(inner.clone())), ..inner };
+        let inner =
+            Nested { unit: Unit, newtype: Newtype(2), pair: Pair(3, "3".into()), list: vec![], maybe: None };
+        let outer =
+            Nested { list: vec![Pair(4, "4".into()); 3], maybe: Some(Box::new(inner.clone())), ..inner };
         assert_eq!(echo.nested(outer.clone()).await?, outer);
         there_and_back!(echo.renamed: Renamed { first_field: 9, left_out: 0 });
     }
@@ -271,7 +277,7 @@ every_way! {
             tree = Tree::Node(vec![tree, Tree::Leaf(0)]);
         }
         assert_eq!(echo.tree(tree.clone()).await?, tree);
-        there_and_back!(echo.boxed: Box::new(Box::new(Newtype(1))));
+        there_and_back!(echo.boxed: Box::new(Newtype(1)));
     }
 
     async fn maps_and_sets(world: &World) {
@@ -301,9 +307,33 @@ every_way! {
     async fn twenty_arguments_keep_their_places(world: &World) {
         let wide: WideStub = world.get("wide");
         let all = wide
-            .twenty(1, 2, 3, 4, -5, -6, -7, -8, true, 'x', 11.5, -12.5, "13".into(), (), None, Some(16), vec![17], (1, 8), Unit, 20)
+            .twenty(
+                1,
+                2,
+                3,
+                4,
+                -5,
+                -6,
+                -7,
+                -8,
+                true,
+                'x',
+                11.5,
+                -12.5,
+                "13".into(),
+                (),
+                None,
+                Some(16),
+                vec![17],
+                (1, 8),
+                Unit,
+                20,
+            )
             .await?;
-        assert_eq!(all, r#"1 2 3 4 -5 -6 -7 -8 true 'x' 11.5 -12.5 "13" () None Some(16) [17] (1, 8) Unit 20"#);
+        assert_eq!(
+            all,
+            r#"1 2 3 4 -5 -6 -7 -8 true 'x' 11.5 -12.5 "13" () None Some(16) [17] (1, 8) Unit 20"#
+        );
     }
 
     async fn no_arguments_and_no_result(world: &World) {
@@ -324,7 +354,6 @@ pub struct Wide;
 
 #[durable_object]
 impl Wide {
-    #[allow(clippy::too_many_arguments, clippy::unused_unit)]
     pub fn twenty(
         &self,
         a: u8,
@@ -355,9 +384,7 @@ impl Wide {
 
     pub fn nothing(&self) {}
 
-    pub fn unit_argument(&mut self, nothing: ()) {
-        nothing
-    }
+    pub fn unit_argument(&mut self, _nothing: ()) {}
 
     pub fn r#match(&self, r#type: u8, call: u8, args: u8, options: u8, out: u8) -> [u8; 5] {
         [r#type, call, args, options, out]

@@ -76,7 +76,10 @@ every_way! {
         let account: v2::AccountStub = world.get(unique("account"));
         let error = RpcError::from(account.deposit(5, "EUR".into()).await.unwrap_err());
         if world.is_remote() {
-            assert_eq!((error.kind(), error.may_have_run(), error.is_retryable()), (ErrorKind::SignatureMismatch, false, false));
+            assert_eq!(
+                (error.kind(), error.may_have_run(), error.is_retryable()),
+                (ErrorKind::SignatureMismatch, false, false)
+            );
             let (callers, objects) = error.signatures().expect("both signatures");
             assert!(callers.contains("u32") && callers.contains("String"), "{callers}");
             assert!(objects.contains("i64") && !objects.contains("u32"), "{objects}");
@@ -93,7 +96,8 @@ every_way! {
 
     async fn methods_that_did_not_change_go_on_working(world: &World) {
         let name = unique("account");
-        let (own, other): (AccountStub, v2::AccountStub) = (world.get(name.as_str()), world.get(name.as_str()));
+        let (own, other): (AccountStub, v2::AccountStub) =
+            (world.get(name.as_str()), world.get(name.as_str()));
         assert_eq!(own.deposit(3).await?, 3);
         if world.is_remote() {
             assert_eq!(other.balance().await?, 3);

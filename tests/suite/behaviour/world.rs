@@ -22,7 +22,6 @@ pub(crate) enum Way {
 /// A node that hosts what the case needs, and the way to it.
 pub(crate) struct World {
     pub(crate) node: Node,
-    pub(crate) way: Way,
     address: String,
     client: Option<Client>,
     _dir: Option<TempDir>,
@@ -61,7 +60,7 @@ impl World {
             Way::InProcess => None,
             Way::Memory | Way::Unix | Way::Tcp => Some(opendo::connect(&address).await.unwrap()),
         };
-        Self { node, way, address, client, _dir: dir }
+        Self { node, address, client, _dir: dir }
     }
 
     pub(crate) fn is_remote(&self) -> bool {
@@ -94,7 +93,7 @@ impl World {
         Client::builder(&self.address)
     }
 
-    /// This node as a peer of another one, over this world's transport; over memory when there is none.
+    /// Where the node listens: on this world's transport, or on memory when there is none.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }

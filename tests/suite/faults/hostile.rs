@@ -211,9 +211,26 @@ async fn bodies_of_signs_of_life_and_cancellations_of_nothing_do_not_matter() {
     raw.send(cancel(0)).await;
     raw.send(cancel(u64::MAX)).await;
     raw.works(1, 1).await;
+    drop(raw);
+    world.end().await;
+}
+
+/// A goodbye is answered with one, whatever stands in it; what was called before it is answered, and nothing after.
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_answered_and_final() {
+    let world = World::new().await;
+    let mut raw = Raw::bound(&world.network, 1).await;
+    raw.send(call(1, 1, "slow", &[1, 100])).await;
     raw.send(control(EnvelopeKind::Drain, b"?")).await;
     raw.send(control(EnvelopeKind::Drain, b"")).await;
-    raw.works(2, 1).await;
+    raw.send(call(2, 1, "tag", &[2])).await;
+    assert_eq!(raw.receive().await.unwrap(), [EnvelopeKind::Drain as u8]);
+    let (id, refused) = raw.reply().await;
+    let refused = refused.unwrap_err();
+    assert_eq!((id, refused.kind, refused.may_have_run), (2, ErrorKind::Closed, false));
+    assert_eq!(raw.reply().await, (1, Ok(vec![1])));
+    assert!(raw.receive().await.is_none());
+    assert_eq!((runs(1), runs(2)), (1, 0));
     drop(raw);
     world.end().await;
 }

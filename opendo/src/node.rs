@@ -294,9 +294,10 @@ impl Node {
         self.weak().serve(connection, self.0.limits.clone()).await
     }
 
-    /// Connects to another node. Beside what [`opendo::connect`](crate::connect) does, this node's objects can be
-    /// called by the other one.
-    pub fn connect(&self, address: &str) -> ClientBuilder {
+    /// Begins to put a client of another node together. Beside what [`opendo::connect`](crate::connect) does, the
+    /// other node can call this one's objects over the connection: a method finds it in
+    /// [`CallInfo::session`](crate::CallInfo::session).
+    pub fn client(&self, address: &str) -> ClientBuilder {
         Client::builder(address).limits(self.0.limits.clone()).host(Arc::new(self.weak()))
     }
 

@@ -307,7 +307,7 @@ every_way! {
     /// The chain goes with the calls, over the session there and back.
     async fn a_circle_over_two_nodes_is_refused(world: &World) {
         let home = Node::builder().object::<Hop>().start().await?;
-        let client = home.connect(world.address()).connect().await?;
+        let client = home.client(world.address()).connect().await?;
         let [a, b, c] = names();
         ABROAD.lock().unwrap().insert(a.clone(), client.get(b.as_str()));
         let hop: HopStub = home.get(a.as_str());

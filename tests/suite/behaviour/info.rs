@@ -139,7 +139,7 @@ every_way! {
 
     async fn a_trace_goes_back_over_the_session(world: &World) {
         let home = Node::builder().object::<Teller>().start().await?;
-        let client = home.connect(world.address()).connect().await?;
+        let client = home.client(world.address()).connect().await?;
         let facts = client.get::<TellerStub>("ann").with_trace(TRACE).at_the_callers("bob".into()).await?;
         assert_eq!((facts.trace, facts.caller.as_str()), (Some(trace_bytes()), "session"));
         client.close().await;

@@ -133,7 +133,7 @@ every_way! {
     /// Objects of the caller, reached by the session on which the call came.
     async fn an_object_calls_back_to_what_its_caller_hosts(world: &World) {
         let home = Node::builder().object::<Person>().start().await?;
-        let client = home.connect(world.address()).connect().await?;
+        let client = home.client(world.address()).connect().await?;
         let relay: RelayStub = client.get("relay");
         assert_eq!(relay.greet_at_the_callers("ann".into()).await?, "hello, relay");
         // Others, who host nothing, are called in vain.

@@ -121,7 +121,7 @@ async fn several_listeners_lead_to_the_same_objects() {
 async fn couple(address: &str) -> (Node, Node, Client, WorkerStub) {
     let (near, far) = (start_node(Limits::default()).await, start_node(Limits::default()).await);
     far.listen(address).await.unwrap();
-    let client = near.connect(address).connect().await.unwrap();
+    let client = near.client(address).connect().await.unwrap();
     let stub: WorkerStub = client.get("far");
     (near, far, client, stub)
 }

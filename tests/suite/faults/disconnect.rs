@@ -1,7 +1,6 @@
 //! One conversation, cut at every byte.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use opendo::prelude::*;
 use opendo::testing::{Direction, Network, SessionStats, node_stats, stats};
@@ -139,7 +138,7 @@ fn short(at: u64, long: &Range<u64>) -> bool {
 }
 
 fn inside(at: u64, long: &Range<u64>) -> bool {
-    !short(at, long) && at % STRIDE == 0
+    !short(at, long) && at.is_multiple_of(STRIDE)
 }
 
 #[test]

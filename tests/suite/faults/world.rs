@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Payload {
 }
 
 /// A value whose decoding panics.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 pub(super) struct Bomb;
 
 impl<'de> Deserialize<'de> for Bomb {

@@ -2,5 +2,5 @@
 
 mod postcard;
 
-pub(crate) use self::postcard::with_encoder;
 pub use self::postcard::{DecodeError, Decoder, EncodeError, Encoder};
+pub(crate) use self::postcard::{decode_all, with_encoder};

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A scratch buffer larger than this is given back instead of being kept for the next call.
 const KEEP: usize = 256 * 1024;
@@ -12,8 +13,8 @@ thread_local! {
 
 /// Runs `encode` with an encoder over this thread's scratch buffer, then `then` with the bytes.
 ///
-/// `Serialize` is user code: it may panic, or make a call itself. The buffer is taken out meanwhile, so a nested
-/// use simply starts with an empty one.
+/// `Serialize` is user code: it may panic, which costs this value only, or make a call itself. The buffer is taken
+/// out meanwhile, so a nested use simply starts with an empty one.
 pub(crate) fn with_encoder<R>(
     encode: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
     then: impl FnOnce(Result<&[u8], EncodeError>) -> R,
@@ -21,7 +22,7 @@ pub(crate) fn with_encoder<R>(
     let mut bytes = SCRATCH.take();
     bytes.clear();
     let mut encoder = Encoder { bytes };
-    let encoded = encode(&mut encoder);
+    let encoded = catch_unwind(AssertUnwindSafe(|| encode(&mut encoder))).unwrap_or(Err(EncodeError(None)));
     let result = then(encoded.map(|()| encoder.bytes.as_slice()));
     if encoder.bytes.capacity() <= KEEP {
         SCRATCH.set(encoder.bytes);
@@ -29,13 +30,28 @@ pub(crate) fn with_encoder<R>(
     result
 }
 
-/// Why a value could not be encoded.
+/// Runs `decode` over a body, which must be used up. `Deserialize` is user code: its panic costs this value only.
+pub(crate) fn decode_all<T>(
+    body: &[u8],
+    decode: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut input = Decoder { rest: body };
+    let value =
+        catch_unwind(AssertUnwindSafe(|| decode(&mut input))).unwrap_or(Err(DecodeError(Wrong::Panicked)))?;
+    // More than was asked for: the peers disagree about the signature.
+    if input.rest.is_empty() { Ok(value) } else { Err(DecodeError(Wrong::LeftOver)) }
+}
+
+/// Why a value could not be encoded; `None`: its `Serialize` panicked.
 #[derive(Debug)]
-pub struct EncodeError(postcard::Error);
+pub struct EncodeError(Option<postcard::Error>);
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        match &self.0 {
+            Some(error) => error.fmt(f),
+            None => f.write_str("a `Serialize` panicked"),
+        }
     }
 }
 
@@ -52,6 +68,7 @@ enum Wrong {
     LeftOver,
     /// There is an error, and the method has none.
     Never,
+    Panicked,
 }
 
 impl fmt::Display for DecodeError {
@@ -60,6 +77,7 @@ impl fmt::Display for DecodeError {
             Wrong::Value { expected, cause } => write!(f, "expected `{expected}`: {cause}"),
             Wrong::LeftOver => f.write_str("bytes are left over after the last value"),
             Wrong::Never => f.write_str("an error of a method that returns none"),
+            Wrong::Panicked => f.write_str("a `Deserialize` panicked"),
         }
     }
 }
@@ -73,7 +91,7 @@ pub struct Encoder {
 impl Encoder {
     pub(crate) fn append<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let bytes = std::mem::take(&mut self.bytes);
-        self.bytes = postcard::to_extend(value, bytes).map_err(EncodeError)?;
+        self.bytes = postcard::to_extend(value, bytes).map_err(|error| EncodeError(Some(error)))?;
         Ok(())
     }
 }
@@ -84,11 +102,7 @@ pub struct Decoder<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Decoder<'a> {
-    pub(crate) fn new(body: &'a [u8]) -> Self {
-        Self { rest: body }
-    }
-
+impl Decoder<'_> {
     pub(crate) fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let (value, rest) = postcard::take_from_bytes(self.rest)
             .map_err(|cause| DecodeError(Wrong::Value { expected: std::any::type_name::<T>(), cause }))?;
@@ -99,11 +113,6 @@ impl<'a> Decoder<'a> {
     /// For the error of a method that has none.
     pub(crate) fn never<T>(&mut self) -> Result<T, DecodeError> {
         Err(DecodeError(Wrong::Never))
-    }
-
-    /// Refuses a body that holds more than was asked for: the peers disagree about the signature.
-    pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError(Wrong::LeftOver)) }
     }
 }
 
@@ -124,15 +133,15 @@ mod tests {
 
     #[test]
     fn left_over_bytes_are_refused() {
-        let mut input = Decoder::new(&[1, 2]);
-        assert_eq!(input.take::<u8>().unwrap(), 1);
-        assert!(input.finish().unwrap_err().to_string().contains("left over"));
+        let left_over = decode_all(&[1, 2], |input| input.take::<u8>());
+        assert!(left_over.unwrap_err().to_string().contains("left over"));
     }
 
     #[test]
-    fn a_panicking_value_leaves_the_scratch_usable() {
-        let panicked = std::panic::catch_unwind(|| with_encoder(|_| panic!("no"), |_| ()));
-        assert!(panicked.is_err());
+    fn a_panicking_value_is_an_error_and_leaves_the_scratch_usable() {
+        with_encoder(|_| panic!("no"), |bytes| assert!(bytes.unwrap_err().to_string().contains("panicked")));
         with_encoder(|out| out.append(&1_u8), |bytes| assert_eq!(bytes.unwrap(), [1]));
+        let decoded = decode_all::<()>(&[], |_| panic!("no"));
+        assert!(decoded.unwrap_err().to_string().contains("panicked"));
     }
 }

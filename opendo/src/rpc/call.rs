@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, Sleep};
 
-use crate::encoding::Decoder;
+use crate::encoding::decode_all;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 use crate::rpc::method::Method;
@@ -120,18 +119,14 @@ impl<T, E> Call<T, E> {
 }
 
 fn decode_reply<M: Method>(body: &[u8], is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
-    let decode = || {
-        let mut input = Decoder::new(body);
-        let result =
-            if is_ok { M::decode_ok(&mut input).map(Ok) } else { M::decode_err(&mut input).map(Err) };
-        result.and_then(|value| input.finish().map(|()| value))
-    };
-    let wrong = |why: &str| RpcError::new(ErrorKind::Decode, format!("the reply: {why}")).may_run(true);
-    // `Deserialize` is the user's code: its panic concerns this call, not the task that awaits it.
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(decoded) => decoded.map_err(|error| wrong(&error.to_string())),
-        Err(_) => Err(wrong("its `Deserialize` panicked")),
-    }
+    let decoded =
+        decode_all(
+            body,
+            |input| {
+                if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
+            },
+        );
+    decoded.map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
 }
 
 impl<T, E> Future for Call<T, E> {

@@ -4,7 +4,6 @@
 //! waits: not for a method, not for a slow peer; what that could pile up is bounded in [`Limits`].
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -416,9 +415,7 @@ impl PeerSide {
             trace: view.trace(),
             chain: Link::from_wire(view.chain().collect::<Vec<_>>().into_iter()),
         };
-        // Decoding runs the user's `Deserialize`: its panic concerns this call alone. The reply is dropped by the
-        // unwinding, which answers it.
-        let _ = catch_unwind(AssertUnwindSafe(|| served.deliver(incoming)));
+        served.deliver(incoming);
         Ok(())
     }
 

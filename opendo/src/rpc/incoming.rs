@@ -1,6 +1,5 @@
 //! The callee's side of a call that came over a session.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -9,7 +8,7 @@ use opendo_transport::envelope::{ReplyStatus, TraceContext};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::encoding::{Decoder, with_encoder};
+use crate::encoding::{decode_all, with_encoder};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::gone::Gone;
@@ -53,16 +52,8 @@ impl Incoming {
 
     /// The arguments, which must be all there is in the body.
     pub(crate) fn decode<M: Method>(&self) -> Result<M::Args, RpcError> {
-        let decode = || {
-            let mut input = Decoder::new(&self.body);
-            M::decode_args(&mut input).and_then(|args| input.finish().map(|()| args))
-        };
-        let wrong = |why: &str| RpcError::new(ErrorKind::Decode, format!("the arguments: {why}"));
-        // `Deserialize` is the user's code: its panic concerns this call, not the object.
-        match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(decoded) => decoded.map_err(|error| wrong(&error.to_string())),
-            Err(_) => Err(wrong("their `Deserialize` panicked")),
-        }
+        decode_all(&self.body, M::decode_args)
+            .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the arguments: {error}")))
     }
 }
 
@@ -115,27 +106,24 @@ impl RemoteReply {
     }
 
     pub(crate) fn send<M: Method>(mut self, result: &Result<M::Ok, M::Err>) {
-        let (core, id) = (&self.call.core, self.call.id);
-        // `Serialize` is the user's code: its panic concerns this reply, not the object that gave it.
-        let encoded = catch_unwind(AssertUnwindSafe(|| {
-            with_encoder(
-                |out| match result {
-                    Ok(value) => M::encode_ok(value, out),
-                    Err(error) => M::encode_err(error, out),
-                },
-                |body| {
-                    let status = if result.is_ok() { ReplyStatus::Ok } else { ReplyStatus::Application };
-                    body.map(|body| core.reply(id, status, body))
-                },
-            )
-        }));
         self.answered = true;
-        let error = match encoded {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => format!("the result: {error}"),
-            Err(_) => "the result: its `Serialize` panicked".to_owned(),
-        };
-        core.reply_error(id, &RpcError::new(ErrorKind::Encode, error).may_run(true));
+        let (core, id) = (&self.call.core, self.call.id);
+        with_encoder(
+            |out| match result {
+                Ok(value) => M::encode_ok(value, out),
+                Err(error) => M::encode_err(error, out),
+            },
+            |body| match body {
+                Ok(body) => {
+                    let status = if result.is_ok() { ReplyStatus::Ok } else { ReplyStatus::Application };
+                    core.reply(id, status, body);
+                }
+                Err(error) => {
+                    let error = RpcError::new(ErrorKind::Encode, format!("the result: {error}"));
+                    core.reply_error(id, &error.may_run(true));
+                }
+            },
+        );
     }
 
     pub(crate) fn fail(mut self, error: &RpcError) {

@@ -1,7 +1,5 @@
 //! The caller's side of a call that goes over a session.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -180,21 +178,11 @@ impl Remote {
         });
         let parts =
             CallParts { method: M::DESC, deadline, trace: options.trace.or(inherited), chain: chain.clone() };
-        let wrong = |why: &str| RpcError::new(ErrorKind::Encode, format!("the arguments: {why}"));
-        let panicked = Cell::new(false);
         let sent = with_encoder(
-            // `Serialize` is the user's code: its panic concerns this call, not the caller.
-            |out| {
-                catch_unwind(AssertUnwindSafe(|| M::encode_args(&args, out))).unwrap_or_else(|_| {
-                    panicked.set(true);
-                    Ok(())
-                })
-            },
+            |out| M::encode_args(&args, out),
             |body| {
-                if panicked.get() {
-                    return Err(wrong("their `Serialize` panicked"));
-                }
-                let body = body.map_err(|error| wrong(&error.to_string()))?;
+                let body = body
+                    .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
                 let again = M::DESC.flags.idempotent.then(|| (parts.clone(), body.into()));
                 let (slot, route) = (Slot::new(), Mutex::new(Route::Unsent));
                 let (object, method, tried) = (object.clone(), M::DESC, AtomicBool::new(false));

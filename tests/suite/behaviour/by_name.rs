@@ -6,9 +6,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 type Anything = dyn Any + Send + Sync;
 
@@ -90,6 +92,9 @@ impl Times {
     }
 }
 
+/// How long a case waits at most for what must come.
+const HANGS: Duration = Duration::from_secs(20);
+
 /// Where a method stops until the case lets it go on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Gate {
@@ -118,12 +123,12 @@ impl Gate {
 
     /// Waits until a method stands at the gate: one more with each call.
     pub(crate) async fn reached(&self) {
-        self.reached.wait().await;
+        timeout(HANGS, self.reached.wait()).await.expect("nobody came to the gate");
     }
 
     /// Waits until a method has gone through, or was dropped before.
     pub(crate) async fn left(&self) {
-        self.left.wait().await;
+        timeout(HANGS, self.left.wait()).await.expect("nobody left the gate");
     }
 
     /// Lets one method through.

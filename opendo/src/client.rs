@@ -92,8 +92,9 @@ type Connector =
 enum State {
     Up(Arc<Core>),
     Down {
-        /// Calls that wait for the next connection.
+        /// Calls that wait for the next connection, and how many bytes they have.
         parked: VecDeque<Parked>,
+        bytes: usize,
         /// The last thing that went wrong.
         why: RpcError,
         /// Whether calls still wait.
@@ -147,7 +148,7 @@ impl ClientBuilder {
         self
     }
 
-    /// What the node's authenticator is shown. Default: nothing.
+    /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing.
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
@@ -332,7 +333,7 @@ impl Inner {
         let mut state = self.state.lock();
         if matches!(&*state, State::Up(current) if Arc::ptr_eq(current, core)) {
             let patient = !self.patience.is_zero();
-            *state = State::Down { parked: VecDeque::new(), why, patient };
+            *state = State::Down { parked: VecDeque::new(), bytes: 0, why, patient };
         }
     }
 
@@ -345,8 +346,8 @@ impl Inner {
     /// Waited long enough: what waits fails, and what comes fails at once.
     fn lose_patience(&self) {
         let mut state = self.state.lock();
-        if let State::Down { parked, why, patient } = &mut *state {
-            *patient = false;
+        if let State::Down { parked, bytes, why, patient } = &mut *state {
+            (*bytes, *patient) = (0, false);
             let (parked, error) = (std::mem::take(parked), not_connected(why));
             drop(state);
             fail(parked, &error);
@@ -389,18 +390,24 @@ impl Uplink for Inner {
                 Ok(()) => return,
                 Err(why) => {
                     let patient = !self.patience.is_zero();
-                    *state = State::Down { parked: VecDeque::new(), why, patient };
+                    *state = State::Down { parked: VecDeque::new(), bytes: 0, why, patient };
                 }
             }
         }
         let refusal = match &mut *state {
-            State::Down { parked, patient: true, .. } => {
-                if parked.len() < self.dial.limits.max_calls as usize {
+            State::Down { parked, bytes, patient: true, .. } => {
+                let limits = &self.dial.limits;
+                let room = *bytes + outgoing.body.len() <= limits.max_unsent;
+                if room && parked.len() < limits.max_calls as usize {
+                    *bytes += outgoing.body.len();
                     let OutgoingCall { call, parts, body } = outgoing;
                     parked.push_back(Parked { call: call.clone(), parts, body: body.to_vec() });
                     return;
                 }
-                RpcError::new(ErrorKind::Overloaded, format!("{} calls wait for a connection", parked.len()))
+                RpcError::new(
+                    ErrorKind::Overloaded,
+                    format!("{} calls with {bytes} bytes wait for a connection", parked.len()),
+                )
             }
             State::Down { why, .. } => not_connected(why),
             State::Up(_) | State::Closed => closed(),

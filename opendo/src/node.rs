@@ -319,6 +319,9 @@ impl Node {
             for core in &sessions {
                 core.end(&error);
             }
+            // No object takes a new call; those that are busy go to sleep when they can.
+            let closing: Vec<_> = self.0.classes.values().map(|entry| entry.class.close()).collect();
+            self.0.runtime.spawn(join_all(closing));
         }
     }
 
@@ -334,6 +337,10 @@ impl Node {
     ) -> Option<(Arc<dyn AnyClass>, &'a ObjectKey)> {
         let key = key?;
         Some((self.0.classes.get(key.class())?.class.clone(), key))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     pub(crate) fn session_list(&self) -> Vec<Session> {

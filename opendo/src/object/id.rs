@@ -283,14 +283,12 @@ impl ObjectKey {
         Self { class: class.into(), id: [0; 32], name: None }
     }
 
-    /// The key of an id that came from elsewhere; an error when the id is not of the class.
-    pub(crate) fn verified(class: &Arc<str>, id: [u8; 32], name: Option<&str>) -> Result<Self, ParseIdError> {
-        if !belongs(class, &id) {
-            return Err(ParseIdError::WrongClass { class: class.as_ref().to_owned() });
-        }
-        // A name that is not the id's own would be a lie in every log.
-        let name = name.filter(|name| mac(class, name.as_bytes())[..] == id[..16]).map(Arc::from);
-        Ok(Self { class: class.clone(), id, name })
+    /// The key of an id that came from elsewhere; `None` when the id is not of the class.
+    pub(crate) fn verified(class: &Arc<str>, id: [u8; 32], name: Option<&str>) -> Option<Self> {
+        // A name that is not the id's own would be a lie in every log, and an overlong one is nobody's to keep.
+        let own =
+            |name: &&str| name.len() <= LONGEST_KNOWN_NAME && mac(class, name.as_bytes())[..] == id[..16];
+        belongs(class, &id).then(|| Self { class: class.clone(), id, name: name.filter(own).map(Arc::from) })
     }
 
     /// The class.
@@ -377,6 +375,8 @@ mod tests {
         let id = from_base("k1", mac("k1", b"a"));
         assert_eq!(ObjectKey::verified(&class, id, Some("a")).unwrap().name(), Some("a"));
         assert_eq!(ObjectKey::verified(&class, id, Some("b")).unwrap().name(), None);
-        assert!(ObjectKey::verified(&"k2".into(), id, None).is_err());
+        assert!(ObjectKey::verified(&"k2".into(), id, None).is_none());
+        let (long, id) = ("x".repeat(1025), of_name("k1", &"x".repeat(1025)));
+        assert_eq!(ObjectKey::verified(&class, id, Some(&long)).unwrap().name(), None);
     }
 }

@@ -221,11 +221,10 @@ impl<O: Send + Sync + 'static> Hosted for Arc<Class<O>> {
         self.interface
     }
 
-    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Result<Arc<dyn Served>, RpcError> {
-        let key = ObjectKey::verified(&self.name, id, name)
-            .map_err(|error| RpcError::new(ErrorKind::NoSuchClass, error.to_string()))?;
+    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Arc<dyn Served>> {
+        let key = ObjectKey::verified(&self.name, id, name)?;
         let local = Local::of_object(self.clone(), Arc::new(key));
-        Ok(Arc::new(ServedObject { local, dispatch: self.dispatch }))
+        Some(Arc::new(ServedObject { local, dispatch: self.dispatch }))
     }
 }
 

@@ -3,6 +3,7 @@
 //! One task does both, so that the replies of calls that finish at once leave in one write. The reader never
 //! waits: not for a method, not for a slow peer; what that could pile up is bounded in [`Limits`].
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ pub(crate) trait Host: Send + Sync {
 pub(crate) trait Hosted: Send + Sync {
     fn interface(&self) -> &'static Interface;
 
-    /// The object of that id; an error when the id belongs to another class.
-    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Result<Arc<dyn Served>, RpcError>;
+    /// The object of that id; `None` when the id belongs to another class.
+    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Arc<dyn Served>>;
 }
 
 /// Which side speaks first.
@@ -87,7 +88,9 @@ pub(crate) async fn establish(
             Err(error) => return Err(error),
         };
         let core = Core::new(peer.clone(), limits.clone(), theirs);
-        if let Some(host) = &host
+        // A node judges who comes to it, not whom it goes to.
+        if role == Role::Accepting
+            && let Some(host) = &host
             && let Err(error) = host.accept(&Session::new(core.clone()))
         {
             return Err(refuse(&mut sender, error).await);
@@ -104,7 +107,7 @@ pub(crate) async fn establish(
         ))
     })?;
     let peer_side =
-        PeerSide { host, classes: Vec::new(), bound: FxHashMap::default(), last_bound: 0, last_call: 0 };
+        PeerSide { host, classes: Vec::new(), bound: HashMap::new(), last_bound: 0, last_call: 0 };
     Ok((core.clone(), Driver { core, sender, receiver, peer_side }))
 }
 
@@ -136,12 +139,19 @@ fn abort_message(error: &RpcError, out: &mut Vec<u8>) {
     encode_body(&WireError::from_rpc(error), out);
 }
 
+/// What a peer says before it is known may not be long, and is kept as long as its session.
+const LONGEST_HELLO: usize = 64 * 1024;
+
 async fn receive_hello(receiver: &mut In) -> Result<Hello, RpcError> {
     let message = match poll_fn(|cx| receiver.poll_receive(cx)).await {
         Some(Ok(message)) => message,
         Some(Err(error)) => return Err(disconnected(error)),
         None => return Err(RpcError::new(ErrorKind::Disconnected, "the peer hung up before its hello")),
     };
+    if message.len() > LONGEST_HELLO {
+        let text = format!("a hello of {} bytes; credentials may have about 60,000", message.len());
+        return Err(RpcError::new(ErrorKind::Protocol, text));
+    }
     match message.split_first() {
         Some((&kind, body)) if kind == Kind::Hello as u8 => Hello::decode(body),
         Some((&kind, body)) if kind == Kind::Abort as u8 => {
@@ -186,7 +196,7 @@ impl Driver {
         core.end(&error);
         drop(peer_side);
         core.bound.store(0, Ordering::Relaxed);
-        if error.kind() == ErrorKind::Protocol {
+        if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) {
             // Behind what is half written: a message of the batch must not end in the middle of this one.
             push_message(&mut writing.batch, |out| abort_message(&error, out));
             let rest = poll_fn(|cx| sender.poll_send(cx, &mut writing.batch));
@@ -288,7 +298,8 @@ impl Keepalive {
 struct PeerSide {
     host: Option<Arc<dyn Host>>,
     classes: Vec<PeerClass>,
-    bound: FxHashMap<i64, Bound>,
+    /// The peer chooses the keys, so not with a hash that it can predict.
+    bound: HashMap<i64, Bound>,
     last_bound: i64,
     last_call: u64,
 }
@@ -300,9 +311,26 @@ struct PeerClass {
     mismatched: FxHashMap<u32, MethodDesc>,
 }
 
+impl PeerClass {
+    /// Why an object of it cannot be called.
+    fn refusal(&self) -> RpcError {
+        let text = match self.hosted {
+            Some(_) => {
+                format!("the object's id is not valid for class `{}`: it was made for another one", self.name)
+            }
+            None => format!(
+                "this node hosts no class `{}`; register it with `.object::<…>()`, or connect to another node",
+                self.name
+            ),
+        };
+        RpcError::new(ErrorKind::NoSuchClass, text)
+    }
+}
+
 struct Bound {
     class: u32,
-    served: Result<Arc<dyn Served>, RpcError>,
+    /// `None` when the class is not here, or the id is none of it. Why is told to who calls it, not kept for each.
+    served: Option<Arc<dyn Served>>,
 }
 
 /// Classes one session may describe: far above any program's, far below what hurts.
@@ -394,12 +422,9 @@ impl PeerSide {
             reply.fail(&protocol(&format!("a call to {}, which names nothing", view.target())));
             return Ok(());
         };
-        let served = match &bound.served {
-            Ok(served) => served,
-            Err(error) => {
-                reply.fail(error);
-                return Ok(());
-            }
+        let Some(served) = &bound.served else {
+            reply.fail(&self.classes[bound.class as usize].refusal());
+            return Ok(());
         };
         if let Some(error) = self.mismatch(bound.class, view.method()) {
             reply.fail(&error);
@@ -467,16 +492,7 @@ impl PeerSide {
             return Err(protocol(&format!("more than {} objects at once", core.limits.max_bindings)));
         }
         self.last_bound = bind.import;
-        let served = match &class.hosted {
-            Some(hosted) => hosted.serve(bind.id, bind.name),
-            None => Err(RpcError::new(
-                ErrorKind::NoSuchClass,
-                format!(
-                    "this node hosts no class `{}`; register it with `.object::<…>()`, or connect to another node",
-                    class.name
-                ),
-            )),
-        };
+        let served = class.hosted.as_ref().and_then(|hosted| hosted.serve(bind.id, bind.name));
         self.bound.insert(bind.import, Bound { class: bind.class, served });
         core.bound.store(self.bound.len(), Ordering::Relaxed);
         Ok(())

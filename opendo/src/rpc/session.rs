@@ -3,6 +3,7 @@
 //! [`Core`] is the state that callers, running methods and the session's [driver](crate::rpc::driver) share, under
 //! one short lock. Nothing here waits.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -69,7 +70,8 @@ impl Session {
 
     /// Ends the session in order: no new calls in either direction, those that run are answered.
     ///
-    /// Resolves when the session has ended.
+    /// Resolves when the session has ended. A peer that does not read, or a method that does not end, holds it up as
+    /// long as it likes: put a timeout around it where that matters.
     pub async fn close(&self) {
         self.0.drain();
         self.closed().await;
@@ -133,7 +135,8 @@ struct State {
     next_import: i64,
     /// Classes that the peer was told about: by name, and by the interface their caller knows.
     described: FxHashMap<(Arc<str>, usize), u32>,
-    incoming: FxHashMap<u64, Arc<IncomingCall>>,
+    /// The peer chooses the keys, so not with a hash that it can predict.
+    incoming: HashMap<u64, Arc<IncomingCall>>,
     /// This side takes no new calls, and has said so.
     we_drain: bool,
     /// The peer takes no new calls. What it sent before it said so has been read.
@@ -163,7 +166,7 @@ impl Core {
                 pending: FxHashMap::default(),
                 next_import: 1,
                 described: FxHashMap::default(),
-                incoming: FxHashMap::default(),
+                incoming: HashMap::new(),
                 we_drain: false,
                 peer_drains: false,
                 ended: None,

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientBuilder};
-use crate::node::Node;
+use crate::node::{Node, transport_limits};
+use crate::rpc::limits::Limits;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +78,8 @@ impl Network {
     pub fn connect(&self) -> Result<Connection<kind::Bytes>, TransportError> {
         let (near, far) = self.connect_bytes()?;
         let node = self.0.node.clone();
-        tokio::spawn(async move { node.serve_connection(stream(far)).await });
-        Ok(stream(near))
+        tokio::spawn(async move { node.serve_connection(stream(far, node.limits())).await });
+        Ok(stream(near, self.0.node.limits()))
     }
 
     /// One connection to the node as a raw stream of bytes: for peers that do not keep to the protocol.
@@ -88,7 +89,7 @@ impl Network {
     pub fn connect_raw(&self) -> Result<DuplexStream, TransportError> {
         let (near, far) = self.connect_bytes()?;
         let node = self.0.node.clone();
-        tokio::spawn(async move { node.serve_connection(stream(far)).await });
+        tokio::spawn(async move { node.serve_connection(stream(far, node.limits())).await });
         Ok(near)
     }
 
@@ -227,10 +228,10 @@ impl Plan {
 /// Small enough that a conversation takes several pieces.
 const BUFFER: usize = 8 * 1024;
 
-fn stream(end: DuplexStream) -> Connection<kind::Bytes> {
+fn stream(end: DuplexStream, limits: &Limits) -> Connection<kind::Bytes> {
     let (read, write) = split(end);
     let peer = Peer::local("test", "network");
-    Connection::new(ByteStream::new(read, write, peer, &opendo_transport::Limits::default()))
+    Connection::new(ByteStream::new(read, write, peer, &transport_limits(limits)))
 }
 
 impl fmt::Debug for Network {

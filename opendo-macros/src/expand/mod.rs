@@ -111,7 +111,7 @@ impl<'a> Generated<'a> {
         let inside = [self.probe_import(), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
         quote! {
             #(#outside)*
-            #[allow(deprecated, non_camel_case_types, non_snake_case, private_interfaces, private_bounds)]
+            #[allow(clippy::too_many_arguments, deprecated, non_camel_case_types, non_snake_case, private_interfaces, private_bounds)]
             const _: () = { #(#inside)* };
         }
     }

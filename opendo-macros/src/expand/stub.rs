@@ -24,13 +24,13 @@ pub(super) fn items(it: &Generated<'_>) -> TokenStream {
         #vis struct #stub(#p::StubCore<dyn #calls>);
 
         #[doc(hidden)]
-        #[allow(dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
+        #[allow(clippy::too_many_arguments, dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
         #vis trait #calls: #p::Calls {
             fn __opendo_fresh(&self) -> #p::Arc<dyn #calls>;
             #(#signatures)*
         }
 
-        #[allow(dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
+        #[allow(clippy::too_many_arguments, dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
         impl #stub { #(#methods)* }
     }
 }

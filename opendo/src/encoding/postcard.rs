@@ -1,8 +1,10 @@
 //! The binary encoding: postcard, one value after the other, so that a list of arguments has the bytes of a tuple.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use postcard::de_flavors::Flavor;
 
 /// A scratch buffer larger than this is given back instead of being kept for the next call.
 const KEEP: usize = 256 * 1024;
@@ -69,6 +71,7 @@ enum Wrong {
     /// There is an error, and the method has none.
     Never,
     Panicked,
+    TooDeep,
 }
 
 impl fmt::Display for DecodeError {
@@ -77,6 +80,7 @@ impl fmt::Display for DecodeError {
             Wrong::Value { expected, cause } => write!(f, "expected `{expected}`: {cause}"),
             Wrong::LeftOver => f.write_str("bytes are left over after the last value"),
             Wrong::Never => f.write_str("an error of a method that returns none"),
+            Wrong::TooDeep => f.write_str("values are nested too deeply"),
             Wrong::Panicked => f.write_str("a `Deserialize` panicked"),
         }
     }
@@ -104,15 +108,77 @@ pub struct Decoder<'a> {
 
 impl Decoder<'_> {
     pub(crate) fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let (value, rest) = postcard::take_from_bytes(self.rest)
-            .map_err(|cause| DecodeError(Wrong::Value { expected: std::any::type_name::<T>(), cause }))?;
-        self.rest = rest;
-        Ok(value)
+        let too_deep = Cell::new(false);
+        let source = Shallow { rest: self.rest, top: stack_position(), too_deep: &too_deep };
+        let mut deserializer = postcard::Deserializer::from_flavor(source);
+        let taken = T::deserialize(&mut deserializer).and_then(|value| Ok((value, deserializer.finalize()?)));
+        match taken {
+            Ok((value, left)) => {
+                self.rest = &self.rest[self.rest.len() - left..];
+                Ok(value)
+            }
+            Err(_) if too_deep.get() => Err(DecodeError(Wrong::TooDeep)),
+            Err(cause) => Err(DecodeError(Wrong::Value { expected: std::any::type_name::<T>(), cause })),
+        }
     }
 
     /// For the error of a method that has none.
     pub(crate) fn never<T>(&mut self) -> Result<T, DecodeError> {
         Err(DecodeError(Wrong::Never))
+    }
+}
+
+/// Bytes that end when decoding them has taken too much of the stack: a type that holds itself costs a peer one byte
+/// for each level, and a stack that overflows ends the process.
+struct Shallow<'de> {
+    rest: &'de [u8],
+    /// Where the stack was at the outermost value.
+    top: usize,
+    too_deep: &'de Cell<bool>,
+}
+
+/// A quarter of a Tokio worker's stack: hundreds of levels without optimisation, thousands with it.
+const DEEPEST: usize = 512 * 1024;
+
+/// Roughly how far the stack has grown.
+#[inline(always)]
+fn stack_position() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+impl<'de> Flavor<'de> for Shallow<'de> {
+    /// How many bytes are left.
+    type Remainder = usize;
+    type Source = &'de [u8];
+
+    // Each level reads at least the byte that says that there is one.
+    #[inline]
+    fn pop(&mut self) -> postcard::Result<u8> {
+        if stack_position().abs_diff(self.top) > DEEPEST {
+            self.too_deep.set(true);
+            return Err(postcard::Error::DeserializeBadEncoding);
+        }
+        let (first, rest) = self.rest.split_first().ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rest.len())
+    }
+
+    #[inline]
+    fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
+        let (taken, rest) =
+            self.rest.split_at_checked(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.rest.len())
     }
 }
 
@@ -129,6 +195,20 @@ mod tests {
             },
             |bytes| assert_eq!(bytes.unwrap(), postcard::to_allocvec(&(7_u64, "a")).unwrap()),
         );
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Nested(#[allow(dead_code)] Option<Box<Nested>>);
+
+    #[test]
+    fn nesting_is_bounded_by_the_stack_it_takes() {
+        let nested = |levels| {
+            let mut body = vec![1; levels];
+            body.push(0);
+            decode_all(&body, |input| input.take::<Nested>()).map(drop)
+        };
+        assert!(nested(256).is_ok());
+        assert!(nested(10_000_000).unwrap_err().to_string().contains("too deep"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every shape of value, there and back.
 
-// The macro's own functions have as many arguments as the methods, and two more.
+// There is a method with twenty.
 #![allow(clippy::too_many_arguments)]
 
 use std::borrow::Cow;

@@ -109,7 +109,7 @@ pub struct Decoder<'a> {
 impl Decoder<'_> {
     pub(crate) fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let too_deep = Cell::new(false);
-        let source = Shallow { rest: self.rest, top: stack_position(), too_deep: &too_deep };
+        let source = Shallow { rest: self.rest, top: stack_position(), read: 0, too_deep: &too_deep };
         let mut deserializer = postcard::Deserializer::from_flavor(source);
         let taken = T::deserialize(&mut deserializer).and_then(|value| Ok((value, deserializer.finalize()?)));
         match taken {
@@ -134,7 +134,21 @@ struct Shallow<'de> {
     rest: &'de [u8],
     /// Where the stack was at the outermost value.
     top: usize,
+    /// Single bytes read, modulo 16.
+    read: u8,
     too_deep: &'de Cell<bool>,
+}
+
+impl Shallow<'_> {
+    #[cold]
+    #[inline(never)]
+    fn check(&self) -> postcard::Result<()> {
+        if stack_position().abs_diff(self.top) > DEEPEST {
+            self.too_deep.set(true);
+            return Err(postcard::Error::DeserializeBadEncoding);
+        }
+        Ok(())
+    }
 }
 
 /// A quarter of a Tokio worker's stack: hundreds of levels without optimisation, thousands with it.
@@ -152,12 +166,13 @@ impl<'de> Flavor<'de> for Shallow<'de> {
     type Remainder = usize;
     type Source = &'de [u8];
 
-    // Each level reads at least the byte that says that there is one.
+    // Each level reads at least the byte that says that there is one, so a look at every 16th sees the depth to
+    // within 16 levels; a look at each would double the cost of a `Vec<u8>`.
     #[inline]
     fn pop(&mut self) -> postcard::Result<u8> {
-        if stack_position().abs_diff(self.top) > DEEPEST {
-            self.too_deep.set(true);
-            return Err(postcard::Error::DeserializeBadEncoding);
+        self.read = (self.read + 1) % 16;
+        if self.read == 0 {
+            self.check()?;
         }
         let (first, rest) = self.rest.split_first().ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
         self.rest = rest;

@@ -2,14 +2,27 @@
 //!
 //! | kind | layout after the kind byte |
 //! | --- | --- |
-//! | `Call` | flags `u8`, call, target, method `u32`, timestamp `u64`, \[deadline\], \[trace\], \[chain\], body |
-//! | `Reply` | flags `u8` (0), call, status `u8`, body |
+//! | `Call` | flags `u8`, call, target, method `u32`, timestamp `u64`, \[deadline\], \[trace\], \[chain\], \[capabilities\], \[path\], body |
+//! | `Reply` | flags `u8`, call, status `u8`, \[capabilities\], body |
 //! | `Cancel` | call |
 //! | all others | body, whose content is the session's business |
 //!
-//! Numbers with a width are little-endian. Call, deadline, count and sequence are LEB128, target is zigzag LEB128; both
+//! Numbers with a width are little-endian. Call, deadline, counts and sequence are LEB128, target is zigzag LEB128; both
 //! in their shortest form only, so that a header has exactly one encoding. The trace is 16 bytes of trace id, 8 bytes of
 //! span id and one byte of flags. The chain is a count and then, for each link, activation `u64` and sequence.
+//! Capabilities and path are a byte count and so many bytes, whose content is the session's business too. Chain,
+//! capabilities and path are left out, not empty.
+//!
+//! | flag | of a call | of a reply |
+//! | --- | --- | --- |
+//! | bit 0 | has a deadline | has capabilities |
+//! | bit 1 | has a trace | |
+//! | bit 2 | has a chain | |
+//! | bit 3 | has capabilities | |
+//! | bit 4 | has a path | |
+//! | bit 5 | keep: the caller may still call what the result holds | |
+//!
+//! Flags without a meaning are refused.
 //!
 //! ```
 //! use opendo_transport::envelope::{CallHeader, EnvelopeError, EnvelopeKind, EnvelopeView};
@@ -38,7 +51,13 @@ pub const MAX_CHAIN: usize = 256;
 const HAS_DEADLINE: u8 = 1;
 const HAS_TRACE: u8 = 1 << 1;
 const HAS_CHAIN: u8 = 1 << 2;
-const KNOWN_FLAGS: u8 = HAS_DEADLINE | HAS_TRACE | HAS_CHAIN;
+const HAS_CAPABILITIES: u8 = 1 << 3;
+const HAS_PATH: u8 = 1 << 4;
+const KEEP: u8 = 1 << 5;
+const CALL_FLAGS: u8 = HAS_DEADLINE | HAS_TRACE | HAS_CHAIN | HAS_CAPABILITIES | HAS_PATH | KEEP;
+
+const REPLY_HAS_CAPABILITIES: u8 = 1;
+const REPLY_FLAGS: u8 = REPLY_HAS_CAPABILITIES;
 
 /// What a binary message is; its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,12 +196,43 @@ pub struct CallHeader<'a> {
     pub trace: Option<TraceContext>,
     /// The calls that wait for this one, outermost first; at most [`MAX_CHAIN`], as the receiver refuses more.
     pub chain: &'a [ChainLink],
+    /// Capability descriptors, whose content is the session's business; empty for none.
+    pub capabilities: &'a [u8],
+    /// The path into the target, a result that has not been delivered yet; its content is the session's business.
+    /// Empty for none.
+    pub path: &'a [u8],
+    /// The caller may still call what the result holds: the callee keeps it until it is released.
+    pub keep: bool,
 }
 
 impl CallHeader<'_> {
     /// Appends the header to `out`; the body follows.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let blocks = self.chain.len() | self.capabilities.len() | self.path.len();
+        if blocks == 0 && self.deadline.is_none() && self.trace.is_none() && !self.keep {
+            self.encode_fixed(0, out);
+        } else {
+            self.encode_optional(out);
+        }
+    }
+
+    #[inline]
+    fn encode_fixed(&self, flags: u8, out: &mut Vec<u8>) {
+        const MAX: usize = 2 + MAX_VARINT + MAX_VARINT + 4 + 8;
+        put_head::<MAX>(out, |head| {
+            head[..2].copy_from_slice(&[EnvelopeKind::Call as u8, flags]);
+            let at = write_varint(head, 2, self.call);
+            let at = write_varint(head, at, zigzag(self.target));
+            head[at..at + 4].copy_from_slice(&self.method.to_le_bytes());
+            head[at + 4..at + 12].copy_from_slice(&self.timestamp.to_le_bytes());
+            at + 12
+        });
+    }
+
+    // Never inlined: few calls have any of it.
+    #[inline(never)]
+    fn encode_optional(&self, out: &mut Vec<u8>) {
         let mut flags = 0;
         if self.deadline.is_some() {
             flags |= HAS_DEADLINE;
@@ -193,19 +243,16 @@ impl CallHeader<'_> {
         if !self.chain.is_empty() {
             flags |= HAS_CHAIN;
         }
-        out.extend_from_slice(&[EnvelopeKind::Call as u8, flags]);
-        put_varint(out, self.call);
-        put_varint(out, zigzag(self.target));
-        let mut fixed = [0; 12];
-        fixed[..4].copy_from_slice(&self.method.to_le_bytes());
-        fixed[4..].copy_from_slice(&self.timestamp.to_le_bytes());
-        out.extend_from_slice(&fixed);
-        if flags != 0 {
-            self.encode_optional(out);
+        if !self.capabilities.is_empty() {
+            flags |= HAS_CAPABILITIES;
         }
-    }
-
-    fn encode_optional(&self, out: &mut Vec<u8>) {
+        if !self.path.is_empty() {
+            flags |= HAS_PATH;
+        }
+        if self.keep {
+            flags |= KEEP;
+        }
+        self.encode_fixed(flags, out);
         if let Some(deadline) = self.deadline {
             put_varint(out, deadline);
         }
@@ -221,6 +268,12 @@ impl CallHeader<'_> {
                 put_varint(out, link.sequence);
             }
         }
+        if !self.capabilities.is_empty() {
+            put_block(out, self.capabilities);
+        }
+        if !self.path.is_empty() {
+            put_block(out, self.path);
+        }
     }
 }
 
@@ -230,26 +283,36 @@ impl CallHeader<'_> {
 /// use opendo_transport::envelope::{EnvelopeView, ReplyHeader, ReplyStatus};
 ///
 /// let mut message = Vec::new();
-/// ReplyHeader { call: 7, status: ReplyStatus::Application }.encode(&mut message);
+/// ReplyHeader { call: 7, status: ReplyStatus::Application, capabilities: &[] }.encode(&mut message);
 /// let view = EnvelopeView::parse(&message)?;
 /// assert_eq!((view.call(), view.status()), (7, ReplyStatus::Application));
 /// # Ok::<_, opendo_transport::envelope::EnvelopeError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplyHeader {
+pub struct ReplyHeader<'a> {
     /// The call that this answers.
     pub call: u64,
     /// How it ended.
     pub status: ReplyStatus,
+    /// Capability descriptors, whose content is the session's business; empty for none.
+    pub capabilities: &'a [u8],
 }
 
-impl ReplyHeader {
+impl ReplyHeader<'_> {
     /// Appends the header to `out`; the body follows.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[EnvelopeKind::Reply as u8, 0]);
-        put_varint(out, self.call);
-        out.push(self.status as u8);
+        const MAX: usize = 2 + MAX_VARINT + 1;
+        let flags = if self.capabilities.is_empty() { 0 } else { REPLY_HAS_CAPABILITIES };
+        put_head::<MAX>(out, |head| {
+            head[..2].copy_from_slice(&[EnvelopeKind::Reply as u8, flags]);
+            let at = write_varint(head, 2, self.call);
+            head[at] = self.status as u8;
+            at + 1
+        });
+        if flags != 0 {
+            put_block(out, self.capabilities);
+        }
     }
 }
 
@@ -335,6 +398,31 @@ pub enum EnvelopeError {
     },
 }
 
+/// The most bytes of a number.
+const MAX_VARINT: usize = 10;
+
+/// Appends the bytes that `write` fills, whose count it returns. They are asked of the buffer all at once: to ask field by
+/// field costs more than to write them.
+#[inline]
+fn put_head<const N: usize>(out: &mut Vec<u8>, write: impl FnOnce(&mut [u8; N]) -> usize) {
+    let start = out.len();
+    out.extend_from_slice(&[0; N]);
+    let size = out.last_chunk_mut().map_or(0, write);
+    out.truncate(start + size);
+}
+
+/// Where the number ends that now begins at `at`.
+#[inline]
+fn write_varint(head: &mut [u8], mut at: usize, mut value: u64) -> usize {
+    while value >= 0x80 {
+        head[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    head[at] = value as u8;
+    at + 1
+}
+
 #[inline]
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -342,6 +430,13 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Never inlined: few messages have a block.
+#[inline(never)]
+fn put_block(out: &mut Vec<u8>, block: &[u8]) {
+    put_varint(out, block.len() as u64);
+    out.extend_from_slice(block);
 }
 
 #[inline]
@@ -362,6 +457,19 @@ mod tests {
         let mut out = Vec::new();
         header.encode(&mut out);
         out
+    }
+
+    fn reply(status: ReplyStatus, capabilities: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        ReplyHeader { call: 127, status, capabilities }.encode(&mut out);
+        out
+    }
+
+    fn is_cut_everywhere(header: &[u8]) {
+        for end in 0..header.len() {
+            let view = EnvelopeView::parse(&header[..end]);
+            assert!(matches!(view, Err(EnvelopeError::Truncated { .. })), "{end} of {header:?}: {view:?}");
+        }
     }
 
     /// Peers of other versions read these bytes, so they never change.
@@ -388,9 +496,20 @@ mod tests {
         expected.extend([0xaa; 16].iter().chain(&[0xbb; 8]).chain(b"\x01\x02"));
         expected.extend(b"\x01\0\0\0\0\0\0\0\x02\x03\0\0\0\0\0\0\0\x80\x01");
         assert_eq!(call(&full), expected);
-        let mut reply = Vec::new();
-        ReplyHeader { call: 127, status: ReplyStatus::Rpc }.encode(&mut reply);
-        assert_eq!(reply, b"\x02\x00\x7f\x02");
+        let pipelined = CallHeader {
+            call: 1,
+            target: -1,
+            capabilities: b"caps",
+            path: b"\x07",
+            keep: true,
+            ..Default::default()
+        };
+        let expected = b"\x01\x38\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\x04caps\x01\x07";
+        assert_eq!(call(&pipelined), expected);
+        let keep = CallHeader { keep: true, ..Default::default() };
+        assert_eq!(call(&keep), b"\x01\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(reply(ReplyStatus::Rpc, b""), b"\x02\x00\x7f\x02");
+        assert_eq!(reply(ReplyStatus::Ok, b"caps"), b"\x02\x01\x7f\x00\x04caps");
         let kinds = EnvelopeKind::ALL.map(|kind| {
             let mut out = Vec::new();
             kind.encode(&mut out);
@@ -400,16 +519,67 @@ mod tests {
     }
 
     #[test]
+    fn every_combination_of_optional_fields() {
+        let chain = [ChainLink { activation: 1, sequence: 300 }, ChainLink { activation: 3, sequence: 4 }];
+        let trace = TraceContext { trace: [0xaa; 16], span: [0xbb; 8], flags: 1 };
+        // The length of the long one takes two bytes.
+        let (short, long) = ([7; 3], [9; 200]);
+        for flags in 0..=CALL_FLAGS {
+            let has = |flag| flags & flag != 0;
+            let header = CallHeader {
+                call: 300,
+                target: -2,
+                method: 3,
+                timestamp: 4,
+                deadline: has(HAS_DEADLINE).then_some(500),
+                trace: has(HAS_TRACE).then_some(trace),
+                chain: if has(HAS_CHAIN) { &chain } else { &[] },
+                capabilities: if has(HAS_CAPABILITIES) { &long } else { &[] },
+                path: if has(HAS_PATH) { &short } else { &[] },
+                keep: has(KEEP),
+            };
+            let mut message = call(&header);
+            assert_eq!(message[1], flags);
+            is_cut_everywhere(&message);
+            message.extend(b"body");
+            let view = EnvelopeView::parse(&message).unwrap();
+            let read = CallHeader {
+                call: view.call(),
+                target: view.target(),
+                method: view.method(),
+                timestamp: view.timestamp(),
+                deadline: view.deadline(),
+                trace: view.trace(),
+                chain: &view.chain().collect::<Vec<_>>(),
+                capabilities: view.capabilities(),
+                path: view.path(),
+                keep: view.keep(),
+            };
+            assert_eq!((read, view.body()), (header, &b"body"[..]));
+        }
+        for capabilities in [&[], &short[..], &long] {
+            let mut message = reply(ReplyStatus::Application, capabilities);
+            is_cut_everywhere(&message);
+            message.extend(b"body");
+            let view = EnvelopeView::parse(&message).unwrap();
+            assert_eq!((view.call(), view.status()), (127, ReplyStatus::Application));
+            assert_eq!((view.capabilities(), view.body()), (capabilities, &b"body"[..]));
+            assert_eq!((view.path(), view.keep()), (&[][..], false));
+        }
+    }
+
+    #[test]
     fn what_is_refused() {
         use EnvelopeError::*;
-        let with_chain = |count: &[u8]| [b"\x01\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", count, &[0; 4000]].concat();
+        let flagged = |flags: u8, rest: &[u8]| [&[1, flags], &[0; 14][..], rest].concat();
+        let with_chain = |count: &[u8]| [&flagged(4, count)[..], &[0; 4000]].concat();
         let table: &[(&[u8], EnvelopeError)] = &[
             (b"", Truncated { what: "kind" }),
             (b"\x0b", UnknownKind { kind: 11 }),
             (b"\xff", UnknownKind { kind: 255 }),
-            (b"\x01\x08", UnknownFlags { flags: 8 }),
+            (b"\x01\x40", UnknownFlags { flags: 0x40 }),
+            (b"\x01\x80", UnknownFlags { flags: 0x80 }),
             (b"\x01\xff", UnknownFlags { flags: 255 }),
-            (b"\x02\x01", UnknownFlags { flags: 1 }),
             (b"\x02\x00\x00\x03", UnknownStatus { status: 3 }),
             (b"\x03\x80\x00", BadVarint { what: "call id" }),
             (b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", BadVarint { what: "call id" }),
@@ -419,7 +589,21 @@ mod tests {
             (&with_chain(b"\x00"), Empty { what: "chain" }),
             (&with_chain(b"\x81\x02"), TooLong { what: "chain" }),
             (&with_chain(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), TooLong { what: "chain" }),
+            (&flagged(8, b"\x00caps"), Empty { what: "capabilities" }),
+            (&flagged(8, b"\x84\x00caps"), BadVarint { what: "capabilities" }),
+            (&flagged(8, b"\x05caps"), Truncated { what: "capabilities" }),
+            (&flagged(8, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Truncated { what: "capabilities" }),
+            (&flagged(0x10, b"\x00path"), Empty { what: "path" }),
+            (&flagged(0x10, b"\x84\x00path"), BadVarint { what: "path" }),
+            (&flagged(0x10, b"\x05path"), Truncated { what: "path" }),
+            (&flagged(0x18, b"\x04caps"), Truncated { what: "path" }),
+            (b"\x02\x01\x00\x00\x00", Empty { what: "capabilities" }),
+            (b"\x02\x01\x00\x00\x81\x00\x07", BadVarint { what: "capabilities" }),
+            (b"\x02\x01\x00\x00\x02\x07", Truncated { what: "capabilities" }),
         ];
+        for flags in 2..=255 {
+            assert_eq!(EnvelopeView::parse(&[2, flags, 0, 0, 1, 7]), Err(UnknownFlags { flags }));
+        }
         for (message, error) in table {
             assert_eq!(EnvelopeView::parse(message), Err(*error), "{:?}", &message[..message.len().min(20)]);
         }

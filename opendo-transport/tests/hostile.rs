@@ -39,8 +39,27 @@ fn chain() -> impl Strategy<Value = Vec<ChainLink>> {
     prop_oneof![40 => vec(link.clone(), 0..4), 1 => vec(link, MAX_CHAIN - 1..=MAX_CHAIN)]
 }
 
+/// Bytes behind their length, of which there may be none; where the length grows by a byte, too.
+fn block() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![20 => vec(any::<u8>(), 0..4), 1 => vec(any::<u8>(), 126..=129)]
+}
+
+/// What the header of a call only borrows.
+#[derive(Debug, Clone)]
+struct Borrowed {
+    chain: Vec<ChainLink>,
+    capabilities: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl Borrowed {
+    fn by<'a>(&'a self, header: &CallHeader<'a>) -> CallHeader<'a> {
+        CallHeader { chain: &self.chain, capabilities: &self.capabilities, path: &self.path, ..*header }
+    }
+}
+
 prop_compose! {
-    /// A call with its chain, as the header only borrows one.
+    /// A call with what its header is to borrow.
     fn call()(
         call in number(),
         target in signed(),
@@ -49,8 +68,13 @@ prop_compose! {
         deadline in proptest::option::of(number()),
         trace in proptest::option::of(trace()),
         chain in chain(),
-    ) -> (CallHeader<'static>, Vec<ChainLink>) {
-        (CallHeader { call, target, method, timestamp, deadline, trace, chain: &[] }, chain)
+        capabilities in block(),
+        path in block(),
+        keep: bool,
+    ) -> (CallHeader<'static>, Borrowed) {
+        let header =
+            CallHeader { call, target, method, timestamp, deadline, trace, keep, ..CallHeader::default() };
+        (header, Borrowed { chain, capabilities, path })
     }
 }
 
@@ -60,10 +84,10 @@ fn status() -> impl Strategy<Value = ReplyStatus> {
 
 /// A valid header of any kind that has one.
 fn header() -> impl Strategy<Value = Vec<u8>> {
-    let call =
-        call().prop_map(|(header, chain)| encode(|out| CallHeader { chain: &chain, ..header }.encode(out)));
-    let reply = (number(), status())
-        .prop_map(|(call, status)| encode(|out| ReplyHeader { call, status }.encode(out)));
+    let call = call().prop_map(|(header, borrowed)| encode(|out| borrowed.by(&header).encode(out)));
+    let reply = (number(), status(), block()).prop_map(|(call, status, capabilities)| {
+        encode(|out| ReplyHeader { call, status, capabilities: &capabilities }.encode(out))
+    });
     let cancel = number().prop_map(|call| encode(|out| CancelHeader { call }.encode(out)));
     prop_oneof![3 => call, 1 => reply, 1 => cancel]
 }
@@ -87,9 +111,15 @@ fn encode_again(view: &EnvelopeView<'_>) -> Vec<u8> {
             deadline: view.deadline(),
             trace: view.trace(),
             chain: &chain,
+            capabilities: view.capabilities(),
+            path: view.path(),
+            keep: view.keep(),
         }
         .encode(out),
-        EnvelopeKind::Reply => ReplyHeader { call: view.call(), status: view.status() }.encode(out),
+        EnvelopeKind::Reply => {
+            let (call, status, capabilities) = (view.call(), view.status(), view.capabilities());
+            ReplyHeader { call, status, capabilities }.encode(out);
+        }
         EnvelopeKind::Cancel => CancelHeader { call: view.call() }.encode(out),
         kind => kind.encode(out),
     })
@@ -107,8 +137,8 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn calls_are_read_as_written((header, chain) in call(), body in vec(any::<u8>(), 0..64)) {
-        let header = CallHeader { chain: &chain, ..header };
+    fn calls_are_read_as_written((header, borrowed) in call(), body in vec(any::<u8>(), 0..64)) {
+        let header = borrowed.by(&header);
         let mut message = encode(|out| header.encode(out));
         let size = message.len();
         message.extend_from_slice(&body);
@@ -116,17 +146,25 @@ proptest! {
         prop_assert_eq!((view.kind(), view.call(), view.target()), (EnvelopeKind::Call, header.call, header.target));
         prop_assert_eq!((view.method(), view.timestamp()), (header.method, header.timestamp));
         prop_assert_eq!((view.deadline(), view.trace()), (header.deadline, header.trace));
-        prop_assert_eq!(view.chain().collect::<Vec<_>>(), chain.clone());
+        prop_assert_eq!(view.chain().collect::<Vec<_>>(), header.chain);
+        prop_assert_eq!((view.capabilities(), view.path()), (header.capabilities, header.path));
+        prop_assert_eq!(view.keep(), header.keep);
         prop_assert_eq!((view.body_offset(), view.body()), (size, &body[..]));
     }
 
     #[test]
-    fn replies_and_cancellations_are_read_as_written(call in number(), status in status(), body: Vec<u8>) {
-        let mut message = encode(|out| ReplyHeader { call, status }.encode(out));
+    fn replies_and_cancellations_are_read_as_written(
+        call in number(),
+        status in status(),
+        capabilities in block(),
+        body: Vec<u8>,
+    ) {
+        let mut message =
+            encode(|out| ReplyHeader { call, status, capabilities: &capabilities }.encode(out));
         message.extend_from_slice(&body);
         let view = EnvelopeView::parse(&message).unwrap();
         prop_assert_eq!((view.kind(), view.call(), view.status()), (EnvelopeKind::Reply, call, status));
-        prop_assert_eq!(view.body(), &body[..]);
+        prop_assert_eq!((view.capabilities(), view.body()), (&capabilities[..], &body[..]));
 
         let message = encode(|out| CancelHeader { call }.encode(out));
         let view = EnvelopeView::parse(&message).unwrap();
@@ -142,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_view_or_an_error(kind in 0..12u8, flags in 0..9u8, rest: Vec<u8>) {
+    fn any_bytes_are_a_view_or_an_error(kind in 0..12u8, flags in 0..65u8, rest: Vec<u8>) {
         let _ = check_view(&rest);
         let _ = check_view(&[&[kind, flags], &rest[..]].concat());
         if let Ok(envelope) = v0::Envelope::decode(&rest) {

@@ -36,6 +36,16 @@ impl<'a> Read<'a> {
         self.array(what).map(|bytes| u64::from_le_bytes(*bytes))
     }
 
+    /// Bytes behind their number, which is not 0. Never inlined: few messages have such a block.
+    #[inline(never)]
+    pub(super) fn block(&mut self, what: &'static str) -> Result<&'a [u8], EnvelopeError> {
+        match self.varint(what)? {
+            0 => Err(EnvelopeError::Empty { what }),
+            // No message is longer than `usize::MAX`.
+            size => self.slice(usize::try_from(size).unwrap_or(usize::MAX), what),
+        }
+    }
+
     #[inline]
     pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, EnvelopeError> {
         // Nearly all ids fit into two bytes; the rest is worth a call.

@@ -1,14 +1,14 @@
 use super::read::Read;
 use super::{
-    ChainLink, EnvelopeError, EnvelopeKind, HAS_CHAIN, HAS_DEADLINE, HAS_TRACE, KNOWN_FLAGS, MAX_CHAIN,
-    ReplyStatus, TraceContext, unzigzag,
+    CALL_FLAGS, ChainLink, EnvelopeError, EnvelopeKind, HAS_CAPABILITIES, HAS_CHAIN, HAS_DEADLINE, HAS_PATH,
+    HAS_TRACE, KEEP, MAX_CHAIN, REPLY_FLAGS, ReplyStatus, TraceContext, unzigzag,
 };
 
 /// A binary message with its header read and its body untouched.
 ///
-/// Nothing is copied or allocated. Fields that the message's kind does not have read as zero, `None` or
+/// Nothing is copied or allocated. Fields that the message's kind does not have read as zero, empty, `None` or
 /// [`ReplyStatus::Ok`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EnvelopeView<'a> {
     message: &'a [u8],
     body: usize,
@@ -18,9 +18,18 @@ pub struct EnvelopeView<'a> {
     call: u64,
     target: i64,
     timestamp: u64,
-    deadline: Option<u64>,
+    optional: Optional<'a>,
+}
+
+/// What few messages have. All messages pay for its size, so the longer fields are only where they begin.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Optional<'a> {
+    /// As in a call, also for a reply.
+    flags: u8,
+    deadline: u64,
     trace: Option<&'a [u8; TraceContext::SIZE]>,
-    chain: ChainLinks<'a>,
+    chain: usize,
+    blocks: usize,
 }
 
 impl<'a> EnvelopeView<'a> {
@@ -33,37 +42,31 @@ impl<'a> EnvelopeView<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Self, EnvelopeError> {
         let mut read = Read { rest: message };
         let kind = EnvelopeKind::try_from(read.byte("kind")?)?;
-        let mut view = Self {
-            message,
-            body: 0,
-            kind,
-            status: ReplyStatus::Ok,
-            method: 0,
-            call: 0,
-            target: 0,
-            timestamp: 0,
-            deadline: None,
-            trace: None,
-            chain: ChainLinks { count: 0, read: Read { rest: &[] } },
-        };
+        // Put together at the end: a view that is written field by field is copied once more.
+        let (mut call, mut target, mut method, mut timestamp) = (0, 0, 0, 0);
+        let mut status = ReplyStatus::Ok;
+        let mut optional = Optional::default();
         match kind {
             EnvelopeKind::Call => {
-                let flags = read_flags(&mut read, KNOWN_FLAGS)?;
-                view.call = read.varint("call id")?;
-                view.target = unzigzag(read.varint("target")?);
-                view.method = read.u32("method")?;
-                view.timestamp = read.u64("timestamp")?;
+                let flags = read_flags(&mut read, CALL_FLAGS)?;
+                call = read.varint("call id")?;
+                target = unzigzag(read.varint("target")?);
+                method = read.u32("method")?;
+                timestamp = read.u64("timestamp")?;
                 if flags != 0 {
-                    view.read_optional(flags, &mut read)?;
+                    (optional, read) = Optional::read(flags, message, read)?;
                 }
             }
             EnvelopeKind::Reply => {
-                read_flags(&mut read, 0)?;
-                view.call = read.varint("call id")?;
-                view.status = ReplyStatus::try_from(read.byte("status")?)?;
+                let flags = read_flags(&mut read, REPLY_FLAGS)?;
+                call = read.varint("call id")?;
+                status = ReplyStatus::try_from(read.byte("status")?)?;
+                if flags != 0 {
+                    (optional, read) = Optional::read(HAS_CAPABILITIES, message, read)?;
+                }
             }
             EnvelopeKind::Cancel => {
-                view.call = read.varint("call id")?;
+                call = read.varint("call id")?;
                 if !read.rest.is_empty() {
                     return Err(EnvelopeError::TooLong { what: "cancellation" });
                 }
@@ -77,31 +80,31 @@ impl<'a> EnvelopeView<'a> {
             | EnvelopeKind::Drain
             | EnvelopeKind::Abort => {}
         }
-        view.body = message.len() - read.rest.len();
-        Ok(view)
+        let body = message.len() - read.rest.len();
+        Ok(Self { message, body, kind, status, method, call, target, timestamp, optional })
     }
 
-    fn read_optional(&mut self, flags: u8, read: &mut Read<'a>) -> Result<(), EnvelopeError> {
-        if flags & HAS_DEADLINE != 0 {
-            self.deadline = Some(read.varint("deadline")?);
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.optional.flags & flag != 0
+    }
+
+    fn chain_again(&self) -> Option<ChainLinks<'a>> {
+        let mut read = Read { rest: &self.message[self.optional.chain..] };
+        let count = read.varint("chain length").ok()? as usize;
+        Some(ChainLinks { count, read })
+    }
+
+    fn capabilities_again(&self) -> Option<&'a [u8]> {
+        Read { rest: &self.message[self.optional.blocks..] }.block("capabilities").ok()
+    }
+
+    fn path_again(&self) -> Option<&'a [u8]> {
+        let mut read = Read { rest: &self.message[self.optional.blocks..] };
+        if self.has(HAS_CAPABILITIES) {
+            read.block("capabilities").ok()?;
         }
-        if flags & HAS_TRACE != 0 {
-            self.trace = Some(read.array("trace")?);
-        }
-        if flags & HAS_CHAIN != 0 {
-            let count = read.varint("chain length")?;
-            if count == 0 {
-                return Err(EnvelopeError::Empty { what: "chain" });
-            }
-            if count > MAX_CHAIN as u64 {
-                return Err(EnvelopeError::TooLong { what: "chain" });
-            }
-            self.chain = ChainLinks { count: count as usize, read: *read };
-            for _ in 0..count {
-                read_link(read)?;
-            }
-        }
-        Ok(())
+        read.block("path").ok()
     }
 
     /// What the message is.
@@ -143,14 +146,14 @@ impl<'a> EnvelopeView<'a> {
     #[inline]
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.deadline
+        self.has(HAS_DEADLINE).then_some(self.optional.deadline)
     }
 
     /// The trace the call belongs to.
     #[inline]
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
-        let bytes = self.trace?;
+        let bytes = self.optional.trace?;
         let (trace, rest) = bytes.split_first_chunk()?;
         let (span, flags) = rest.split_first_chunk()?;
         Some(TraceContext { trace: *trace, span: *span, flags: flags[0] })
@@ -160,7 +163,31 @@ impl<'a> EnvelopeView<'a> {
     #[inline]
     #[must_use]
     pub fn chain(&self) -> ChainLinks<'a> {
-        self.chain
+        let links = if self.has(HAS_CHAIN) { self.chain_again() } else { None };
+        links.unwrap_or(ChainLinks { count: 0, read: Read { rest: &[] } })
+    }
+
+    /// The capability descriptors of a call or a reply, whose content is the session's business; empty for none.
+    #[inline]
+    #[must_use]
+    pub fn capabilities(&self) -> &'a [u8] {
+        let block = if self.has(HAS_CAPABILITIES) { self.capabilities_again() } else { None };
+        block.unwrap_or_default()
+    }
+
+    /// The path into the target; see [`CallHeader::path`](super::CallHeader::path). Empty for none.
+    #[inline]
+    #[must_use]
+    pub fn path(&self) -> &'a [u8] {
+        let block = if self.has(HAS_PATH) { self.path_again() } else { None };
+        block.unwrap_or_default()
+    }
+
+    /// Whether the caller may still call what the result holds; see [`CallHeader::keep`](super::CallHeader::keep).
+    #[inline]
+    #[must_use]
+    pub fn keep(&self) -> bool {
+        self.has(KEEP)
     }
 
     /// How the call ended.
@@ -182,6 +209,61 @@ impl<'a> EnvelopeView<'a> {
     #[must_use]
     pub fn body_offset(&self) -> usize {
         self.body
+    }
+}
+
+impl std::fmt::Debug for EnvelopeView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvelopeView")
+            .field("kind", &self.kind)
+            .field("call", &self.call)
+            .field("target", &self.target)
+            .field("method", &self.method)
+            .field("timestamp", &self.timestamp)
+            .field("deadline", &self.deadline())
+            .field("trace", &self.trace())
+            .field("chain", &self.chain())
+            .field("capabilities", &self.capabilities())
+            .field("path", &self.path())
+            .field("keep", &self.keep())
+            .field("status", &self.status)
+            .field("body", &self.body())
+            .finish()
+    }
+}
+
+impl<'a> Optional<'a> {
+    /// What `flags` announce, and what follows.
+    #[inline(never)]
+    fn read(flags: u8, message: &[u8], mut read: Read<'a>) -> Result<(Self, Read<'a>), EnvelopeError> {
+        let mut optional = Self { flags, ..Self::default() };
+        if flags & HAS_DEADLINE != 0 {
+            optional.deadline = read.varint("deadline")?;
+        }
+        if flags & HAS_TRACE != 0 {
+            optional.trace = Some(read.array("trace")?);
+        }
+        if flags & HAS_CHAIN != 0 {
+            optional.chain = message.len() - read.rest.len();
+            let count = read.varint("chain length")?;
+            if count == 0 {
+                return Err(EnvelopeError::Empty { what: "chain" });
+            }
+            if count > MAX_CHAIN as u64 {
+                return Err(EnvelopeError::TooLong { what: "chain" });
+            }
+            for _ in 0..count {
+                read_link(&mut read)?;
+            }
+        }
+        optional.blocks = message.len() - read.rest.len();
+        if flags & HAS_CAPABILITIES != 0 {
+            read.block("capabilities")?;
+        }
+        if flags & HAS_PATH != 0 {
+            read.block("path")?;
+        }
+        Ok((optional, read))
     }
 }
 

@@ -30,9 +30,15 @@ fuzz_target!(|message: &[u8]| {
             deadline: view.deadline(),
             trace: view.trace(),
             chain: &chain,
+            capabilities: view.capabilities(),
+            path: view.path(),
+            keep: view.keep(),
         }
         .encode(&mut again),
-        EnvelopeKind::Reply => ReplyHeader { call: view.call(), status: view.status() }.encode(&mut again),
+        EnvelopeKind::Reply => {
+            let (call, status, capabilities) = (view.call(), view.status(), view.capabilities());
+            ReplyHeader { call, status, capabilities }.encode(&mut again);
+        }
         EnvelopeKind::Cancel => CancelHeader { call: view.call() }.encode(&mut again),
         other => other.encode(&mut again),
     }

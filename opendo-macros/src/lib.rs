@@ -1,6 +1,6 @@
-//! The attribute macros of opendo.
+//! The macros of opendo.
 //!
-//! Use them through the `opendo` crate, which re-exports all three; the code they generate names only that
+//! Use them through the `opendo` crate, which re-exports them; the code they generate names only that
 //! crate.
 //!
 //! A macro runs in four steps, one file each: `parse` reads the user's item into the `model`, `check` looks
@@ -69,4 +69,14 @@ pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::interface(args.into(), item.into()).into()
+}
+
+/// Lets calls be made on the stubs in a struct that has not arrived: `Call<Login>` then has the fields of `Login`, each
+/// as far as it can be called before it is there.
+///
+/// For structs whose fields are visible where they are used; what is generated is a struct `LoginPipeline` with the same
+/// fields. A field that holds no stub has no use there.
+#[proc_macro_derive(Pipelined)]
+pub fn pipelined(item: TokenStream) -> TokenStream {
+    expand::pipelined(item.into()).into()
 }

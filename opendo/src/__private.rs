@@ -3,16 +3,20 @@
 
 pub use std::sync::Arc;
 
+pub use serde;
+
 pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
 pub use crate::object::lifecycle::{DurableObject, Object};
 pub use crate::object::local::Local;
 pub use crate::registry::class::Registration;
 pub use crate::rpc::call::Call;
+pub use crate::rpc::cap::{Capabilities, deserialize_stub, serialize_stub};
 pub use crate::rpc::incoming::Incoming;
 pub use crate::rpc::info::CallInfo;
 pub use crate::rpc::method::{
     AnyError, ArgType, CallOf, ErrorCodec, ErrorType, Interface, Method, MethodDesc, MethodFlags, Probe,
     ProbeDefault, ReplyType, Returned, Run, assert_send, exclusive, shared,
 };
+pub use crate::rpc::pipeline::{FieldOf, NoPipeline, PipelineOf, Pipelined};
 pub use crate::rpc::remote::Remote;
-pub use crate::rpc::stub::{CallOptions, Calls, ServedBy, Stub, StubCore};
+pub use crate::rpc::stub::{Broken, CallOptions, Calls, ServedBy, Stub, StubCore};

@@ -16,12 +16,16 @@ use tokio_util::sync::CancellationToken;
 use crate::node::transport_limits;
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Namespace;
-use crate::rpc::driver::{Driver, Host, Role, establish};
+use crate::rpc::cap::{Cap, Passed};
+use crate::rpc::core::{Core, Status, uplink_number};
+use crate::rpc::driver::{Access, Driver, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{self, CallParts, OutgoingCall, RemoteCall, Uplink};
-use crate::rpc::session::{Binding, Core, Session, Status};
-use crate::rpc::stub::Stub;
+use crate::rpc::remote::{
+    self, Binding, CallParts, OutgoingCall, Place, Remote, RemoteCall, RemoteObject, Uplink, cap_of,
+};
+use crate::rpc::session::Session;
+use crate::rpc::stub::{Broken, Stub};
 
 /// Connects to a node: `tcp://host:port`, `unix:/path` or `memory:name`, as far as the features are on.
 ///
@@ -69,6 +73,7 @@ impl From<ConnectError> for RpcError {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
+    number: u64,
     dial: Dial,
     patience: Duration,
     timeout: Option<Duration>,
@@ -83,6 +88,7 @@ struct Dial {
     limits: Limits,
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
+    root: Option<Cap>,
 }
 
 /// Makes a connection, given the bounds of the client.
@@ -107,6 +113,7 @@ struct Parked {
     call: Arc<RemoteCall>,
     parts: CallParts,
     body: Vec<u8>,
+    passed: Vec<Passed>,
 }
 
 /// Puts a client together. See [`Client::builder`].
@@ -116,6 +123,7 @@ pub struct ClientBuilder {
     limits: Limits,
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
+    root: Option<Cap>,
     patience: Duration,
     timeout: Option<Duration>,
 }
@@ -168,6 +176,12 @@ impl ClientBuilder {
         self
     }
 
+    /// A target that the node can call in each session, with [`Session::root`], without having been passed it.
+    pub fn root<S: Stub>(mut self, root: &S) -> Self {
+        self.root = Some(cap_of(root));
+        self
+    }
+
     pub(crate) fn host(mut self, host: Arc<dyn Host>) -> Self {
         self.host = Some(host);
         self
@@ -178,16 +192,18 @@ impl ClientBuilder {
     /// # Errors
     /// See [`connect`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let Self { connector, limits, credentials, host, patience, timeout } = self;
-        let dial = Dial { connector: connector?, limits, credentials, host };
+        let Self { connector, limits, credentials, host, root, patience, timeout } = self;
+        let dial = Dial { connector: connector?, limits, credentials, host, root };
         let (core, driver) = dial.dial().await?;
         let inner = Arc::new(Inner {
+            number: uplink_number(),
             dial,
             patience,
             timeout,
             state: Mutex::new(State::Up(core.clone())),
             closing: CancellationToken::new(),
         });
+        inner.own(&core);
         tokio::spawn(supervise(Arc::downgrade(&inner), core, driver));
         Ok(Client(inner))
     }
@@ -242,6 +258,7 @@ impl Client {
             limits: Limits::default(),
             credentials: Vec::new(),
             host: None,
+            root: None,
             patience: Duration::from_secs(10),
             timeout: None,
         }
@@ -250,6 +267,12 @@ impl Client {
     /// A stub of an object at the node. No I/O and no check that the node hosts the class: a call tells.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
         self.stub(id, S::INTERFACE.name)
+    }
+
+    /// A stub of the node's root target: what it gives to each of its peers, before anything else. No I/O; a call
+    /// tells whether there is one. After a reconnect it leads to the root of the new session.
+    pub fn root<S: Stub>(&self) -> S {
+        remote::of_remote(&Remote::new(self.0.clone(), Place::Root))
     }
 
     /// All objects whose class is called like the interface of `S`.
@@ -323,11 +346,18 @@ impl Dial {
     async fn dial(&self) -> Result<(Arc<Core>, Driver), ConnectError> {
         let connection = (self.connector)(self.limits.clone()).await?;
         let host = self.host.clone();
-        Ok(establish(connection, Role::Connecting, &self.limits, &self.credentials, host).await?)
+        let access = Access { root: self.root.clone(), names: self.host.is_some() };
+        Ok(establish(connection, Role::Connecting, &self.limits, &self.credentials, host, access).await?)
     }
 }
 
 impl Inner {
+    /// Stubs of objects that come over the session go by the client, so that they outlive it.
+    fn own(self: &Arc<Self>, core: &Core) {
+        let client: Arc<dyn Uplink> = self.clone();
+        core.belongs_to(self.number, Arc::downgrade(&client));
+    }
+
     /// The session takes no more calls: they wait for the next one.
     fn down(&self, core: &Arc<Core>, why: RpcError) {
         let mut state = self.state.lock();
@@ -355,7 +385,7 @@ impl Inner {
     }
 
     /// A new session: what waited goes first, in its order.
-    fn up(&self, core: &Arc<Core>) {
+    fn up(self: &Arc<Self>, core: &Arc<Core>) {
         let mut state = self.state.lock();
         let State::Down { parked, .. } = &mut *state else {
             drop(state);
@@ -364,14 +394,14 @@ impl Inner {
         };
         // Dropped after the lock: the last owner of a withdrawn call releases its object, which takes the lock.
         let mut sent = Vec::with_capacity(parked.len());
-        while let Some(Parked { call, parts, body }) = parked.pop_front() {
-            let outgoing = OutgoingCall { call: &call, parts: parts.clone(), body: &body };
-            if core.send(&outgoing).is_err() {
-                parked.push_front(Parked { call, parts, body });
+        while let Some(next) = parked.pop_front() {
+            let Parked { call, parts, body, passed } = &next;
+            if core.send(&OutgoingCall { call, parts, body, passed }).is_err() {
+                parked.push_front(next);
                 drop(state);
                 return; // over already; the supervisor sees it and dials again
             }
-            sent.push(call);
+            sent.push(next);
         }
         *state = State::Up(core.clone());
         drop(state);
@@ -400,8 +430,9 @@ impl Uplink for Inner {
                 let room = *bytes + outgoing.body.len() <= limits.max_unsent;
                 if room && parked.len() < limits.max_calls as usize {
                     *bytes += outgoing.body.len();
-                    let OutgoingCall { call, parts, body } = outgoing;
-                    parked.push_back(Parked { call: call.clone(), parts, body: body.to_vec() });
+                    let OutgoingCall { call, parts, body, passed } = outgoing;
+                    let (call, parts) = (call.clone(), parts.clone());
+                    parked.push_back(Parked { call, parts, body: body.to_vec(), passed: passed.to_vec() });
                     return;
                 }
                 RpcError::new(
@@ -418,12 +449,24 @@ impl Uplink for Inner {
 
     fn release(&self, binding: &Binding) {
         if let State::Up(core) = &*self.state.lock() {
-            core.release(binding);
+            Uplink::release(&**core, binding);
         }
     }
 
     fn default_timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.number)
+    }
+
+    fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
+        async move {
+            self.closing.cancelled().await;
+            closed()
+        }
+        .boxed()
     }
 }
 
@@ -470,6 +513,10 @@ async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
         let redial = redial(&client, &dial, patience, &mut pauses);
         let Some((next, driver)) = closing.run_until_cancelled(redial).await else { return };
         core = next;
+        // Before anything of the session is read.
+        if let Some(client) = client.upgrade() {
+            client.own(&core);
+        }
         tokio::spawn(driver.run());
         match client.upgrade() {
             Some(client) => client.up(&core),

@@ -7,6 +7,7 @@ pub(crate) mod node;
 pub(crate) mod object;
 pub(crate) mod registry;
 pub(crate) mod rpc;
+pub(crate) mod stream;
 
 pub mod docs;
 pub mod testing;
@@ -14,7 +15,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod __private;
 
-pub use opendo_macros::{durable_object, interface, rpc_target};
+pub use opendo_macros::{Pipelined, durable_object, interface, rpc_target};
 pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 
@@ -26,13 +27,17 @@ pub use object::lifecycle::{DurableObject, Object};
 pub use object::storage::{Storage, StorageError};
 pub use object::target::serve;
 pub use registry::namespace::Namespace;
+pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
 pub use rpc::info::{CallInfo, Caller};
 pub use rpc::limits::Limits;
 pub use rpc::method::{Interface, MethodDesc, MethodFlags};
-pub use rpc::session::Session;
+pub use rpc::pipeline::Pipelined;
+pub use rpc::promise::promise;
+pub use rpc::session::{EndGuard, Session, SessionStats};
 pub use rpc::stub::{ServedBy, Stub, StubExt};
+pub use stream::{RpcSink, RpcStream, Streamed, pipe};
 
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {

@@ -20,11 +20,13 @@ use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::Namespace;
-use crate::rpc::driver::{Host, Hosted, Role, establish};
+use crate::rpc::cap::Cap;
+use crate::rpc::core::Core;
+use crate::rpc::driver::{Access, Host, Hosted, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::nowhere;
-use crate::rpc::session::{Core, Session};
+use crate::rpc::remote::{cap_of, nowhere};
+use crate::rpc::session::Session;
 use crate::rpc::stub::Stub;
 
 /// A process that hosts objects and listens for callers. Clones are the same node.
@@ -70,6 +72,8 @@ struct Inner {
     limits: Limits,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,
+    accept: Option<Accept>,
+    allow_names: bool,
     runtime: Handle,
     sessions: Mutex<FxHashMap<usize, Arc<Core>>>,
     session_permits: Arc<Semaphore>,
@@ -80,6 +84,8 @@ struct Inner {
 
 type HostClass = fn(Surroundings) -> HostedClass;
 type Authenticate = Box<dyn Fn(&Session) -> Result<(), String> + Send + Sync>;
+/// Gives a new session its root target.
+type Accept = Box<dyn Fn(&Session) -> Result<Cap, String> + Send + Sync>;
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -132,6 +138,8 @@ pub struct NodeBuilder {
     limits: Limits,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,
+    accept: Option<Accept>,
+    allow_names: bool,
 }
 
 impl NodeBuilder {
@@ -172,6 +180,61 @@ impl NodeBuilder {
         self
     }
 
+    /// Gives each new session a root target of its own, and nothing else: a peer reaches what that target gives it,
+    /// by its methods, and no object by name. Stubs are the permissions.
+    ///
+    /// A peer finds it with [`Client::root`](crate::Client::root) or [`Session::root`]. It is dropped with the
+    /// session. An error refuses the peer, who is told its text. Runs after the authenticator, if there is one; a
+    /// node that only gives out a root needs none to listen where others can reach it.
+    ///
+    /// ```
+    /// use opendo::prelude::*;
+    ///
+    /// # pub struct Account { ctx: Ctx }
+    /// # #[durable_object] impl Account { pub fn owner(&self) -> String { self.ctx.key().name().unwrap_or("").into() } }
+    /// # impl DurableObject for Account { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Account { ctx }) } }
+    /// /// All that a stranger can reach.
+    /// pub struct Gate { node: Node }
+    ///
+    /// #[rpc_target]
+    /// impl Gate {
+    ///     /// The account whose token this is.
+    ///     pub fn authenticate(&self, token: String) -> Result<AccountStub, String> {
+    ///         match token.as_str() {
+    ///             "sesame" => Ok(self.node.get("ann")),
+    ///             _ => Err("who are you?".into()),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// let inner = Node::builder().object::<Account>().start().await?;
+    /// let node = Node::builder()
+    ///     .accept(move |_| Ok(opendo::serve::<GateStub, _>(Gate { node: inner.clone() })))
+    ///     .start()
+    ///     .await?;
+    /// node.listen("memory:gate").await?;
+    ///
+    /// let client = opendo::connect("memory:gate").await?;
+    /// let gate: GateStub = client.root();
+    /// assert_eq!(gate.authenticate("sesame".into()).owner().await?, "ann"); // one round trip
+    /// assert!(gate.authenticate("guess".into()).owner().await.is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn accept<S: Stub>(
+        mut self,
+        root: impl Fn(&Session) -> Result<S, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.accept = Some(Box::new(move |session| root(session).map(|stub| cap_of(&stub))));
+        self
+    }
+
+    /// Lets peers name objects although the node gives them a root target: every object of every class, then.
+    pub fn allow_names(mut self) -> Self {
+        self.allow_names = true;
+        self
+    }
+
     /// Lets the node listen on addresses that other machines can reach, without an authenticator: everybody who
     /// can connect can call everything.
     pub fn allow_anonymous(mut self) -> Self {
@@ -188,7 +251,8 @@ impl NodeBuilder {
     /// Outside of a Tokio runtime.
     #[allow(clippy::unused_async)] // opening an engine is I/O; this one keeps everything in memory
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { classes, limits, allow_anonymous, authenticate } = self;
+        let Self { classes, limits, allow_anonymous, authenticate, accept, allow_names } = self;
+        let allow_names = allow_names || accept.is_none();
         for (at, (class, _)) in classes.iter().enumerate() {
             if classes[..at].iter().any(|(other, _)| other == class) {
                 return Err(StartError::DuplicateClass { class });
@@ -213,6 +277,8 @@ impl NodeBuilder {
                 limits,
                 allow_anonymous,
                 authenticate,
+                accept,
+                allow_names,
                 runtime,
                 sessions: Mutex::default(),
                 _close_on_drop: closing.clone().drop_guard(),
@@ -238,6 +304,8 @@ impl Node {
             limits: Limits::default(),
             allow_anonymous: false,
             authenticate: None,
+            accept: None,
+            allow_names: false,
         }
     }
 
@@ -273,7 +341,8 @@ impl Node {
     /// See [`ListenError`].
     pub async fn listen(&self, address: &str) -> Result<Address, ListenError> {
         let address: Address = address.parse()?;
-        if !address.is_local() && !self.0.allow_anonymous && self.0.authenticate.is_none() {
+        let guarded = self.0.authenticate.is_some() || !self.0.allow_names;
+        if !address.is_local() && !self.0.allow_anonymous && !guarded {
             return Err(ListenError::Anonymous { address: address.to_string() });
         }
         if self.0.closing.is_cancelled() {
@@ -377,17 +446,22 @@ impl WeakNode {
     }
 
     pub(crate) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
-        let key = match id.into_key(class) {
-            Ok(key) => key,
+        match id.into_key(class) {
+            Ok(key) => self.stub_of(key),
             Err(error) => {
                 let error = RpcError::new(ErrorKind::NoSuchClass, error.to_string());
-                return nowhere(ObjectKey::refused(class), error);
+                nowhere(ObjectKey::refused(class), error)
             }
-        };
+        }
+    }
+
+    /// A stub of the object of that key.
+    pub(crate) fn stub_of<S: Stub>(&self, key: ObjectKey) -> S {
         let Some(node) = self.0.upgrade() else {
             return nowhere(key, RpcError::new(ErrorKind::Closed, "the node is gone"));
         };
-        let Some(entry) = node.classes.get(class) else {
+        let class = key.class_arc().clone();
+        let Some(entry) = node.classes.get(&class) else {
             let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
             return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
         };
@@ -435,7 +509,8 @@ impl WeakNode {
 
     async fn serve(&self, connection: Connection<kind::Bytes>, limits: Limits) -> Result<Session, RpcError> {
         let host: Arc<dyn Host> = Arc::new(self.clone());
-        let (core, driver) = establish(connection, Role::Accepting, &limits, &[], Some(host)).await?;
+        let access = Access::default();
+        let (core, driver) = establish(connection, Role::Accepting, &limits, &[], Some(host), access).await?;
         let closed = || RpcError::new(ErrorKind::Closed, "the node is gone");
         let node = self.0.upgrade().ok_or_else(closed)?;
         let place = Arc::as_ptr(&core) as usize;
@@ -459,11 +534,13 @@ impl Host for WeakNode {
         self.0.upgrade()?.classes.get(name).map(|entry| entry.class.clone().as_hosted())
     }
 
-    fn accept(&self, session: &Session) -> Result<(), RpcError> {
+    fn accept(&self, session: &Session) -> Result<Access, RpcError> {
         let node = self.0.upgrade().ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
-        match &node.authenticate {
-            Some(judge) => judge(session).map_err(|text| RpcError::new(ErrorKind::Unauthorized, text)),
-            None => Ok(()),
+        let refused = |text| RpcError::new(ErrorKind::Unauthorized, text);
+        if let Some(judge) = &node.authenticate {
+            judge(session).map_err(refused)?;
         }
+        let root = node.accept.as_ref().map(|accept| accept(session)).transpose().map_err(refused)?;
+        Ok(Access { root, names: node.allow_names })
     }
 }

@@ -42,6 +42,7 @@ pub use self::network::{Direction, Network};
 
 use crate::node::Node;
 use crate::rpc::session::Session;
+pub use crate::rpc::session::SessionStats;
 use crate::rpc::stub::{Stub, StubExt};
 
 /// Sends the object to sleep, as if it had been idle: after the calls that are queued now, its memory is gone.
@@ -61,19 +62,6 @@ pub async fn reset<S: Stub>(node: &Node, stub: &S, reason: &str) -> bool {
         Some((class, key)) => class.reset(key.bytes(), reason).await,
         None => false,
     }
-}
-
-/// What a session holds at the moment. After everything was answered and released, all of it is zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionStats {
-    /// Own calls that are not answered yet.
-    pub pending_calls: usize,
-    /// Calls of the peer that are not answered yet.
-    pub running_calls: usize,
-    /// Bytes that wait to be written.
-    pub unsent_bytes: usize,
-    /// Objects that the peer has named and not released.
-    pub bound_objects: usize,
 }
 
 /// Looks into a session.

@@ -15,6 +15,8 @@ mod by_name;
 
 #[path = "behaviour/cancellation.rs"]
 mod cancellation;
+#[path = "behaviour/capabilities.rs"]
+mod capabilities;
 #[path = "behaviour/concurrency.rs"]
 mod concurrency;
 #[path = "behaviour/cycles.rs"]

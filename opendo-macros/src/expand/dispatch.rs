@@ -18,6 +18,7 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
     let signature = types::signature(method.wire_args().map(|arg| &arg.ty), method.returns.ty());
     let Flags { shared, concurrent, idempotent, cancel } = method.flags;
     let (ok, err) = it.outcome(&method.returns);
+    let ok_span = at(method.returns.ty());
     // The types as values are written: each use carries the location of the type in the user's signature.
     let types: Vec<_> = method.wire_args().map(|arg| &arg.ty).collect();
     let names = positions(method.wire_args());
@@ -25,6 +26,11 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
         .iter()
         .zip(&names)
         .map(|(ty, name)| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::push(#name, __out)?;));
+    let promises = types
+        .iter()
+        .zip(&names)
+        .map(|(ty, name)| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::is_promise(#name)));
+    let pipeline = quote_spanned!(ok_span=> <#p::Probe<#ok>>::PIPELINE);
     let next = types.iter().map(|ty| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::next(__in)?));
     let (ok_at, err_at) = match &method.returns {
         Returns::Result { ok, err, .. } => (at(ok), at(err)),
@@ -50,6 +56,11 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
             type Args = (#(#types,)*);
             type Ok = #ok;
             type Err = #err;
+            const PIPELINE: ::core::option::Option<fn(&Self::Ok) -> #p::Capabilities> = #pipeline;
+            fn has_promises(__args: &Self::Args) -> ::core::primitive::bool {
+                let (#(#names,)*) = __args;
+                false #(|| #promises)*
+            }
             fn encode_args(__args: &Self::Args, __out: &mut #p::Encoder) -> #encoded {
                 let (#(#names,)*) = __args;
                 #(#push)*

@@ -17,6 +17,7 @@ use syn::{Ident, spanned::Spanned};
 
 mod dispatch;
 mod interface;
+mod pipelined;
 mod stub;
 
 pub(crate) fn object(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
@@ -29,6 +30,18 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = parse::interface(args, item, &mut errors);
     expand(parsed, errors)
+}
+
+pub(crate) fn pipelined(item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let generated = match find_crate() {
+        Ok(krate) => pipelined::derive(&quote!(#krate::__private), item, &mut errors),
+        Err(message) => {
+            errors.at(Span::call_site(), message);
+            TokenStream::new()
+        }
+    };
+    [generated, errors.into_tokens()].into_iter().collect()
 }
 
 fn expand(parsed: Parsed, mut errors: Errors) -> TokenStream {
@@ -105,10 +118,11 @@ impl<'a> Generated<'a> {
                 Server::Type(_) => TokenStream::new(),
                 Server::Interface(item) => interface::definition(p, item, &self.service.wire, &self.stub),
             },
-            self.probe_import(),
+            self.probe_import(self.decides_by_type()),
             stub::items(self),
         ];
-        let inside = [self.probe_import(), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
+        let inside =
+            [self.probe_import(true), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
         quote! {
             #(#outside)*
             #[allow(clippy::too_many_arguments, deprecated, non_camel_case_types, non_snake_case, private_interfaces, private_bounds)]
@@ -116,11 +130,11 @@ impl<'a> Generated<'a> {
         }
     }
 
-    /// Where the compiler decides by type whether a method returns a `Result`, the fallback of the probe must
-    /// be in scope.
-    fn probe_import(&self) -> TokenStream {
+    /// Where the compiler decides something by type, the fallbacks of the probe must be in scope: inside always, outside
+    /// where a stub's signature depends on whether a type is a `Result`.
+    fn probe_import(&self, needed: bool) -> TokenStream {
         let Self { p, .. } = self;
-        if self.decides_by_type() {
+        if needed {
             quote!(#[allow(unused_imports)] use #p::{AnyError as _, ProbeDefault as _};)
         } else {
             TokenStream::new()

@@ -27,6 +27,7 @@ pub(super) fn items(it: &Generated<'_>) -> TokenStream {
         #[allow(clippy::too_many_arguments, dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
         #vis trait #calls: #p::Calls {
             fn __opendo_fresh(&self) -> #p::Arc<dyn #calls>;
+            fn __opendo_deliver(&self, __call: #p::Incoming);
             #(#signatures)*
         }
 
@@ -71,8 +72,9 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
         let (cfg, marker) = (&method.cfg, method.marker());
         quote!(#cfg <#marker as #p::Method>::DESC)
     });
-    let remote = calls_impl(it, &quote!(#p::Remote));
-    let local = calls_impl(it, &quote!(#p::Local<#server>));
+    let remote = calls_impl(it, &quote!(#p::Remote), &quote!(#p::Remote::pass_on));
+    let dispatch = quote!(<#stub as #p::ServedBy<#server>>::dispatch);
+    let local = calls_impl(it, &quote!(#p::Local<#server>), &dispatch);
     quote! {
         impl ::core::clone::Clone for #stub {
             fn clone(&self) -> Self { Self(::core::clone::Clone::clone(&self.0)) }
@@ -89,6 +91,22 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
             fn core(&self) -> &#p::StubCore<Self::Calls> { &self.0 }
             fn remote(__remote: #p::Remote) -> #p::Arc<Self::Calls> { #p::Arc::new(__remote) }
             fn fresh(__calls: &Self::Calls) -> #p::Arc<Self::Calls> { __calls.__opendo_fresh() }
+            fn deliver(__calls: &Self::Calls, __call: #p::Incoming) { __calls.__opendo_deliver(__call) }
+        }
+        impl #p::serde::Serialize for #stub {
+            fn serialize<__S: #p::serde::Serializer>(
+                &self,
+                __serializer: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                #p::serialize_stub(self, __serializer)
+            }
+        }
+        impl<'__de> #p::serde::Deserialize<'__de> for #stub {
+            fn deserialize<__D: #p::serde::Deserializer<'__de>>(
+                __deserializer: __D,
+            ) -> ::core::result::Result<Self, __D::Error> {
+                #p::deserialize_stub(__deserializer)
+            }
         }
         // Encodes the arguments and sends them.
         impl #calls for #p::Remote { #remote }
@@ -98,7 +116,7 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
 }
 
 /// The hidden trait for one of the two that answer: both have a `call` that takes a method by its marker.
-fn calls_impl(it: &Generated<'_>, answering: &TokenStream) -> TokenStream {
+fn calls_impl(it: &Generated<'_>, answering: &TokenStream, deliver: &TokenStream) -> TokenStream {
     let Generated { service, p, calls, .. } = it;
     let methods = service.methods.iter().map(|method| {
         let head = calls_method(it, method);
@@ -108,6 +126,7 @@ fn calls_impl(it: &Generated<'_>, answering: &TokenStream) -> TokenStream {
     });
     quote! {
         fn __opendo_fresh(&self) -> #p::Arc<dyn #calls> { #p::Arc::new(<#answering>::fresh(self)) }
+        fn __opendo_deliver(&self, __call: #p::Incoming) { #deliver(self, __call) }
         #(#methods)*
     }
 }

@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use postcard::de_flavors::Flavor;
 
+use crate::rpc::cap::{self, Passed};
+
 /// A scratch buffer larger than this is given back instead of being kept for the next call.
 const KEEP: usize = 256 * 1024;
 
@@ -16,16 +18,17 @@ thread_local! {
 /// Runs `encode` with an encoder over this thread's scratch buffer, then `then` with the bytes.
 ///
 /// `Serialize` is user code: it may panic, which costs this value only, or make a call itself. The buffer is taken
-/// out meanwhile, so a nested use simply starts with an empty one.
+/// out meanwhile, so a nested use simply starts with an empty one. `then` also gets what the value passes beside.
 pub(crate) fn with_encoder<R>(
     encode: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
-    then: impl FnOnce(Result<&[u8], EncodeError>) -> R,
+    then: impl FnOnce(Result<(&[u8], Vec<Passed>), EncodeError>) -> R,
 ) -> R {
     let mut bytes = SCRATCH.take();
     bytes.clear();
     let mut encoder = Encoder { bytes };
-    let encoded = catch_unwind(AssertUnwindSafe(|| encode(&mut encoder))).unwrap_or(Err(EncodeError(None)));
-    let result = then(encoded.map(|()| encoder.bytes.as_slice()));
+    let (encoded, passed) = cap::encoding(|| catch_unwind(AssertUnwindSafe(|| encode(&mut encoder))));
+    let encoded = encoded.unwrap_or(Err(EncodeError(Unencodable::Panicked)));
+    let result = then(encoded.map(|()| (encoder.bytes.as_slice(), passed)));
     if encoder.bytes.capacity() <= KEEP {
         SCRATCH.set(encoder.bytes);
     }
@@ -35,24 +38,41 @@ pub(crate) fn with_encoder<R>(
 /// Runs `decode` over a body, which must be used up. `Deserialize` is user code: its panic costs this value only.
 pub(crate) fn decode_all<T>(
     body: &[u8],
+    passed: Vec<Passed>,
     decode: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     let mut input = Decoder { rest: body };
-    let value =
-        catch_unwind(AssertUnwindSafe(|| decode(&mut input))).unwrap_or(Err(DecodeError(Wrong::Panicked)))?;
+    let decoded = cap::decoding(passed, || catch_unwind(AssertUnwindSafe(|| decode(&mut input))));
+    let value = decoded.unwrap_or(Err(DecodeError(Wrong::Panicked)))?;
     // More than was asked for: the peers disagree about the signature.
     if input.rest.is_empty() { Ok(value) } else { Err(DecodeError(Wrong::LeftOver)) }
 }
 
-/// Why a value could not be encoded; `None`: its `Serialize` panicked.
+/// Why a value could not be encoded.
 #[derive(Debug)]
-pub struct EncodeError(Option<postcard::Error>);
+pub struct EncodeError(Unencodable);
+
+#[derive(Debug)]
+enum Unencodable {
+    Value(postcard::Error),
+    Panicked,
+    Text(&'static str),
+    Stub(String),
+}
+
+impl EncodeError {
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self(Unencodable::Text(text))
+    }
+}
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("a `Serialize` panicked"),
+            Unencodable::Value(error) => error.fmt(f),
+            Unencodable::Panicked => f.write_str("a `Serialize` panicked"),
+            Unencodable::Text(text) => f.write_str(text),
+            Unencodable::Stub(text) => f.write_str(text),
         }
     }
 }
@@ -72,6 +92,14 @@ enum Wrong {
     Never,
     Panicked,
     TooDeep,
+    Text(&'static str),
+    Stub(String),
+}
+
+impl DecodeError {
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self(Wrong::Text(text))
+    }
 }
 
 impl fmt::Display for DecodeError {
@@ -81,6 +109,8 @@ impl fmt::Display for DecodeError {
             Wrong::LeftOver => f.write_str("bytes are left over after the last value"),
             Wrong::Never => f.write_str("an error of a method that returns none"),
             Wrong::TooDeep => f.write_str("values are nested too deeply"),
+            Wrong::Text(text) => f.write_str(text),
+            Wrong::Stub(text) => f.write_str(text),
             Wrong::Panicked => f.write_str("a `Deserialize` panicked"),
         }
     }
@@ -95,7 +125,8 @@ pub struct Encoder {
 impl Encoder {
     pub(crate) fn append<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let bytes = std::mem::take(&mut self.bytes);
-        self.bytes = postcard::to_extend(value, bytes).map_err(|error| EncodeError(Some(error)))?;
+        self.bytes = postcard::to_extend(value, bytes)
+            .map_err(|error| EncodeError(cap::why().map_or(Unencodable::Value(error), Unencodable::Stub)))?;
         Ok(())
     }
 }
@@ -118,7 +149,10 @@ impl Decoder<'_> {
                 Ok(value)
             }
             Err(_) if too_deep.get() => Err(DecodeError(Wrong::TooDeep)),
-            Err(cause) => Err(DecodeError(Wrong::Value { expected: std::any::type_name::<T>(), cause })),
+            Err(cause) => Err(DecodeError(match cap::why() {
+                Some(why) => Wrong::Stub(why),
+                None => Wrong::Value { expected: std::any::type_name::<T>(), cause },
+            })),
         }
     }
 
@@ -208,7 +242,7 @@ mod tests {
                 out.append(&7_u64)?;
                 out.append(&String::from("a"))
             },
-            |bytes| assert_eq!(bytes.unwrap(), postcard::to_allocvec(&(7_u64, "a")).unwrap()),
+            |bytes| assert_eq!(bytes.unwrap().0, postcard::to_allocvec(&(7_u64, "a")).unwrap()),
         );
     }
 
@@ -220,7 +254,7 @@ mod tests {
         let nested = |levels| {
             let mut body = vec![1; levels];
             body.push(0);
-            decode_all(&body, |input| input.take::<Nested>()).map(drop)
+            decode_all(&body, Vec::new(), |input| input.take::<Nested>()).map(drop)
         };
         assert!(nested(256).is_ok());
         assert!(nested(10_000_000).unwrap_err().to_string().contains("too deep"));
@@ -228,15 +262,15 @@ mod tests {
 
     #[test]
     fn left_over_bytes_are_refused() {
-        let left_over = decode_all(&[1, 2], |input| input.take::<u8>());
+        let left_over = decode_all(&[1, 2], Vec::new(), |input| input.take::<u8>());
         assert!(left_over.unwrap_err().to_string().contains("left over"));
     }
 
     #[test]
     fn a_panicking_value_is_an_error_and_leaves_the_scratch_usable() {
         with_encoder(|_| panic!("no"), |bytes| assert!(bytes.unwrap_err().to_string().contains("panicked")));
-        with_encoder(|out| out.append(&1_u8), |bytes| assert_eq!(bytes.unwrap(), [1]));
-        let decoded = decode_all::<()>(&[], |_| panic!("no"));
+        with_encoder(|out| out.append(&1_u8), |bytes| assert_eq!(bytes.unwrap().0, [1]));
+        let decoded = decode_all::<()>(&[], Vec::new(), |_| panic!("no"));
         assert!(decoded.unwrap_err().to_string().contains("panicked"));
     }
 }

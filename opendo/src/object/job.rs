@@ -97,7 +97,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     pub(crate) fn fail(self, error: RpcError) {
         match self {
             Self::Local(reply) => reply.0.complete(Err(error)),
-            Self::Remote(reply) => reply.fail(&error),
+            Self::Remote(reply) => reply.fail(error),
         }
     }
 }

@@ -1,27 +1,28 @@
 //! The way of a call to an object or target of this process: its arguments move, nothing is encoded.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
 
 use parking_lot::Mutex;
 
 use crate::object::id::ObjectKey;
 use crate::object::job::{Job, LocalReply, MethodJob, Reply};
-use crate::object::strand::Activation;
+use crate::object::strand::{Activation, short_type_name};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
-use crate::rpc::chain::Link;
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{CallInfo, Caller};
+use crate::rpc::info::CallInfo;
 use crate::rpc::method::Run;
+use crate::rpc::remote::{Binding, OutgoingCall, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::slot::Slot;
-use crate::rpc::stub::{CallOptions, Calls};
+use crate::rpc::stub::{Broken, CallOptions, Calls};
 
 /// An object or target of this process, as a stub reaches it.
-pub struct Local<O: Send + Sync + 'static> {
-    home: Home<O>,
-    name: Arc<dyn Named>,
-}
+pub struct Local<O: Send + Sync + 'static>(Arc<Home<O>>);
 
 enum Home<O: Send + Sync + 'static> {
     /// There is only this instance.
@@ -37,18 +38,17 @@ enum Home<O: Send + Sync + 'static> {
 
 impl<O: Send + Sync + 'static> Local<O> {
     pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Self {
-        Self { home: Home::Target(activation), name: Arc::new(TargetName(std::any::type_name::<O>())) }
+        Self(Arc::new(Home::Target(activation)))
     }
 
     pub(crate) fn of_object(class: Arc<Class<O>>, key: Arc<ObjectKey>) -> Self {
-        let name = key.clone();
-        Self { home: Home::Object { class, key, connected: Mutex::default() }, name }
+        Self(Arc::new(Home::Object { class, key, connected: Mutex::default() }))
     }
 
     /// The same object in an order of its own, not broken.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        match &self.home {
+        match &*self.0 {
             Home::Target(activation) => Self::of_target(activation.clone()),
             Home::Object { class, key, .. } => Self::of_object(class.clone(), key.clone()),
         }
@@ -56,14 +56,14 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// Queues a call of this process.
     pub fn call<M: Run<O>>(&self, options: &CallOptions, args: M::Args) -> Call<M::Ok, M::Err> {
+        let name: Arc<dyn Named> = self.0.clone();
+        if M::has_promises(&args) {
+            let here = Arc::new(Here::<O, M>(Self(self.0.clone()), PhantomData));
+            let remote = Remote::new(here, Place::Promise(Arc::new([])));
+            return remote.call::<M>(options, args).named(name, M::DESC.name);
+        }
         let deadline = deadline_after(options.timeout);
-        let (caller, chain, inherited) = CallInfo::with_current(|current| match current {
-            None => (Caller::Local, None, None),
-            Some(info) => {
-                let link = Link::new(info.activation, info.sequence, info.chain.clone());
-                (info.object.clone().map_or(Caller::Local, Caller::Object), Some(link), info.trace)
-            }
-        });
+        let (caller, chain, inherited) = CallInfo::for_call_out();
         let slot = Arc::new(Slot::new());
         let job = MethodJob::<M> {
             args,
@@ -74,16 +74,15 @@ impl<O: Send + Sync + 'static> Local<O> {
             chain: chain.clone(),
         };
         self.submit(Box::new(job));
-        Call::local(slot, chain, deadline).named(self.name.clone(), M::DESC.name)
+        Call::local(slot, chain, deadline).named(name, M::DESC.name)
     }
 
-    /// Queues a call of a peer: the only place where its arguments are decoded.
-    pub fn accept<M: Run<O>>(&self, call: Incoming) {
+    /// Queues a call that came encoded: the only place where its arguments are decoded.
+    pub fn accept<M: Run<O>>(&self, mut call: Incoming) {
         match call.decode::<M>() {
-            Err(error) => call.reply.fail(&error),
+            Err(error) => call.reply.fail(error),
             Ok(args) => {
-                let Incoming { reply, deadline, trace, chain, .. } = call;
-                let caller = Caller::Session(reply.session());
+                let Incoming { reply, deadline, trace, chain, caller, .. } = call;
                 let reply = Reply::Remote(reply);
                 self.submit(Box::new(MethodJob::<M> { args, reply, caller, deadline, trace, chain }));
             }
@@ -91,7 +90,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     fn submit(&self, mut job: Box<dyn Job<O>>) {
-        match &self.home {
+        match &*self.0 {
             Home::Target(activation) => {
                 if activation.submit(job).is_err() {
                     unreachable!("targets do not go to sleep");
@@ -122,24 +121,64 @@ impl<O: Send + Sync + 'static> Local<O> {
 
 impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn key(&self) -> Option<&ObjectKey> {
-        match &self.home {
+        match &*self.0 {
             Home::Target(_) => None,
             Home::Object { key, .. } => Some(key),
         }
+    }
+
+    fn broken(&self) -> Broken {
+        let activation = match &*self.0 {
+            Home::Target(activation) => Some(activation.clone()),
+            Home::Object { connected, .. } => connected.lock().clone(),
+        };
+        async move {
+            match activation {
+                Some(activation) => activation.reset().await,
+                None => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The encoded way to something of this process: for arguments that have to be waited for.
+struct Here<O: Send + Sync + 'static, M>(Local<O>, PhantomData<fn() -> M>);
+
+impl<O: Send + Sync + 'static, M: Run<O>> Uplink for Here<O, M> {
+    fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
+        if let Some(call) = Incoming::of_own(&outgoing) {
+            call.when_complete(move |call| self.0.accept::<M>(call));
+        }
+    }
+
+    fn release(&self, _: &Binding) {}
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn number(&self) -> Option<u64> {
+        None
+    }
+
+    fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
+        Calls::broken(&self.0)
     }
 }
 
 impl<O: Send + Sync + 'static> fmt::Debug for Local<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Local({})", self.name.name())
+        write!(f, "Local({})", self.0.name())
     }
 }
 
-/// A target has no id: errors name its type.
-struct TargetName(&'static str);
-
-impl Named for TargetName {
+impl<O: Send + Sync + 'static> Named for Home<O> {
     fn name(&self) -> String {
-        self.0.rsplit("::").next().unwrap_or(self.0).to_owned()
+        match self {
+            // It has no id: errors name its type.
+            Self::Target(_) => short_type_name::<O>().to_owned(),
+            Self::Object { key, .. } => key.to_string(),
+        }
     }
 }

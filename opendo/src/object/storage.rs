@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::engine::{Commit, Engine, EngineError, Outcome, Ownership};
+use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
+use crate::rpc::cap::{storing, why};
 
 /// Why a key could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,6 +55,9 @@ impl From<EngineError> for StorageError {
 /// call wrote is committed as a whole before its reply leaves, and not at all when the instance is thrown away
 /// during it. An `Err` that a method returns undoes nothing.
 ///
+/// Stubs of this node's objects can be stored, alone or inside values: they are found again by class and id. Stubs of
+/// anything else cannot.
+///
 /// The engine of this version keeps everything in memory: it outlives the instance, not the process.
 ///
 /// See [`DurableObject`](crate::DurableObject) for an example.
@@ -62,6 +67,7 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     engine: Arc<dyn Engine>,
     key: Arc<ObjectKey>,
+    node: WeakNode,
     buffer: Mutex<Buffer>,
     /// One commit at a time, in order.
     committing: tokio::sync::Mutex<()>,
@@ -76,11 +82,12 @@ struct Buffer {
 }
 
 impl Storage {
-    pub(crate) fn new(engine: Arc<dyn Engine>, key: Arc<ObjectKey>) -> Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>, key: Arc<ObjectKey>, node: WeakNode) -> Self {
         let buffer = Buffer { ownership: None, writes: BTreeMap::new(), next_commit: 1, closed: false };
         Self(Arc::new(Inner {
             engine,
             key,
+            node,
             buffer: Mutex::new(buffer),
             committing: tokio::sync::Mutex::default(),
         }))
@@ -104,10 +111,10 @@ impl Storage {
         };
         value
             .map(|bytes| {
-                postcard::from_bytes(&bytes).map_err(|error| StorageError::Decode {
+                storing(&self.0.node, || postcard::from_bytes(&bytes)).map_err(|error| StorageError::Decode {
                     key: key.to_owned(),
                     expected: std::any::type_name::<T>(),
-                    reason: error.to_string(),
+                    reason: why().unwrap_or_else(|| error.to_string()),
                 })
             })
             .transpose()
@@ -118,8 +125,11 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Encode`]; [`StorageError::Closed`] after the instance was thrown away.
     pub fn put<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), StorageError> {
-        let bytes = postcard::to_allocvec(value)
-            .map_err(|error| StorageError::Encode { key: key.to_owned(), reason: error.to_string() })?;
+        let encoded = storing(&self.0.node, || postcard::to_allocvec(value));
+        let bytes = encoded.map_err(|error| StorageError::Encode {
+            key: key.to_owned(),
+            reason: why().unwrap_or_else(|| error.to_string()),
+        })?;
         self.write(key, Some(bytes.into()))
     }
 

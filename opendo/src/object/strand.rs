@@ -366,6 +366,17 @@ impl<O: Send + Sync + 'static> Activation<O> {
         Some(ended.boxed().shared())
     }
 
+    /// Resolves when the instance was reset, with the reason; never for one that went to sleep.
+    pub(crate) async fn reset(&self) -> RpcError {
+        if let Some(ended) = self.watch_end() {
+            ended.await;
+        }
+        match self.control.is_reset() {
+            Some(error) => error.clone(),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Throws the instance away. Resolves when it is gone.
     pub(crate) async fn condemn(&self, reason: RpcError) {
         let gone = self.watch_end();
@@ -419,7 +430,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 }
 
-fn short_type_name<O>() -> &'static str {
+pub(super) fn short_type_name<O>() -> &'static str {
     let name = std::any::type_name::<O>();
     name.rsplit("::").next().unwrap_or(name)
 }

@@ -20,9 +20,9 @@ use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::storage::Storage;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
+use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::incoming::{Incoming, Served};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::stub::{ServedBy, StubCore};
@@ -34,7 +34,8 @@ pub struct Registration<O: Send + Sync + 'static> {
 
 struct Parts<O: Send + Sync + 'static> {
     interface: &'static Interface,
-    dispatch: fn(&Local<O>, Incoming),
+    /// Makes a stub, its type erased.
+    cap: fn(Local<O>) -> Cap,
     /// Makes the [`StubMaker`] of the class.
     stubs: fn(Arc<Class<O>>) -> Box<dyn Any + Send + Sync>,
 }
@@ -47,7 +48,7 @@ impl<O: Send + Sync + 'static> Registration<O> {
     pub fn serve<S: ServedBy<O>>(&mut self) {
         self.parts = Some(Parts {
             interface: S::INTERFACE,
-            dispatch: S::dispatch,
+            cap: |local| Arc::new(S::from_core(StubCore::new(S::local(local)))),
             stubs: |class| {
                 let make: StubMaker<S> = Box::new(move |key| {
                     let local = Local::of_object(class.clone(), Arc::new(key));
@@ -78,7 +79,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Class<O: Send + Sync + 'static> {
     name: Arc<str>,
     interface: &'static Interface,
-    dispatch: fn(&Local<O>, Incoming),
+    cap: fn(Local<O>) -> Cap,
     make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     live: Mutex<Live<O>>,
@@ -117,7 +118,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
     let class = Arc::new(Class::<O> {
         name: O::CLASS.into(),
         interface: parts.interface,
-        dispatch: parts.dispatch,
+        cap: parts.cap,
         make: |ctx| O::new(ctx).boxed(),
         hibernate: |mut object| {
             async move {
@@ -157,7 +158,7 @@ impl<O: Send + Sync + 'static> Class<O> {
     fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { runtime, engine, limits, node } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
-        let storage = Storage::new(engine.clone(), key.clone());
+        let storage = Storage::new(engine.clone(), key.clone(), node.clone());
         let control = Control::new(runtime.clone(), Some(storage.clone()));
         let ctx = Ctx::new(key.clone(), storage.clone(), control.clone(), node.clone());
         let before = predecessor.clone();
@@ -221,21 +222,9 @@ impl<O: Send + Sync + 'static> Hosted for Arc<Class<O>> {
         self.interface
     }
 
-    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Arc<dyn Served>> {
+    fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Cap> {
         let key = ObjectKey::verified(&self.name, id, name)?;
-        let local = Local::of_object(self.clone(), Arc::new(key));
-        Some(Arc::new(ServedObject { local, dispatch: self.dispatch }))
-    }
-}
-
-struct ServedObject<O: Send + Sync + 'static> {
-    local: Local<O>,
-    dispatch: fn(&Local<O>, Incoming),
-}
-
-impl<O: Send + Sync + 'static> Served for ServedObject<O> {
-    fn deliver(&self, call: Incoming) {
-        (self.dispatch)(&self.local, call);
+        Some((self.cap)(Local::of_object(self.clone(), Arc::new(key))))
     }
 }
 

@@ -1,9 +1,11 @@
 //! A call that was made.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,10 +13,15 @@ use futures::FutureExt;
 use tokio::time::{Instant, Sleep};
 
 use crate::encoding::decode_all;
+use crate::rpc::arg::{self, Value};
+use crate::rpc::cap::Passed;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
+use crate::rpc::limits::Limits;
 use crate::rpc::method::Method;
-use crate::rpc::remote::{Body, RemoteCall};
+use crate::rpc::pipeline::{PipelineOf, Pipelined, Source};
+use crate::rpc::promise::{Promise, Resolution, failed_call, refused_by};
+use crate::rpc::remote::RemoteCall;
 use crate::rpc::slot::Slot;
 
 /// One call, already on its way: await it for the answer.
@@ -28,6 +35,10 @@ use crate::rpc::slot::Slot;
 ///
 /// **Deadlines.** A call made through [`with_timeout`](crate::StubExt::with_timeout) ends with
 /// [`ErrorKind::Deadline`] when its time is over; awaiting it needs a Tokio runtime with time enabled.
+///
+/// **Pipelining.** A call whose result holds stubs can be used in their place before it has arrived: it
+/// dereferences to the pipeline of its result, see [`Pipelined`]. A call that was used so is not withdrawn when it is
+/// dropped.
 ///
 /// Functions of `Call` itself are associated (`Call::detach(call)`), so that they never hide a remote method.
 ///
@@ -50,6 +61,8 @@ pub struct Call<T, E = Infallible> {
     link: Option<Arc<Link>>,
     deadline: Option<Deadline>,
     target: Option<(Arc<dyn Named>, &'static str)>,
+    /// The pipeline of the result, once it was used.
+    pipeline: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 enum Answer<T, E> {
@@ -60,7 +73,7 @@ enum Answer<T, E> {
 }
 
 /// Decodes the body of a reply: a result if `true`, a method's error otherwise.
-type DecodeReply<T, E> = fn(&[u8], bool) -> Result<Result<T, E>, RpcError>;
+type DecodeReply<T, E> = fn(&[u8], Vec<Passed>, bool) -> Result<Result<T, E>, RpcError>;
 
 struct Deadline {
     at: Instant,
@@ -74,7 +87,8 @@ pub(crate) trait Named: Send + Sync {
 
 impl<T, E> Call<T, E> {
     fn new(answer: Answer<T, E>, link: Option<Arc<Link>>, deadline: Option<Instant>) -> Self {
-        Self { answer, link, deadline: deadline.map(|at| Deadline { at, sleep: None }), target: None }
+        let deadline = deadline.map(|at| Deadline { at, sleep: None });
+        Self { answer, link, deadline, target: None, pipeline: OnceLock::new() }
     }
 
     pub(crate) fn local(
@@ -109,6 +123,71 @@ impl<T, E> Call<T, E> {
         call.answer = Answer::Finished;
     }
 
+    /// The result as the pipeline of `T`, without awaiting it: what the call dereferences to.
+    pub fn pipeline(call: &Self) -> &T::Pipeline
+    where
+        T: Pipelined + 'static,
+        E: 'static,
+    {
+        let pipeline = call.pipeline.get_or_init(|| Box::new(T::pipeline(PipelineOf::new(call.source()))));
+        pipeline.downcast_ref().expect("a call has one type of result")
+    }
+
+    fn source(&self) -> Source
+    where
+        T: Pipelined + 'static,
+        E: 'static,
+    {
+        let method = self.target.as_ref().map_or("", |(_, method)| method);
+        match &self.answer {
+            Answer::Remote(call, _) => Source::Call(call.clone()),
+            Answer::Local(slot) => {
+                let promise = Promise::new(Limits::default().max_pipelined);
+                let resolve = promise.clone();
+                slot.on_done(Box::new(move |answer| {
+                    resolve.resolve(match answer {
+                        Ok(Ok(value)) => Ok(Resolution::Result {
+                            capabilities: value.capabilities(),
+                            body: bytes::Bytes::new(),
+                            passed: Vec::new(),
+                        }),
+                        Ok(Err(_)) => Err(failed_call(method)),
+                        Err(error) => Err(error.clone()),
+                    });
+                }));
+                Source::Promise(promise)
+            }
+            Answer::Ready(Some(error)) => Source::Promise(Promise::failed(refused_by(error, method))),
+            Answer::Ready(None) | Answer::Finished => Source::Promise(Promise::failed(RpcError::new(
+                ErrorKind::Closed,
+                "the call's answer was taken",
+            ))),
+        }
+    }
+
+    /// The result as an argument of another call.
+    pub(crate) fn into_value(mut self) -> Value
+    where
+        T: serde::Serialize + Send + 'static,
+        E: 'static,
+    {
+        let method = self.target.as_ref().map_or("", |(_, method)| method);
+        match std::mem::replace(&mut self.answer, Answer::Finished) {
+            Answer::Remote(call, _) => Value::Call(call),
+            Answer::Local(slot) => {
+                let promise = Promise::new(1);
+                let resolve = promise.clone();
+                slot.on_done(Box::new(move |answer| resolve.resolve(arg::encoded(answer, method))));
+                Value::Promise(promise)
+            }
+            Answer::Ready(Some(error)) => Value::Promise(Promise::failed(refused_by(&error, method))),
+            Answer::Ready(None) | Answer::Finished => Value::Promise(Promise::failed(RpcError::new(
+                ErrorKind::Closed,
+                "the call's answer was taken",
+            ))),
+        }
+    }
+
     fn withdraw(&mut self) -> bool {
         match std::mem::replace(&mut self.answer, Answer::Finished) {
             Answer::Local(slot) => slot.abandon(),
@@ -118,14 +197,14 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn decode_reply<M: Method>(body: &[u8], is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
-    let decoded =
-        decode_all(
-            body,
-            |input| {
-                if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
-            },
-        );
+fn decode_reply<M: Method>(
+    body: &[u8],
+    passed: Vec<Passed>,
+    is_ok: bool,
+) -> Result<Result<M::Ok, M::Err>, RpcError> {
+    let decoded = decode_all(body, passed, |input| {
+        if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
+    });
     decoded.map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
 }
 
@@ -137,12 +216,10 @@ impl<T, E> Future for Call<T, E> {
         let polled = match &mut this.answer {
             Answer::Ready(error) => Poll::Ready(Err(*error.take().expect("`Call` polled after completion"))),
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
-            Answer::Remote(call, decode) => call.slot.poll_answer(cx).map(|answer| {
-                flatten(answer.and_then(|body| match body {
-                    Body::Ok(bytes) => decode(&bytes, true),
-                    Body::App(bytes) => decode(&bytes, false),
-                }))
-            }),
+            Answer::Remote(call, decode) => call
+                .slot()
+                .poll_answer(cx)
+                .map(|answer| flatten(answer.and_then(|body| decode(&body.bytes, body.passed, body.is_ok)))),
             Answer::Finished => panic!("`Call` polled after completion"),
         };
         match polled {
@@ -198,7 +275,19 @@ pub(crate) fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
 
 impl<T, E> Drop for Call<T, E> {
     fn drop(&mut self) {
-        self.withdraw();
+        // What was pipelined on it needs it still.
+        if self.pipeline.get().is_none() {
+            self.withdraw();
+        }
+    }
+}
+
+/// The result before it has arrived; see [`Pipelined`].
+impl<T: Pipelined + 'static, E: 'static> Deref for Call<T, E> {
+    type Target = T::Pipeline;
+
+    fn deref(&self) -> &T::Pipeline {
+        Self::pipeline(self)
     }
 }
 

@@ -98,10 +98,16 @@ pub enum ErrorKind {
     Protocol,
     /// The node, client or session was closed on purpose.
     Closed,
+    /// What the stub or stream leads to has gone for good, with its session for example. A new one is needed.
+    Broken,
+    /// The call needed the result of another one, which returned an error of its own.
+    Failed,
+    /// The other side gave up a stream, for the reason that the message says.
+    Aborted,
 }
 
 /// Wire numbers: append only, never reuse.
-const KINDS: [ErrorKind; 15] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::NoSuchClass,
     ErrorKind::NoSuchMethod,
     ErrorKind::SignatureMismatch,
@@ -117,6 +123,9 @@ const KINDS: [ErrorKind; 15] = [
     ErrorKind::Unauthorized,
     ErrorKind::Protocol,
     ErrorKind::Closed,
+    ErrorKind::Broken,
+    ErrorKind::Failed,
+    ErrorKind::Aborted,
 ];
 
 impl ErrorKind {
@@ -146,6 +155,9 @@ impl ErrorKind {
             Self::Unauthorized => "unauthorized",
             Self::Protocol => "protocol error",
             Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Failed => "failed dependency",
+            Self::Aborted => "aborted",
         }
     }
 }

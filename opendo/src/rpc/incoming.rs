@@ -1,4 +1,4 @@
-//! The callee's side of a call that came over a session.
+//! The callee's side of a call that comes encoded: over a session, or through a promise.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -9,27 +9,29 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::encoding::{decode_all, with_encoder};
+use crate::rpc::arg;
+use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::chain::Link;
+use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::gone::Gone;
-use crate::rpc::info::Waiting;
-use crate::rpc::method::Method;
-use crate::rpc::session::{Core, Session};
+use crate::rpc::info::{Caller, Waiting};
+use crate::rpc::method::{Method, MethodDesc};
+use crate::rpc::promise::{Promise, Resolution, failed_call};
+use crate::rpc::remote::{Body, OutgoingCall, RemoteCall};
 
-/// What a session delivers calls to: an object or target of this process, its type erased.
-pub(crate) trait Served: Send + Sync {
-    /// Decodes the arguments and queues the call. Returns before the method has finished.
-    fn deliver(&self, call: Incoming);
-}
-
-/// A call as it was read from a session: the body not decoded yet.
+/// A call whose arguments are not decoded yet.
 pub struct Incoming {
     pub(crate) reply: RemoteReply,
     pub(crate) method: u32,
+    /// What the caller takes the method's signature for, where nobody has compared it yet.
+    pub(crate) fingerprint: Option<u64>,
     pub(crate) body: Bytes,
+    pub(crate) passed: Vec<Passed>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
+    pub(crate) caller: Caller,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -39,6 +41,23 @@ impl std::fmt::Debug for Incoming {
 }
 
 impl Incoming {
+    /// A call of this process that takes the encoded way; `None` when it was withdrawn.
+    pub(crate) fn of_own(outgoing: &OutgoingCall<'_>) -> Option<Self> {
+        let OutgoingCall { call, parts, body, passed } = outgoing;
+        let incoming = IncomingCall::of_caller((*call).clone());
+        call.delivered(&incoming).then(|| Self {
+            reply: RemoteReply::new(incoming),
+            method: parts.method.id,
+            fingerprint: None,
+            body: Bytes::copy_from_slice(body),
+            passed: passed.to_vec(),
+            deadline: parts.deadline,
+            trace: parts.trace,
+            chain: parts.chain.clone(),
+            caller: parts.caller.clone(),
+        })
+    }
+
     /// The id of the called method.
     pub fn method(&self) -> u32 {
         self.method
@@ -47,32 +66,70 @@ impl Incoming {
     /// Answers that there is no such method.
     pub fn no_such_method(self) {
         let text = format!("no method has the id {:#010x}; is the peer newer than this node?", self.method);
-        self.reply.fail(&RpcError::new(ErrorKind::NoSuchMethod, text));
+        self.reply.fail(RpcError::new(ErrorKind::NoSuchMethod, text));
+    }
+
+    /// Why the call cannot be taken as it is, if the caller knows the method under another signature.
+    pub(crate) fn mismatch(&self, ours: impl Fn(u32) -> Option<MethodDesc>) -> Option<RpcError> {
+        let theirs = self.fingerprint.filter(|print| *print != 0)?;
+        let ours = ours(self.method).filter(|ours| ours.fingerprint != theirs && ours.fingerprint != 0)?;
+        let text = format!(
+            "`{}` is `{}` at this node; build caller and object against the same signature",
+            ours.name, ours.signature
+        );
+        Some(RpcError::new(ErrorKind::SignatureMismatch, text).with_signatures(ours.signature, ""))
     }
 
     /// The arguments, which must be all there is in the body.
-    pub(crate) fn decode<M: Method>(&self) -> Result<M::Args, RpcError> {
-        decode_all(&self.body, M::decode_args)
+    pub(crate) fn decode<M: Method>(&mut self) -> Result<M::Args, RpcError> {
+        decode_all(&self.body, std::mem::take(&mut self.passed), M::decode_args)
             .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the arguments: {error}")))
+    }
+
+    /// Goes on when every value that the call takes has arrived; fails it when one does not.
+    pub(crate) fn when_complete(mut self, then: impl FnOnce(Self) + Send + 'static) {
+        if !self.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
+            return then(self);
+        }
+        let passed = std::mem::take(&mut self.passed);
+        arg::when_all_there(passed, move |passed| match passed {
+            Ok(passed) => {
+                self.passed = passed;
+                then(self);
+            }
+            Err(error) => self.reply.fail(error.may_run(false)),
+        });
     }
 }
 
-/// Where the answer to one call of the peer goes. Exactly one answer is sent: dropping it unanswered sends an error.
+/// Where the answer to one call goes. Exactly one answer is sent: dropping it unanswered sends an error.
 pub(crate) struct RemoteReply {
     call: Arc<IncomingCall>,
     answered: bool,
 }
 
-/// A call of the peer that is not answered yet.
+/// A call that is not answered yet.
 pub(crate) struct IncomingCall {
-    pub(crate) core: Arc<Core>,
-    id: u64,
+    to: To,
+    /// What the caller may call on the result before it has it.
+    pub(crate) kept: Option<Arc<Promise>>,
     gone: Mutex<Gone>,
 }
 
+enum To {
+    Session(Arc<Core>, u64),
+    /// A call of this process that came the encoded way.
+    Caller(Arc<RemoteCall>),
+}
+
 impl IncomingCall {
-    pub(crate) fn new(core: Arc<Core>, id: u64) -> Arc<Self> {
-        Arc::new(Self { core, id, gone: Mutex::default() })
+    pub(crate) fn of_session(core: Arc<Core>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
+        Arc::new(Self { to: To::Session(core, id), kept, gone: Mutex::default() })
+    }
+
+    fn of_caller(call: Arc<RemoteCall>) -> Arc<Self> {
+        let kept = call.kept.clone();
+        Arc::new(Self { to: To::Caller(call), kept, gone: Mutex::default() })
     }
 
     /// The caller is gone: it said so, or the session ended.
@@ -101,42 +158,78 @@ impl RemoteReply {
         &self.call
     }
 
-    pub(crate) fn session(&self) -> Session {
-        Session::new(self.call.core.clone())
-    }
-
-    pub(crate) fn send<M: Method>(mut self, result: &Result<M::Ok, M::Err>) {
-        self.answered = true;
-        let (core, id) = (&self.call.core, self.call.id);
+    pub(crate) fn send<M: Method>(self, result: &Result<M::Ok, M::Err>) {
+        let capabilities = || match (result, M::PIPELINE) {
+            (Ok(value), Some(capabilities)) => capabilities(value),
+            _ => Capabilities::None,
+        };
         with_encoder(
             |out| match result {
                 Ok(value) => M::encode_ok(value, out),
                 Err(error) => M::encode_err(error, out),
             },
-            |body| match body {
-                Ok(body) => {
-                    let status = if result.is_ok() { ReplyStatus::Ok } else { ReplyStatus::Application };
-                    core.reply(id, status, body);
+            |encoded| match encoded {
+                Ok((body, passed)) => {
+                    self.answer(M::DESC.name, result.is_ok(), body, passed, capabilities);
                 }
                 Err(error) => {
                     let error = RpcError::new(ErrorKind::Encode, format!("the result: {error}"));
-                    core.reply_error(id, &error.may_run(true));
+                    self.fail(error.may_run(true));
                 }
             },
         );
     }
 
-    pub(crate) fn fail(mut self, error: &RpcError) {
+    /// Answers with an encoded result. Calls that wait for it start before the caller can know it: so those the
+    /// caller makes then come after them.
+    pub(crate) fn answer(
+        mut self,
+        method: &str,
+        is_ok: bool,
+        body: &[u8],
+        passed: Vec<Passed>,
+        capabilities: impl FnOnce() -> Capabilities,
+    ) {
         self.answered = true;
-        self.call.core.reply_error(self.call.id, error);
+        if let Some(kept) = &self.call.kept {
+            kept.resolve(if is_ok {
+                let (body, passed) = (Bytes::copy_from_slice(body), passed.clone());
+                Ok(Resolution::Result { capabilities: capabilities(), body, passed })
+            } else {
+                Err(failed_call(method))
+            });
+        }
+        match &self.call.to {
+            To::Session(core, id) => {
+                let status = if is_ok { ReplyStatus::Ok } else { ReplyStatus::Application };
+                core.reply(*id, status, body, &passed);
+            }
+            To::Caller(call) => {
+                call.complete(Ok(Body { is_ok, bytes: Bytes::copy_from_slice(body), passed }));
+            }
+        }
+    }
+
+    pub(crate) fn fail(mut self, error: RpcError) {
+        self.send_error(error);
+    }
+
+    fn send_error(&mut self, error: RpcError) {
+        self.answered = true;
+        if let Some(kept) = &self.call.kept {
+            kept.resolve(Err(error.clone()));
+        }
+        match &self.call.to {
+            To::Session(core, id) => core.reply_error(*id, &error),
+            To::Caller(call) => call.complete(Err(error)),
+        }
     }
 }
 
 impl Drop for RemoteReply {
     fn drop(&mut self) {
         if !self.answered {
-            let error = RpcError::new(ErrorKind::Reset, "the call was dropped unanswered").may_run(true);
-            self.call.core.reply_error(self.call.id, &error);
+            self.send_error(RpcError::new(ErrorKind::Reset, "the call was dropped unanswered").may_run(true));
         }
     }
 }

@@ -125,6 +125,17 @@ impl CallInfo {
         CURRENT.scope(self, future)
     }
 
+    /// What a call that is made now says about who makes it: the caller, the chain and the trace.
+    pub(crate) fn for_call_out() -> (Caller, Option<Arc<Link>>, Option<TraceContext>) {
+        Self::with_current(|current| match current {
+            None => (Caller::Local, None, None),
+            Some(info) => {
+                let link = Link::new(info.activation, info.sequence, info.chain.clone());
+                (info.object.clone().map_or(Caller::Local, Caller::Object), Some(link), info.trace)
+            }
+        })
+    }
+
     /// Looks at the call that the current task runs, if any.
     pub(crate) fn with_current<R>(look: impl FnOnce(Option<&CallInfo>) -> R) -> R {
         let mut look = Some(look);

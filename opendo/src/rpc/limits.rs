@@ -16,6 +16,16 @@ pub struct Limits {
     /// How many calls of the peer may be unanswered; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
     pub max_calls: u32,
+    /// How many capabilities (stubs and streams passed in arguments and results) one side may hold of the other in a
+    /// session. What would pass one more fails with [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that
+    /// passes more than that ends the session. Default 65,536.
+    pub max_capabilities: u32,
+    /// How many calls may wait for one result that has not come; further ones fail with
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 4,096.
+    pub max_pipelined: usize,
+    /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
+    /// more chunk may be on its way. Default 16 MiB.
+    pub max_stream_buffer: usize,
     /// How many objects the peer may have named and not released; one more ends the session. Default 1,048,576.
     pub max_bindings: u32,
     /// How many bytes may wait to be written. Beyond it own calls fail with
@@ -42,6 +52,9 @@ impl Default for Limits {
         Self {
             max_message: 32 * 1024 * 1024,
             max_calls: 65_536,
+            max_capabilities: 65_536,
+            max_pipelined: 4096,
+            max_stream_buffer: 16 * 1024 * 1024,
             max_bindings: 1 << 20,
             max_unsent: 64 * 1024 * 1024,
             max_sessions: 16_384,

@@ -8,7 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
 use crate::rpc::call::Call;
+use crate::rpc::cap::Capabilities;
 use crate::rpc::info::CallInfo;
+use crate::rpc::pipeline::Pipelined;
 
 /// FNV-1a, 32 bits: the method id of a wire name.
 const fn fnv32(bytes: &[u8]) -> u32 {
@@ -93,7 +95,11 @@ pub trait Method: Send + Sync + 'static {
     type Ok: Send + 'static;
     /// Its error; `Infallible` when it returns no `Result`.
     type Err: Send + 'static;
+    /// Finds the capabilities in a result, if calls can be made on it before it has arrived.
+    const PIPELINE: Option<fn(&Self::Ok) -> Capabilities>;
 
+    /// Whether an argument is the result of a call that has not come.
+    fn has_promises(args: &Self::Args) -> bool;
     /// Appends the arguments, one after the other.
     fn encode_args(args: &Self::Args, out: &mut Encoder) -> Result<(), EncodeError>;
     /// Takes the arguments off a body.
@@ -145,13 +151,28 @@ impl<T, E> Probe<Result<T, E>> {
     pub const IS_RESULT: bool = true;
 }
 
-/// The answer of [`Probe`] for every other type: an inherent constant wins over a trait's.
-pub trait ProbeDefault {
-    /// It is none.
-    const IS_RESULT: bool = false;
+impl<T: Pipelined> Probe<T> {
+    /// It is [`Pipelined`].
+    pub const IS_PIPELINED: bool = true;
+    /// How to find what can be called on it.
+    pub const PIPELINE: Option<fn(&T) -> Capabilities> = Some(T::capabilities);
 }
 
-impl<R> ProbeDefault for Probe<R> {}
+/// The answers of [`Probe`] for every other type: an inherent constant wins over a trait's.
+pub trait ProbeDefault {
+    /// What is asked about.
+    type Of;
+    /// It is none.
+    const IS_RESULT: bool = false;
+    /// It is not.
+    const IS_PIPELINED: bool = false;
+    /// There is nothing to be found.
+    const PIPELINE: Option<fn(&Self::Of) -> Capabilities> = None;
+}
+
+impl<R> ProbeDefault for Probe<R> {
+    type Of = R;
+}
 
 /// The call of a method that is declared to return `R`: short where documentation shows it.
 pub type CallOf<R, const IS_RESULT: bool> =
@@ -200,6 +221,11 @@ impl<T> Returned<false> for T {
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
 )]
 pub trait ArgType: Sized {
+    /// Whether it is the result of a call that has not come.
+    fn is_promise(&self) -> bool {
+        false
+    }
+
     /// Appends it to a message.
     fn push(&self, out: &mut Encoder) -> Result<(), EncodeError>;
     /// Takes it off a message.

@@ -19,6 +19,16 @@ struct State<V> {
     /// The caller is gone and wants no answer.
     gone: Gone,
     caller: Option<Waker>,
+    hook: Option<Hook<V>>,
+}
+
+/// Told of the answer before the caller is.
+struct Hook<V>(Box<dyn FnOnce(Result<&V, &RpcError>) + Send>);
+
+impl<V> std::fmt::Debug for Hook<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug)]
@@ -30,9 +40,22 @@ enum Phase<V> {
     Taken,
 }
 
+impl<V> State<V> {
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Done(_) | Phase::Taken) || self.gone.is()
+    }
+}
+
 impl<V> Slot<V> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State { phase: Phase::Queued, gone: Gone::default(), caller: None }) }
+        Self {
+            state: Mutex::new(State {
+                phase: Phase::Queued,
+                gone: Gone::default(),
+                caller: None,
+                hook: None,
+            }),
+        }
     }
 
     // ---- the callee's side
@@ -55,12 +78,22 @@ impl<V> Slot<V> {
     /// Gives an answer, if there is none yet.
     pub(crate) fn complete_with(&self, answer: impl FnOnce() -> Result<V, RpcError>) {
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Done(_) | Phase::Taken) || state.gone.is() {
+        if state.is_over() {
             // The value's `Drop` is foreign code: not under the lock.
             drop(state);
             return;
         }
-        state.phase = Phase::Done(answer());
+        let answer = answer();
+        if let Some(Hook(hook)) = state.hook.take() {
+            drop(state);
+            hook(answer.as_ref());
+            state = self.state.lock();
+            if state.is_over() {
+                drop(state);
+                return drop(answer);
+            }
+        }
+        state.phase = Phase::Done(answer);
         let caller = state.caller.take();
         drop(state);
         if let Some(caller) = caller {
@@ -78,6 +111,27 @@ impl<V> Slot<V> {
     }
 
     // ---- the caller's side
+
+    /// Has `hook` told of the answer, before it can be awaited: now, if it is there. Once.
+    pub(crate) fn on_done(&self, hook: Box<dyn FnOnce(Result<&V, &RpcError>) + Send>) {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.phase, Phase::Taken) {
+            // Only the caller takes the answer, and it is here: nobody misses it meanwhile.
+            Phase::Done(answer) => {
+                drop(state);
+                hook(answer.as_ref());
+                self.state.lock().phase = Phase::Done(answer);
+            }
+            Phase::Taken => {
+                drop(state);
+                hook(Err(&RpcError::new(ErrorKind::Closed, "the call's answer was taken")));
+            }
+            waiting => {
+                state.phase = waiting;
+                state.hook = Some(Hook(hook));
+            }
+        }
+    }
 
     pub(crate) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Result<V, RpcError>> {
         let mut state = self.state.lock();
@@ -107,8 +161,9 @@ impl<V> Slot<V> {
             _ => None,
         };
         state.caller = None;
+        let hook = state.hook.take();
         drop(state);
-        drop(answer);
+        drop((answer, hook));
         watchers.into_iter().for_each(Waker::wake);
         may_have_run
     }

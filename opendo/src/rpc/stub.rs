@@ -5,9 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use opendo_transport::envelope::TraceContext;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::object::id::{ObjectId, ObjectKey};
+use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::method::Interface;
 use crate::rpc::remote::Remote;
@@ -17,7 +20,13 @@ use crate::rpc::remote::Remote;
 /// Every stub is `Clone + Send + Sync`. A clone shares its original's order (calls made through either start in
 /// the order in which they were made) and, after a reset of the object, its brokenness.
 /// [`fresh`](StubExt::fresh) gives a stub that shares neither.
-pub trait Stub: Clone + Send + Sync + fmt::Debug + Sized + 'static {
+///
+/// **Stubs are values**: they can be arguments and results of remote methods, as they are or inside structs, options,
+/// lists and maps. Whoever gets one can call what it leads to, from wherever it is, as long as it (or a clone) is
+/// kept: `Clone` is a second hold, `Drop` lets go. One that comes back to the process it was made in leads straight
+/// to its object again. A stub of an object also heals after a reconnect and can be put into storage; one of a target
+/// ends with the session it came over.
+pub trait Stub: Clone + Send + Sync + fmt::Debug + Serialize + DeserializeOwned + Sized + 'static {
     /// The methods, as they are known on the wire.
     const INTERFACE: &'static Interface;
 
@@ -31,6 +40,8 @@ pub trait Stub: Clone + Send + Sync + fmt::Debug + Sized + 'static {
     fn remote(remote: Remote) -> Arc<Self::Calls>;
     #[doc(hidden)]
     fn fresh(calls: &Self::Calls) -> Arc<Self::Calls>;
+    #[doc(hidden)]
+    fn deliver(calls: &Self::Calls, call: Incoming);
 }
 
 /// What every stub can do, whatever its methods are called.
@@ -70,6 +81,34 @@ pub trait StubExt: Stub {
         Self::from_core(core)
     }
 
+    /// A view of this stub whose results can be [arguments](crate::Arg) of other calls before they have arrived.
+    ///
+    /// The other side keeps each result until its [`Call`](crate::Call) is gone, which costs a message; results that
+    /// are [`Pipelined`](crate::Pipelined) are kept anyway.
+    #[must_use]
+    fn promised(&self) -> Self {
+        let mut core = self.core().clone();
+        core.options.keep = true;
+        Self::from_core(core)
+    }
+
+    /// Resolves when calls on this stub can never succeed any more, with the reason: the session that it came over
+    /// has ended, its target was reset, the result it stands for did not come. For a stub of an object at the other
+    /// end of a [`Client`](crate::Client), which heals, that is when the client is closed.
+    ///
+    /// ```
+    /// # use opendo::prelude::*;
+    /// # #[opendo::interface] pub trait Member { async fn told(&self, text: String); }
+    /// /// Forgets a member who has gone away.
+    /// async fn watch(member: MemberStub) {
+    ///     let reason = member.broken().await;
+    ///     println!("a member is gone: {reason}");
+    /// }
+    /// ```
+    fn broken(&self) -> impl Future<Output = RpcError> + Send + 'static {
+        self.core().calls.broken()
+    }
+
     /// A stub of the same object that shares nothing with this one: its own order, and not broken.
     ///
     /// After a [`Reset`](crate::ErrorKind::Reset) this is how to reach the object's new instance (checklist 2.6
@@ -98,13 +137,26 @@ impl<S: Stub> StubExt for S {}
 pub struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) trace: Option<TraceContext>,
+    /// The result is used before it has arrived.
+    pub(crate) keep: bool,
 }
 
 /// The typed vtable behind a stub, as far as the library knows it. The macro's trait adds the methods.
 pub trait Calls: Send + Sync {
     /// The object, unless it is a target.
     fn key(&self) -> Option<&ObjectKey>;
+
+    /// Where it leads, unless it is in this process.
+    fn remote(&self) -> Option<&Remote> {
+        None
+    }
+
+    /// Resolves when calls can never succeed any more.
+    fn broken(&self) -> Broken;
 }
+
+/// Resolves with the reason when something is gone for good.
+pub type Broken = BoxFuture<'static, RpcError>;
 
 /// What a stub wraps: where its calls go, and with which options.
 pub struct StubCore<C: ?Sized> {

@@ -16,6 +16,10 @@ pub(crate) struct Hello {
     pub(crate) max_message: u64,
     /// How many unanswered calls this side accepts.
     pub(crate) max_calls: u32,
+    /// How many capabilities this side holds of the other.
+    pub(crate) max_capabilities: u32,
+    /// How many bytes of one stream this side keeps for its reader.
+    pub(crate) max_stream_buffer: u64,
     /// Optional parts of the protocol that this side speaks, one bit each. None are defined yet.
     pub(crate) features: u64,
     /// What an authenticator of the other side looks at.
@@ -61,13 +65,80 @@ pub(crate) struct Describe {
     pub(crate) methods: Vec<(u32, u64)>,
 }
 
-/// Names an object, so that calls can name it by a short number.
+/// Classes one session may describe: far above any program's, far below what hurts.
+pub(crate) const MAX_CLASSES: usize = 65_536;
+
+/// Names what is to be called, so that calls can name it by a short number.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bind<'a> {
     /// Positive, chosen by the caller's side, never reused.
     pub(crate) import: i64,
-    /// By a [`Describe::number`].
+    /// By a [`Describe::number`]: how the caller knows it.
     pub(crate) class: u32,
+    #[serde(borrow)]
+    pub(crate) place: Bound<'a>,
+}
+
+/// What is named.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Bound<'a> {
+    Object {
+        id: [u8; 32],
+        #[serde(borrow)]
+        name: Option<&'a str>,
+    },
+    /// The callee's main interface.
+    Root,
+    /// A part of the result of a call that is kept, arrived or not.
+    Result {
+        call: u64,
+        #[serde(borrow)]
+        path: Vec<&'a str>,
+    },
+}
+
+/// One thing that travels beside a body. They stand one behind the other, without a count.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Descriptor<'a> {
+    #[serde(borrow)]
+    Cap(CapDescriptor<'a>),
+    /// The value of a result that the receiver keeps.
+    Result(u64),
+    /// The value of a result, with what was passed beside it.
+    Value { body: &'a [u8], passed: Vec<CapDescriptor<'a>> },
+}
+
+/// A capability as one side names it to the other.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum CapDescriptor<'a> {
+    /// The sender's, under a new number of its choice: negative.
+    Mine {
+        id: i64,
+        /// By a [`Describe::number`] of the sender's.
+        class: u32,
+        /// Where to find it in other sessions.
+        #[serde(borrow)]
+        object: Option<WireKey<'a>>,
+    },
+    /// The receiver's, by the number that the sender calls it by.
+    Yours(i64),
+    /// A stream: the sender will write into what this new positive number names.
+    Stream(i64),
+}
+
+/// What the other side need not keep any longer.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Released {
+    /// What has this number: a name that the sender gave, or a capability that the receiver passed.
+    Number(i64),
+    /// The result of this call.
+    Result(u64),
+}
+
+/// An object's class, id and name.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WireKey<'a> {
+    pub(crate) class: &'a str,
     pub(crate) id: [u8; 32],
     pub(crate) name: Option<&'a str>,
 }
@@ -121,7 +192,14 @@ mod tests {
     use super::*;
 
     fn hello() -> (Hello, Vec<u8>) {
-        let hello = Hello { max_message: 1, max_calls: 2, features: 3, credentials: vec![4] };
+        let hello = Hello {
+            max_message: 1,
+            max_calls: 2,
+            max_capabilities: 5,
+            max_stream_buffer: 6,
+            features: 3,
+            credentials: vec![4],
+        };
         let mut bytes = Vec::new();
         hello.encode(&mut bytes);
         (hello, bytes)
@@ -130,7 +208,7 @@ mod tests {
     #[test]
     fn a_hello_is_pinned_byte_for_byte() {
         let (hello, bytes) = hello();
-        assert_eq!(bytes, [b'O', b'D', b'O', 1, 0, 1, 2, 3, 1, 4]);
+        assert_eq!(bytes, [b'O', b'D', b'O', 1, 0, 1, 2, 5, 6, 3, 1, 4]);
         assert_eq!(Hello::decode(&bytes).unwrap(), hello);
     }
 

@@ -67,7 +67,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 /// Hello, the class, and objects 1 and 2 of it.
 fn opening() -> Vec<u8> {
     let mut out = Vec::new();
-    put(&mut out, b"\0ODO\x01\0\x80\x80\x04\x10\0\0");
+    put(&mut out, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x80\x08\0\0");
     let interface = WorkerStub::INTERFACE;
     let mut describe = vec![4, 0, interface.name.len() as u8];
     describe.extend_from_slice(interface.name.as_bytes());
@@ -78,7 +78,7 @@ fn opening() -> Vec<u8> {
     }
     put(&mut out, &describe);
     for (import, name) in [(2, "a"), (4, "b")] {
-        let mut bind = vec![5, import, 0];
+        let mut bind = vec![5, import, 0, 0];
         bind.extend_from_slice(opendo::ObjectId::<WorkerStub>::from_name(name).as_bytes());
         bind.push(0);
         put(&mut out, &bind);

@@ -101,7 +101,7 @@ impl World {
     /// Waits until every call of every session was answered and written.
     pub(crate) async fn settled(&self) {
         let unsettled = |stats: &SessionStats| {
-            (stats.pending_calls, stats.running_calls, stats.unsent_bytes) != (0, 0, 0)
+            *stats != SessionStats { bound_objects: stats.bound_objects, ..SessionStats::default() }
         };
         for _ in 0..TURNS {
             let mut sessions = testing::node_stats(&self.node);

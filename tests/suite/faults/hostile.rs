@@ -84,7 +84,7 @@ fn violations() -> Vec<(&'static str, Vec<Vec<u8>>, &'static str)> {
         ("nothing", vec![vec![]], "kind"),
         ("an unknown kind", vec![vec![99, 1, 2, 3]], "99"),
         ("unknown flags", vec![unknown_flags], "flags"),
-        ("flags of a reply", vec![vec![EnvelopeKind::Reply as u8, 1, 1, 0]], "flags"),
+        ("flags of a reply", vec![vec![EnvelopeKind::Reply as u8, 2, 1, 0]], "flags"),
         ("half a header", vec![good[..7].to_vec()], "method"),
         ("a number with a tail of zeros", vec![vec![EnvelopeKind::Cancel as u8, 0x81, 0x80, 0]], "call id"),
         ("an endless number", vec![[&[EnvelopeKind::Cancel as u8][..], &[0xff; 12]].concat()], "call id"),

@@ -118,7 +118,7 @@ pub(super) struct Wire {
     pub(super) may_have_run: bool,
 }
 
-const KINDS: [ErrorKind; 15] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::NoSuchClass,
     ErrorKind::NoSuchMethod,
     ErrorKind::SignatureMismatch,
@@ -134,6 +134,9 @@ const KINDS: [ErrorKind; 15] = [
     ErrorKind::Unauthorized,
     ErrorKind::Protocol,
     ErrorKind::Closed,
+    ErrorKind::Broken,
+    ErrorKind::Failed,
+    ErrorKind::Aborted,
 ];
 
 impl Wire {
@@ -198,6 +201,8 @@ pub(super) fn hello_with(max_message: u64, max_calls: u32, credentials: &[u8]) -
     let mut out = control(EnvelopeKind::Hello, b"ODO\x01\0");
     put_varint(&mut out, max_message);
     put_varint(&mut out, u64::from(max_calls));
+    put_varint(&mut out, 1000);
+    put_varint(&mut out, 1 << 20);
     put_varint(&mut out, 0);
     put_varint(&mut out, credentials.len() as u64);
     out.extend_from_slice(credentials);
@@ -233,6 +238,7 @@ pub(super) fn bind(import: i64, class: u32, id: &[u8; 32], name: Option<&str>) -
     let mut out = control(EnvelopeKind::Bind, &[]);
     put_signed(&mut out, import);
     put_varint(&mut out, u64::from(class));
+    out.push(0);
     out.extend_from_slice(id);
     match name {
         None => out.push(0),
@@ -253,7 +259,7 @@ pub(super) fn bind_worker(import: i64, name: &str) -> Vec<u8> {
 }
 
 pub(super) fn release(import: i64) -> Vec<u8> {
-    let mut out = control(EnvelopeKind::Release, &[]);
+    let mut out = control(EnvelopeKind::Release, &[0]);
     put_signed(&mut out, import);
     out
 }
@@ -281,7 +287,7 @@ pub(super) fn cancel(id: u64) -> Vec<u8> {
 
 pub(super) fn reply(id: u64, status: ReplyStatus, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    ReplyHeader { call: id, status }.encode(&mut out);
+    ReplyHeader { call: id, status, capabilities: &[] }.encode(&mut out);
     out.extend_from_slice(body);
     out
 }

@@ -1,0 +1,265 @@
+//! Arguments that are the results of other calls.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder, decode_all};
+use crate::rpc::call::Call;
+use crate::rpc::cap::{Passed, pass, passed};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::method::ArgType;
+use crate::rpc::promise::{Promise, Resolution, failed_call};
+use crate::rpc::remote::RemoteCall;
+
+/// An argument that may be given as a value or as the [`Call`] that will return it.
+///
+/// The method starts when the value is there, so it only ever sees values: `Arg<T>` dereferences to `T`. Calls that
+/// take such an argument may be overtaken by calls made later. When the other call fails, this one fails too and
+/// does not start.
+///
+/// Over a session the value does not travel back and forth: the other side puts it in, which takes one round trip
+/// for both calls, if the result of the first one is kept there: if it is [`Pipelined`](crate::Pipelined), or its
+/// call was made through [`promised`](crate::StubExt::promised). Otherwise the caller waits for it and sends it.
+///
+/// ```
+/// use opendo::{Arg, prelude::*};
+///
+/// pub struct Math;
+///
+/// #[rpc_target]
+/// impl Math {
+///     pub fn add(&self, a: u64, b: u64) -> u64 { a + b }
+///     pub fn square(&self, n: Arg<u64>) -> u64 { *n * *n }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let math: MathStub = opendo::serve(Math);
+/// assert_eq!(math.square(Arg::new(3)).await?, 9);
+/// let sum = math.promised().add(1, 2);
+/// assert_eq!(math.square(sum.into()).await?, 9);
+/// # Ok(()) }
+/// ```
+pub struct Arg<T>(Inner<T>);
+
+enum Inner<T> {
+    Here(T),
+    Later(Value),
+}
+
+impl<T> Arg<T> {
+    /// A value that is there.
+    pub fn new(value: T) -> Self {
+        Self(Inner::Here(value))
+    }
+
+    pub(crate) fn later(value: Value) -> Self {
+        Self(Inner::Later(value))
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// Outside of the method that takes the argument, for one that was made from a call.
+    pub fn into_inner(self) -> T {
+        match self.0 {
+            Inner::Here(value) => value,
+            Inner::Later(_) => panic!("{UNSENT}"),
+        }
+    }
+
+    pub(crate) fn is_later(&self) -> bool {
+        matches!(self.0, Inner::Later(_))
+    }
+}
+
+const UNSENT: &str = "an argument made from a call has its value in the method that takes it, not before";
+
+impl<T> From<T> for Arg<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: DeserializeOwned + Serialize + Send + 'static, E: 'static> From<Call<T, E>> for Arg<T> {
+    fn from(call: Call<T, E>) -> Self {
+        Self::later(call.into_value())
+    }
+}
+
+/// # Panics
+/// Like [`Arg::into_inner`].
+impl<T> Deref for Arg<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Inner::Here(value) => value,
+            Inner::Later(_) => panic!("{UNSENT}"),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Arg<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Here(value) => value.fmt(f),
+            Inner::Later(_) => f.write_str("(to come)"),
+        }
+    }
+}
+
+/// Not by serde's traits: only a whole argument can be one, so that the receiver knows where to look.
+impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for Arg<T> {
+    fn is_promise(&self) -> bool {
+        self.is_later()
+    }
+
+    fn push(&self, out: &mut Encoder) -> Result<(), EncodeError> {
+        match &self.0 {
+            Inner::Here(value) => {
+                out.append(&0_u8)?;
+                out.append(value)
+            }
+            Inner::Later(value) => {
+                let place = pass(|| Passed::Value(value.clone())).map_err(EncodeError::text)?;
+                out.append(&1_u8)?;
+                out.append(&place)
+            }
+        }
+    }
+
+    fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        match input.take::<u8>()? {
+            0 => Ok(Self::new(input.take()?)),
+            1 => match passed(input.take()?) {
+                Ok(Passed::Value(Value::There(body, passed))) => {
+                    decode_all(&body, passed, |input| input.take().map(Self::new))
+                }
+                Ok(_) => Err(DecodeError::text("a capability where the value of a call was expected")),
+                Err(text) => Err(DecodeError::text(text)),
+            },
+            _ => Err(DecodeError::text("neither a value nor a promise of one")),
+        }
+    }
+}
+
+/// A value that is the result of a call.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// Over a session: the other side has it first.
+    Call(Arc<RemoteCall>),
+    Promise(Arc<Promise>),
+    There(Bytes, Vec<Passed>),
+}
+
+/// Whether something among them has to arrive before the call can go that way.
+pub(crate) fn must_wait(passed: &[Passed], uplink: Option<u64>) -> bool {
+    passed.iter().any(|passed| !is_nameable(passed, uplink))
+}
+
+fn is_nameable(passed: &Passed, uplink: Option<u64>) -> bool {
+    match passed {
+        Passed::Value(Value::Call(call)) => call.goes_with(uplink),
+        // Within the process the receiver waits.
+        Passed::Value(Value::Promise(_)) => uplink.is_none(),
+        _ => true,
+    }
+}
+
+type Then = Box<dyn FnOnce(Result<Vec<Passed>, RpcError>) + Send>;
+
+/// Goes on when each value among them has arrived or can be named on that way.
+pub(crate) fn when_nameable(
+    passed: Vec<Passed>,
+    uplink: Option<u64>,
+    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+) {
+    settle(passed, 0, move |passed| is_nameable(passed, uplink), Box::new(then));
+}
+
+/// Goes on when each value among them has arrived.
+pub(crate) fn when_all_there(
+    passed: Vec<Passed>,
+    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+) {
+    let there = |passed: &Passed| !matches!(passed, Passed::Value(Value::Call(_) | Value::Promise(_)));
+    settle(passed, 0, there, Box::new(then));
+}
+
+fn settle(mut all: Vec<Passed>, from: usize, done: impl Fn(&Passed) -> bool + Send + 'static, then: Then) {
+    let Some(at) = (from..all.len()).find(|at| !done(&all[*at])) else { return then(Ok(all)) };
+    let Passed::Value(value) = all[at].clone() else { return then(Ok(all)) };
+    value.when_there(Box::new(move |value| match value {
+        Ok((body, passed)) => {
+            all[at] = Passed::Value(Value::There(body, passed));
+            settle(all, at + 1, done, then);
+        }
+        Err(error) => then(Err(error)),
+    }));
+}
+
+type There = Box<dyn FnOnce(Result<(Bytes, Vec<Passed>), RpcError>) + Send>;
+
+impl Value {
+    fn when_there(self, then: There) {
+        match self {
+            Self::There(body, passed) => then(Ok((body, passed))),
+            Self::Call(call) => {
+                let kept = call.clone();
+                call.when_done(Box::new(move |answer| {
+                    then(match answer {
+                        Ok(body) if body.is_ok => Ok((body.bytes.clone(), body.passed.clone())),
+                        Ok(_) => Err(kept.failure()),
+                        Err(error) => Err(error.clone()),
+                    });
+                }));
+            }
+            Self::Promise(promise) => {
+                let refusal = promise.overloaded();
+                let then = Arc::new(parking_lot::Mutex::new(Some(then)));
+                let waiting = then.clone();
+                let refused = promise.when_resolved(Box::new(move |outcome| {
+                    let Some(then) = waiting.lock().take() else { return };
+                    match outcome {
+                        Ok(Resolution::Result { body, passed, .. }) => {
+                            then(Ok((body.clone(), passed.clone())));
+                        }
+                        Ok(Resolution::PassedOn(call)) => Self::Call(call.clone()).when_there(then),
+                        Err(error) => then(Err(error.clone())),
+                    }
+                }));
+                if refused.is_err()
+                    && let Some(then) = then.lock().take()
+                {
+                    then(Err(refusal));
+                }
+            }
+        }
+    }
+}
+
+/// The value of a call of this process, encoded when it is there.
+pub(crate) fn encoded<T: Serialize, E>(
+    outcome: Result<&Result<T, E>, &RpcError>,
+    method: &str,
+) -> Result<Resolution, RpcError> {
+    match outcome {
+        Ok(Ok(value)) => crate::encoding::with_encoder(
+            |out| out.append(value),
+            |encoded| match encoded {
+                Ok((body, passed)) => Ok(Resolution::Result {
+                    capabilities: crate::rpc::cap::Capabilities::None,
+                    body: Bytes::copy_from_slice(body),
+                    passed,
+                }),
+                Err(error) => Err(RpcError::new(ErrorKind::Encode, format!("the argument: {error}"))),
+            },
+        ),
+        Ok(Err(_)) => Err(failed_call(method)),
+        Err(error) => Err(error.clone()),
+    }
+}

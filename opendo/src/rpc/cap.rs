@@ -1,0 +1,374 @@
+//! Capabilities: what stubs hold, without their types, and how they travel inside serde values.
+//!
+//! A stub inside an argument or a result is encoded as a number: its place in a table beside the body. The table is
+//! a thread-local of the scope in which the value is encoded or decoded, which never awaits, so that any derive and
+//! any nesting works; outside of such a scope there is an error, not a number without a meaning. What is in the
+//! table is exported only when everything was encoded, so a value that fails half-way leaks nothing.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{self, Serializer};
+
+use crate::node::WeakNode;
+use crate::object::id::ObjectKey;
+use crate::rpc::arg::Value;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::Incoming;
+use crate::rpc::method::{Interface, MethodDesc};
+use crate::rpc::remote::Remote;
+use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
+use crate::stream::Chunks;
+
+/// What calls can be delivered to: an object or target of this process, or a way to one elsewhere.
+pub(crate) trait Capability: Send + Sync + 'static {
+    /// Queues the call. Returns before the method has finished.
+    fn deliver(&self, call: Incoming);
+
+    /// Where it leads, unless it is in this process.
+    fn remote(&self) -> Option<&Remote>;
+
+    fn interface(&self) -> Known;
+
+    /// The object of this process that it is.
+    fn hosted_key(&self) -> Option<&ObjectKey>;
+
+    fn broken(&self) -> Broken;
+
+    fn as_any(&self) -> &dyn Any;
+}
+
+pub(crate) type Cap = Arc<dyn Capability>;
+
+impl<S: Stub> Capability for S {
+    fn deliver(&self, call: Incoming) {
+        if let Some(error) = call.mismatch(|id| S::INTERFACE.method(id).copied()) {
+            return call.reply.fail(error);
+        }
+        S::deliver(self.core().calls(), call);
+    }
+
+    fn remote(&self) -> Option<&Remote> {
+        self.core().calls().remote()
+    }
+
+    fn interface(&self) -> Known {
+        Known::Here(S::INTERFACE)
+    }
+
+    fn hosted_key(&self) -> Option<&ObjectKey> {
+        let calls = self.core().calls();
+        if calls.remote().is_some() { None } else { calls.key() }
+    }
+
+    fn broken(&self) -> Broken {
+        self.core().calls().broken()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The methods of a capability: as this program knows them, or as a peer described them.
+#[derive(Clone)]
+pub(crate) enum Known {
+    Here(&'static Interface),
+    ByPeer(Arc<PeerInterface>),
+}
+
+impl Known {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Here(interface) => interface.name,
+            Self::ByPeer(interface) => &interface.name,
+        }
+    }
+
+    /// Id and fingerprint of each method.
+    pub(crate) fn methods(&self) -> Vec<(u32, u64)> {
+        match self {
+            Self::Here(interface) => interface.methods.iter().map(|it| (it.id, it.fingerprint)).collect(),
+            Self::ByPeer(interface) => interface.methods.iter().map(|(id, print)| (*id, *print)).collect(),
+        }
+    }
+
+    /// Tells interfaces apart as long as they are held.
+    pub(crate) fn address(&self) -> usize {
+        match self {
+            Self::Here(interface) => std::ptr::from_ref(*interface).addr(),
+            Self::ByPeer(interface) => Arc::as_ptr(interface).addr(),
+        }
+    }
+}
+
+/// What a peer said about a class: its name, and the fingerprint of each method.
+#[derive(Debug, Default)]
+pub(crate) struct PeerInterface {
+    pub(crate) name: String,
+    pub(crate) methods: FxHashMap<u32, u64>,
+}
+
+impl PeerInterface {
+    /// Why a method, as this program knows it, cannot be called there. A fingerprint of zero fits all.
+    pub(crate) fn refusal(&self, method: &MethodDesc) -> Option<RpcError> {
+        match self.methods.get(&method.id) {
+            Some(theirs) if *theirs == method.fingerprint || method.fingerprint == 0 || *theirs == 0 => None,
+            Some(_) => {
+                let text = format!(
+                    "`{}` of `{}` has another signature at the peer than `{}`; build both sides against the same one",
+                    method.name, self.name, method.signature
+                );
+                Some(RpcError::new(ErrorKind::SignatureMismatch, text).with_signatures(method.signature, ""))
+            }
+            None => {
+                let text = format!("the peer's `{}` has no method `{}`", self.name, method.name);
+                Some(RpcError::new(ErrorKind::NoSuchMethod, text))
+            }
+        }
+    }
+}
+
+/// What travels beside a body.
+#[derive(Clone)]
+pub(crate) enum Passed {
+    Cap(Cap),
+    /// Handed out once.
+    Chunks(Arc<Mutex<Option<Chunks>>>),
+    Value(Value),
+}
+
+impl fmt::Debug for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cap(_) => "capability",
+            Self::Chunks(_) => "stream",
+            Self::Value(_) => "value",
+        })
+    }
+}
+
+// ---- the scope
+
+thread_local! {
+    static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Outside) };
+}
+
+enum Scope {
+    Outside,
+    Encoding(Vec<Passed>),
+    Decoding(Vec<Passed>),
+    /// A value on its way into or out of an object's storage.
+    Storage(WeakNode),
+}
+
+/// Restores the outer scope, also when a `Serialize` panics or makes a call itself.
+struct Outer(Scope);
+
+impl Outer {
+    fn enter(scope: Scope) -> Self {
+        Self(SCOPE.replace(scope))
+    }
+}
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        SCOPE.replace(std::mem::replace(&mut self.0, Scope::Outside));
+    }
+}
+
+/// Collects what `encode` passes.
+pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, Vec<Passed>) {
+    let _outer = Outer::enter(Scope::Encoding(Vec::new()));
+    let result = encode();
+    match SCOPE.replace(Scope::Outside) {
+        Scope::Encoding(passed) => (result, passed),
+        _ => (result, Vec::new()),
+    }
+}
+
+/// Lets `decode` take from what was passed. What it leaves is let go.
+pub(crate) fn decoding<R>(passed: Vec<Passed>, decode: impl FnOnce() -> R) -> R {
+    let _outer = Outer::enter(Scope::Decoding(passed));
+    let result = decode();
+    // Dropped here and not under the borrow: it may be the last of something.
+    let left = SCOPE.replace(Scope::Outside);
+    drop(left);
+    result
+}
+
+/// Lets stubs of objects of `node` be stored by name.
+pub(crate) fn storing<R>(node: &WeakNode, access: impl FnOnce() -> R) -> R {
+    let _outer = Outer::enter(Scope::Storage(node.clone()));
+    access()
+}
+
+/// Adds to the table; the place of what was added.
+pub(crate) fn pass(what: impl FnOnce() -> Passed) -> Result<u32, &'static str> {
+    SCOPE.with_borrow_mut(|scope| match scope {
+        Scope::Encoding(table) => {
+            let place = u32::try_from(table.len()).map_err(|_| "too many capabilities in one message")?;
+            table.push(what());
+            Ok(place)
+        }
+        _ => Err(OUTSIDE),
+    })
+}
+
+/// What is at that place of the table. A copy: a value may be decoded twice on the way to its type.
+pub(crate) fn passed(place: u32) -> Result<Passed, &'static str> {
+    SCOPE.with_borrow(|scope| match scope {
+        Scope::Decoding(table) => {
+            table.get(place as usize).cloned().ok_or("a capability that is not in the message")
+        }
+        _ => Err(OUTSIDE),
+    })
+}
+
+const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
+                       stubs of a node's own objects can also be stored by its objects";
+
+// ---- stubs in serde
+
+thread_local! {
+    /// What postcard's errors have no room for.
+    static WHY: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Why the last stub of this thread could not be encoded or decoded, if it has not been told yet.
+pub(crate) fn why() -> Option<String> {
+    WHY.take()
+}
+
+fn complain(why: impl Into<String>) -> String {
+    let why = why.into();
+    WHY.replace(Some(why.clone()));
+    why
+}
+
+/// By this name an encoding that has a form of its own for capabilities recognises one.
+const CAP: &str = "$opendo::cap";
+
+enum StoredOrPassed {
+    Stored(ObjectKey),
+    Passed(u32),
+}
+
+/// Encodes a stub.
+pub fn serialize_stub<S: Stub, Z: Serializer>(stub: &S, serializer: Z) -> Result<Z::Ok, Z::Error> {
+    let stored = SCOPE.with_borrow(|scope| matches!(scope, Scope::Storage(_)));
+    if stored {
+        let key = stub.hosted_key().ok_or_else(|| {
+            ser::Error::custom(complain(
+                "only stubs of this node's own objects can be stored: others end with their session",
+            ))
+        })?;
+        return serializer.serialize_newtype_struct(CAP, &(key.class(), key.bytes(), key.name()));
+    }
+    let place =
+        pass(|| Passed::Cap(Arc::new(stub.clone()))).map_err(|why| ser::Error::custom(complain(why)))?;
+    serializer.serialize_newtype_struct(CAP, &place)
+}
+
+/// Decodes a stub.
+pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> Result<S, D::Error> {
+    struct Newtype;
+
+    impl<'de> Visitor<'de> for Newtype {
+        type Value = StoredOrPassed;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a stub")
+        }
+
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<StoredOrPassed, D::Error> {
+            if SCOPE.with_borrow(|scope| matches!(scope, Scope::Storage(_))) {
+                let (class, id, name) = <(String, [u8; 32], Option<String>)>::deserialize(inner)?;
+                ObjectKey::verified(&class.into(), id, name.as_deref())
+                    .map(StoredOrPassed::Stored)
+                    .ok_or_else(|| de::Error::custom(complain("what is stored is not the id of an object")))
+            } else {
+                u32::deserialize(inner).map(StoredOrPassed::Passed)
+            }
+        }
+    }
+
+    match deserializer.deserialize_newtype_struct(CAP, Newtype)? {
+        StoredOrPassed::Stored(key) => {
+            let node = SCOPE.with_borrow(|scope| match scope {
+                Scope::Storage(node) => Some(node.clone()),
+                _ => None,
+            });
+            let node = node.ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
+            Ok(node.stub_of(key))
+        }
+        StoredOrPassed::Passed(place) => {
+            match passed(place).map_err(|why| de::Error::custom(complain(why)))? {
+                Passed::Cap(cap) => stub_of(&cap).map_err(|why| de::Error::custom(complain(why))),
+                _ => Err(de::Error::custom(complain("a stream or value where a stub was expected"))),
+            }
+        }
+    }
+}
+
+/// The stub of a capability: the very one it was made from, if it is in this process.
+pub(crate) fn stub_of<S: Stub>(cap: &Cap) -> Result<S, String> {
+    if let Some(stub) = cap.as_any().downcast_ref::<S>() {
+        return Ok(stub.clone());
+    }
+    match cap.remote() {
+        Some(remote) => Ok(S::from_core(StubCore::new(S::remote(remote.known_as(S::INTERFACE))))),
+        None => Err(format!("a `{}` where a `{}` was expected", cap.interface().name(), S::INTERFACE.name)),
+    }
+}
+
+/// The capabilities in a result, by the names of its fields: what is kept of it for calls on what it holds.
+#[derive(Clone, Default)]
+pub enum Capabilities {
+    /// Here is none.
+    #[default]
+    None,
+    #[doc(hidden)]
+    One(Erased),
+    /// They are in fields.
+    Fields(Vec<(&'static str, Capabilities)>),
+}
+
+/// A capability of some stub.
+#[derive(Clone)]
+pub struct Erased(pub(crate) Cap);
+
+impl fmt::Debug for Erased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.interface().name())
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::One(cap) => cap.fmt(f),
+            Self::Fields(fields) => {
+                f.debug_map().entries(fields.iter().map(|(name, it)| (name, it))).finish()
+            }
+        }
+    }
+}
+
+impl Capabilities {
+    pub(crate) fn at<P: AsRef<str>>(&self, path: &[P]) -> Option<Cap> {
+        match (self, path) {
+            (Self::One(cap), []) => Some(cap.0.clone()),
+            (Self::Fields(fields), [first, rest @ ..]) => {
+                fields.iter().find(|(name, _)| *name == first.as_ref())?.1.at(rest)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,665 @@
+//! One conversation with one peer: who called what, and what is on its way out.
+//!
+//! [`Core`] is the state that callers, running methods and the session's [driver](crate::rpc::driver) share, under
+//! one short lock. Nothing here waits.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use opendo_transport::envelope::{
+    CallHeader, CancelHeader, EnvelopeKind as Kind, MAX_CHAIN, ReplyHeader, ReplyStatus,
+};
+use opendo_transport::{Frames, Peer};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::rpc::cap::Passed;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::IncomingCall;
+use crate::rpc::limits::Limits;
+use crate::rpc::remote::{Binding, Body, OutgoingCall, Place, RemoteCall, RemoteObject, Uplink};
+use crate::rpc::session::SessionStats;
+use crate::rpc::stub::Broken;
+use crate::rpc::tables::{Out, PassedStream, Tables};
+use crate::rpc::wire::{Hello, Released, WireError, decode_body, encode_body};
+use crate::stream;
+
+/// Sessions and clients share one count, so that a number names one way.
+pub(crate) fn uplink_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+/// How far a session is.
+#[derive(Clone, Debug)]
+pub(crate) enum Status {
+    Open,
+    /// One side takes no new calls; those that run are still answered.
+    Draining,
+    Ended(RpcError),
+}
+
+pub(crate) struct Core {
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) limits: Limits,
+    pub(crate) theirs: Hello,
+    pub(crate) runtime: Handle,
+    /// The client that this is a session of: stubs of objects go by it, so that they heal.
+    client: OnceLock<(u64, Weak<dyn Uplink>)>,
+    state: Mutex<State>,
+    status: watch::Sender<Status>,
+    /// Entries in the driver's tables: what the peer has named, and results that it has not released.
+    pub(crate) bound: AtomicUsize,
+    pub(crate) kept: AtomicUsize,
+}
+
+struct State {
+    out: Frames,
+    writer: Option<Waker>,
+    tables: Tables,
+    /// Calls with a smaller id were handed to the transport; the others certainly did not run.
+    handed_over: u64,
+    pending: FxHashMap<u64, Arc<RemoteCall>>,
+    /// The peer chooses the keys, so not with a hash that it can predict.
+    incoming: HashMap<u64, Arc<IncomingCall>>,
+    /// This side takes no new calls, and has said so.
+    we_drain: bool,
+    /// The peer takes no new calls. What it sent before it said so has been read.
+    peer_drains: bool,
+    ended: Option<RpcError>,
+    /// What wants to know when the session has ended, by order of registration.
+    on_end: Vec<(u64, OnEnd)>,
+    next_on_end: u64,
+    /// Who waits until no call is unanswered.
+    idle: Vec<Waker>,
+}
+
+type OnEnd = Box<dyn FnOnce(&RpcError) + Send>;
+
+impl State {
+    fn wake_writer(&mut self) -> Option<Waker> {
+        self.writer.take()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(peer: Peer, limits: Limits, theirs: Hello) -> Arc<Self> {
+        Arc::new(Self {
+            number: uplink_number(),
+            peer,
+            limits,
+            theirs,
+            runtime: Handle::current(),
+            client: OnceLock::new(),
+            state: Mutex::new(State {
+                out: Frames::default(),
+                writer: None,
+                tables: Tables::default(),
+                handed_over: 1,
+                pending: FxHashMap::default(),
+                incoming: HashMap::new(),
+                we_drain: false,
+                peer_drains: false,
+                ended: None,
+                on_end: Vec::new(),
+                next_on_end: 0,
+                idle: Vec::new(),
+            }),
+            status: watch::Sender::new(Status::Open),
+            bound: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+        })
+    }
+
+    // ---- own calls
+
+    /// Sends a call, or gives the reason why this session takes none any more.
+    pub(crate) fn send(self: &Arc<Self>, outgoing: &OutgoingCall<'_>) -> Result<(), RpcError> {
+        let OutgoingCall { call, parts, body, passed } = *outgoing;
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let broken = call.object.binding.lock().broken.clone();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        if state.we_drain || state.peer_drains {
+            return Err(RpcError::new(ErrorKind::Closed, format!("{} takes no new calls", self.peer)));
+        }
+        let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
+        let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
+        let prepared =
+            match broken.or_else(|| self.refuse(state.pending.len(), out.frames, body.len(), chain.len())) {
+                Some(refusal) => Err(refusal),
+                None => out.place(&call.object).and_then(|target| Ok((target, out.describe_passed(passed)?))),
+            };
+        let (target, capabilities) = match prepared {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                drop(guard);
+                call.complete(Err(refusal));
+                return Ok(());
+            }
+        };
+        let id = out.tables.next_call;
+        if !call.sent(self, id) {
+            return Ok(()); // withdrawn while it waited for a connection
+        }
+        out.tables.next_call += 1;
+        let header = CallHeader {
+            call: id,
+            target,
+            method: parts.method.id,
+            timestamp: micros_since_epoch(),
+            deadline: parts.deadline.map(|at| micros(at.saturating_duration_since(Instant::now()))),
+            trace: parts.trace,
+            chain: &chain,
+            capabilities: capabilities.bytes(),
+            path: &[],
+            keep: call.keep,
+        };
+        push_message(out.frames, |out| {
+            header.encode(out);
+            out.extend_from_slice(body);
+        });
+        let streams = out.commit(capabilities);
+        state.pending.insert(id, call.clone());
+        let writer = state.wake_writer();
+        drop(guard);
+        wake(writer);
+        self.pump(streams);
+        Ok(())
+    }
+
+    /// Whether a bound forbids one more call with such a body.
+    fn refuse(&self, pending: usize, out: &Frames, body: usize, chain: usize) -> Option<RpcError> {
+        let overloaded = |what: String| Some(RpcError::new(ErrorKind::Overloaded, what));
+        // The peer would end the session, with everybody else's calls on it.
+        if chain > MAX_CHAIN {
+            return overloaded(format!("{chain} calls wait for this one, and {MAX_CHAIN} may"));
+        }
+        if pending >= self.theirs.max_calls as usize {
+            return overloaded(format!("{pending} calls to {} are unanswered", self.peer));
+        }
+        if out.byte_len().saturating_add(body) > self.limits.max_unsent {
+            return overloaded(format!("{} bytes to {} are unsent", out.byte_len(), self.peer));
+        }
+        self.too_large(body).map(|text| RpcError::new(ErrorKind::TooLarge, text))
+    }
+
+    /// Room for the header is left out of the account: a chain of 256 calls takes 5 KiB.
+    fn too_large(&self, body: usize) -> Option<String> {
+        const HEADER: u64 = 8 * 1024;
+        let limit = self.theirs.max_message;
+        (body as u64 > limit.saturating_sub(HEADER.min(limit / 2)))
+            .then(|| format!("{body} bytes, and {} accepts messages of {limit} bytes", self.peer))
+    }
+
+    /// Tells the peer that a call's caller is gone.
+    pub(crate) fn cancel(&self, id: u64) {
+        let mut state = self.state.lock();
+        if state.pending.remove(&id).is_none() {
+            return;
+        }
+        push_message(&mut state.out, |out| CancelHeader { call: id }.encode(out));
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+    }
+
+    /// What was passed with a reply that nobody waits for is let go.
+    pub(crate) fn answer(
+        &self,
+        id: u64,
+        status: ReplyStatus,
+        bytes: bytes::Bytes,
+        passed: Vec<Passed>,
+    ) -> Result<(), RpcError> {
+        let mut state = self.state.lock();
+        let Some(call) = state.pending.remove(&id) else {
+            // Withdrawn, and the reply was on its way already; an id never given out is a broken peer.
+            if id < state.tables.next_call {
+                return Ok(());
+            }
+            return Err(RpcError::new(
+                ErrorKind::Protocol,
+                format!("a reply to call {id}, which was never made"),
+            ));
+        };
+        let writer = state.wake_writer_if_drained();
+        let idle = state.wake_if_idle();
+        drop(state);
+        wake(writer);
+        idle.into_iter().for_each(Waker::wake);
+        let (answer, verdict) = match status {
+            ReplyStatus::Ok => (Ok(Body { is_ok: true, bytes, passed }), Ok(())),
+            ReplyStatus::Application => (Ok(Body { is_ok: false, bytes, passed }), Ok(())),
+            ReplyStatus::Rpc => match decode_body::<WireError>(&bytes, "an error") {
+                Ok(error) => (Err(error.into_rpc(Some(call.signature()))), Ok(())),
+                // It is in no table any more, so the end of the session does not reach it.
+                Err(error) => (Err(error.clone().may_run(true)), Err(error)),
+            },
+        };
+        call.complete(answer);
+        verdict
+    }
+
+    // ---- the peer's calls
+
+    /// Notes a call of the peer; an error when it must be refused.
+    pub(crate) fn admit(&self, id: u64, call: &Arc<IncomingCall>) -> Result<(), RpcError> {
+        let mut state = self.state.lock();
+        if let Some(error) = &state.ended {
+            return Err(error.clone()); // nobody would tell the call that its caller is gone
+        }
+        if state.we_drain {
+            return Err(RpcError::new(ErrorKind::Closed, "this node takes no new calls"));
+        }
+        if state.incoming.len() >= self.limits.max_calls as usize {
+            let text = format!("{} calls of this session are unanswered", state.incoming.len());
+            return Err(RpcError::new(ErrorKind::Overloaded, text));
+        }
+        state.incoming.insert(id, call.clone());
+        Ok(())
+    }
+
+    pub(crate) fn incoming(&self, id: u64) -> Option<Arc<IncomingCall>> {
+        self.state.lock().incoming.get(&id).cloned()
+    }
+
+    pub(crate) fn reply(self: &Arc<Self>, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
+        let refusal = match self.too_large(body.len()) {
+            Some(text) => RpcError::new(ErrorKind::TooLarge, text),
+            None => match self.push_reply(id, status, passed, |out| out.extend_from_slice(body)) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
+        };
+        self.reply_error(id, &refusal.may_run(true));
+    }
+
+    pub(crate) fn reply_error(self: &Arc<Self>, id: u64, error: &RpcError) {
+        let Ok(()) =
+            self.push_reply(id, ReplyStatus::Rpc, &[], |out| encode_body(&WireError::from_rpc(error), out))
+        else {
+            unreachable!("nothing is passed with an error");
+        };
+    }
+
+    fn push_reply(
+        self: &Arc<Self>,
+        id: u64,
+        status: ReplyStatus,
+        passed: &[Passed],
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), RpcError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if state.ended.is_some() {
+            return Ok(());
+        }
+        let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
+        let capabilities = out.describe_passed(passed)?;
+        let header = ReplyHeader { call: id, status, capabilities: capabilities.bytes() };
+        push_message(out.frames, |out| {
+            header.encode(out);
+            body(out);
+        });
+        let streams = out.commit(capabilities);
+        state.incoming.remove(&id);
+        let overflow = state.out.byte_len() > self.limits.max_unsent;
+        let writer = state.wake_writer();
+        let idle = state.wake_if_idle();
+        drop(guard);
+        wake(writer);
+        idle.into_iter().for_each(Waker::wake);
+        self.pump(streams);
+        if overflow {
+            self.end(&RpcError::new(
+                ErrorKind::Disconnected,
+                format!("{} does not read its replies", self.peer),
+            ));
+        }
+        Ok(())
+    }
+
+    // ---- capabilities
+
+    fn pump(self: &Arc<Self>, streams: Vec<PassedStream>) {
+        for (id, chunks) in streams {
+            stream::pump_over(self, id, &chunks);
+        }
+    }
+
+    /// The peer need not keep that any longer.
+    pub(crate) fn release(&self, released: &Released) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        if matches!(released, Released::Number(..0)) {
+            state.tables.imports -= 1;
+        }
+        state.push_control(Kind::Release, |out| encode_body(released, out));
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+    }
+
+    /// What the peer holds of us under that number.
+    pub(crate) fn export(&self, id: i64) -> Option<crate::rpc::cap::Cap> {
+        self.state.lock().tables.exports.get(&id).cloned()
+    }
+
+    /// The peer lets go of it.
+    pub(crate) fn unexport(&self, id: i64) -> Option<crate::rpc::cap::Cap> {
+        self.state.lock().tables.exports.remove(&id)
+    }
+
+    /// Counts what the peer has passed to us.
+    pub(crate) fn imported(&self) -> Result<(), RpcError> {
+        let mut state = self.state.lock();
+        state.tables.imports += 1;
+        if state.tables.imports > self.limits.max_capabilities as usize {
+            let text = format!("the peer passed more than {} capabilities", self.limits.max_capabilities);
+            return Err(RpcError::new(ErrorKind::Protocol, text));
+        }
+        Ok(())
+    }
+
+    /// From here on stubs of objects go by the client.
+    pub(crate) fn belongs_to(&self, number: u64, client: Weak<dyn Uplink>) {
+        let _ = self.client.set((number, client));
+    }
+
+    /// The way for a stub of an object that the peer gave us.
+    pub(crate) fn healing_uplink(self: &Arc<Self>) -> Arc<dyn Uplink> {
+        self.client.get().and_then(|(_, client)| client.upgrade()).unwrap_or_else(|| self.clone())
+    }
+
+    /// Whether calls by that way go over this session.
+    pub(crate) fn is_reached_by(&self, uplink: Option<u64>) -> bool {
+        uplink == Some(self.number)
+            || (uplink.is_some() && uplink == self.client.get().map(|(number, _)| *number))
+    }
+
+    // ---- the end
+
+    /// Runs `hook` when the session has ended: now, if it has. The number is for [`Core::forget`].
+    pub(crate) fn on_end(&self, hook: OnEnd) -> u64 {
+        let mut state = self.state.lock();
+        if let Some(error) = state.ended.clone() {
+            drop(state);
+            hook(&error);
+            return 0;
+        }
+        state.next_on_end += 1;
+        let number = state.next_on_end;
+        state.on_end.push((number, hook));
+        number
+    }
+
+    pub(crate) fn forget(&self, number: u64) {
+        let hook = {
+            let mut state = self.state.lock();
+            let at = state.on_end.iter().position(|(registered, _)| *registered == number);
+            at.map(|at| state.on_end.remove(at))
+        };
+        drop(hook);
+    }
+
+    /// Ready when no call is unanswered, in either direction.
+    pub(crate) fn poll_idle(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        let mut state = self.state.lock();
+        if state.ended.is_some() || (state.pending.is_empty() && state.incoming.is_empty()) {
+            return std::task::Poll::Ready(());
+        }
+        state.idle.push(cx.waker().clone());
+        std::task::Poll::Pending
+    }
+
+    pub(crate) fn stats(&self) -> SessionStats {
+        let state = self.state.lock();
+        SessionStats {
+            pending_calls: state.pending.len(),
+            running_calls: state.incoming.len(),
+            unsent_bytes: state.out.byte_len(),
+            bound_objects: self.bound.load(Ordering::Relaxed),
+            kept_results: self.kept.load(Ordering::Relaxed),
+            exports: state.tables.exports.len(),
+            imports: state.tables.imports,
+        }
+    }
+
+    // ---- the driver's side
+
+    /// Appends a control message.
+    pub(crate) fn push_control(&self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.push_control(kind, body);
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+    }
+
+    /// Gives a sign of life, unless the peer does not take them.
+    pub(crate) fn pong(&self) -> Result<(), RpcError> {
+        if self.state.lock().out.byte_len() > self.limits.max_unsent {
+            let text = format!("{} does not read what it asks for", self.peer);
+            return Err(RpcError::new(ErrorKind::Disconnected, text));
+        }
+        self.push_control(Kind::Pong, |_| ());
+        Ok(())
+    }
+
+    /// Swaps what is to be written into `batch`; when there is nothing, leaves the waker. Tells what to do next.
+    pub(crate) fn take_output(&self, batch: &mut Frames, waker: &Waker, gathered: bool) -> Output {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return Output::Ended;
+        }
+        if state.out.is_empty() {
+            let quiet = state.we_drain && state.pending.is_empty() && state.incoming.is_empty();
+            if quiet && state.peer_drains {
+                return Output::Drained;
+            }
+            state.writer = Some(waker.clone());
+            return if quiet { Output::Farewell } else { Output::Nothing };
+        }
+        // Others are about to add to it: one turn of the scheduler, and one system call takes them all.
+        if !gathered && state.pending.len() + state.incoming.len() > 1 {
+            return Output::Gather;
+        }
+        std::mem::swap(&mut state.out, batch);
+        state.handed_over = state.tables.next_call;
+        Output::Write
+    }
+
+    /// Takes no new calls in either direction, and tells the peer.
+    pub(crate) fn drain(&self) {
+        let mut state = self.state.lock();
+        if state.we_drain || state.ended.is_some() {
+            return;
+        }
+        state.we_drain = true;
+        state.push_control(Kind::Drain, |_| ());
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+        self.status.send_if_modified(to_draining);
+    }
+
+    /// The peer takes no new calls. It is answered with the same: then it knows that no call of ours is on its way.
+    pub(crate) fn peer_drains(&self) {
+        self.state.lock().peer_drains = true;
+        self.drain();
+    }
+
+    /// Ends the session: every call in flight fails with the truth about whether it may have run.
+    pub(crate) fn end(&self, error: &RpcError) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(error.clone());
+        state.out = Frames::default();
+        let handed_over = state.handed_over;
+        let mut pending: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
+        let incoming = std::mem::take(&mut state.incoming);
+        let exports = std::mem::take(&mut state.tables.exports);
+        state.tables.imports = 0;
+        let on_end = std::mem::take(&mut state.on_end);
+        let idle = std::mem::take(&mut state.idle);
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+        pending.sort_unstable_by_key(|(id, _)| *id);
+        for (id, call) in pending {
+            call.lost(error.clone().may_run(id < handed_over));
+        }
+        for call in incoming.into_values() {
+            call.abandon();
+        }
+        drop(exports);
+        self.status.send_replace(Status::Ended(error.clone()));
+        for (_, hook) in on_end {
+            hook(error);
+        }
+        idle.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    pub(crate) async fn ended(&self) {
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.status().wait_for(|status| matches!(status, Status::Ended(_))).await;
+    }
+}
+
+fn to_draining(status: &mut Status) -> bool {
+    let open = matches!(status, Status::Open);
+    if open {
+        *status = Status::Draining;
+    }
+    open
+}
+
+/// What the writer does next.
+pub(crate) enum Output {
+    Write,
+    /// Come back after one turn of the scheduler.
+    Gather,
+    Nothing,
+    /// There is nothing left to do but to hear that the peer has nothing either.
+    Farewell,
+    /// The session was drained: nothing is left to do.
+    Drained,
+    Ended,
+}
+
+impl State {
+    fn push_control(&mut self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
+        push_control(&mut self.out, kind, body);
+    }
+
+    /// Whoever waits for the session to be idle, if it is.
+    fn wake_if_idle(&mut self) -> Vec<Waker> {
+        let idle = self.pending.is_empty() && self.incoming.is_empty();
+        if idle { std::mem::take(&mut self.idle) } else { Vec::new() }
+    }
+
+    /// The last answer of a session that is being closed lets the writer finish.
+    fn wake_writer_if_drained(&mut self) -> Option<Waker> {
+        if self.we_drain { self.wake_writer() } else { None }
+    }
+}
+
+impl Uplink for Core {
+    fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
+        if let Err(error) = Core::send(&self, &call) {
+            call.call.complete(Err(match &call.call.object.place {
+                Place::Import => broken(&error),
+                _ => error,
+            }));
+        }
+    }
+
+    fn release(&self, binding: &Binding) {
+        if binding.session == self.number {
+            Core::release(self, &Released::Number(binding.import));
+        }
+    }
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.number)
+    }
+
+    fn stream_buffer(&self) -> u64 {
+        self.theirs.max_stream_buffer
+    }
+
+    fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
+        async move {
+            let mut status = self.status();
+            let ended = status.wait_for(|status| matches!(status, Status::Ended(_))).await;
+            match ended.as_deref() {
+                Ok(Status::Ended(error)) => broken(error),
+                _ => RpcError::new(ErrorKind::Broken, "the session is gone"),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The error of what a session took with it.
+pub(crate) fn broken(error: &RpcError) -> RpcError {
+    let text = format!("it belonged to a session that has ended ({}); get a new one", error.message());
+    RpcError::new(ErrorKind::Broken, text)
+}
+
+/// Appends a control message.
+pub(crate) fn push_control(frames: &mut Frames, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
+    push_message(frames, |out| {
+        kind.encode(out);
+        body(out);
+    });
+}
+
+/// Appends a message whose encoding cannot fail.
+pub(crate) fn push_message(frames: &mut Frames, message: impl FnOnce(&mut Vec<u8>)) {
+    let Ok(_) = frames.push_with(|out| {
+        message(out);
+        Ok::<_, Infallible>(())
+    });
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn micros_since_epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros)
+}

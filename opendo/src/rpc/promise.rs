@@ -1,0 +1,271 @@
+//! A result that is still to come, and what waits for it.
+//!
+//! The same for results of calls in this process and for those that a peer may call before they have arrived there:
+//! what waits runs in order, and what comes while it runs stays behind it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::rpc::cap::{Cap, Capabilities, Erased, Passed};
+use crate::rpc::error::{CallError, ErrorKind, RpcError};
+use crate::rpc::gone::Gone;
+use crate::rpc::incoming::Incoming;
+use crate::rpc::limits::Limits;
+use crate::rpc::pipeline::{PipelineOf, Source};
+use crate::rpc::remote::{Binding, OutgoingCall, Place, Remote, RemoteCall, RemoteObject, Uplink};
+use crate::rpc::stub::{Broken, Stub};
+
+/// What came of a promise.
+pub(crate) enum Resolution {
+    /// A result: the capabilities in it, and its encoding for whoever takes all of it.
+    Result { capabilities: Capabilities, body: Bytes, passed: Vec<Passed> },
+    /// The call was passed on to another peer, which knows what came of it.
+    PassedOn(Arc<RemoteCall>),
+}
+
+impl Resolution {
+    fn at(&self, path: &[Box<str>]) -> Result<Cap, RpcError> {
+        match self {
+            Self::Result { capabilities, .. } => capabilities.at(path).ok_or_else(|| {
+                let text = if path.is_empty() {
+                    "the result holds no stub here".to_owned()
+                } else {
+                    format!("the result holds no stub at `{}`", path.join("."))
+                };
+                RpcError::new(ErrorKind::Broken, text)
+            }),
+            Self::PassedOn(call) => Ok(Arc::new(Remote::of_result(call.clone(), path.into()))),
+        }
+    }
+}
+
+/// Run once when the promise is resolved.
+type Waiter = Box<dyn FnOnce(Result<&Resolution, &RpcError>) + Send>;
+
+pub(crate) struct Promise {
+    state: Mutex<State>,
+    max_waiting: usize,
+}
+
+struct State {
+    waiting: VecDeque<Waiter>,
+    outcome: Option<Result<Arc<Resolution>, RpcError>>,
+    /// Somebody runs the waiters: what comes waits behind them.
+    draining: bool,
+    broken: Gone,
+}
+
+impl Promise {
+    pub(crate) fn new(max_waiting: usize) -> Arc<Self> {
+        let state =
+            State { waiting: VecDeque::new(), outcome: None, draining: false, broken: Gone::default() };
+        Arc::new(Self { state: Mutex::new(state), max_waiting })
+    }
+
+    pub(crate) fn failed(error: RpcError) -> Arc<Self> {
+        let promise = Self::new(0);
+        promise.resolve(Err(error));
+        promise
+    }
+
+    /// Resolves it; the first time counts. What waits has run when this returns, or another thread is about to
+    /// run it.
+    pub(crate) fn resolve(&self, outcome: Result<Resolution, RpcError>) {
+        {
+            let mut state = self.state.lock();
+            if state.outcome.is_some() {
+                return;
+            }
+            state.outcome = Some(outcome.map(Arc::new));
+            state.draining = true;
+        }
+        loop {
+            let mut state = self.state.lock();
+            let Some(waiter) = state.waiting.pop_front() else {
+                state.draining = false;
+                let watchers = match state.outcome {
+                    Some(Err(_)) => state.broken.set(),
+                    _ => Vec::new(),
+                };
+                drop(state);
+                return watchers.into_iter().for_each(std::task::Waker::wake);
+            };
+            let outcome = state.outcome.clone().expect("it was resolved above");
+            drop(state);
+            waiter(outcome.as_ref().map(|it| &**it));
+        }
+    }
+
+    /// Runs `waiter` when the promise is resolved: now, if it is. Gives it back when too many wait.
+    pub(crate) fn when_resolved(&self, waiter: Waiter) -> Result<(), Waiter> {
+        let mut state = self.state.lock();
+        match &state.outcome {
+            Some(outcome) if !state.draining => {
+                let outcome = outcome.clone();
+                drop(state);
+                waiter(outcome.as_ref().map(|it| &**it));
+                Ok(())
+            }
+            _ if state.waiting.len() >= self.max_waiting => Err(waiter),
+            _ => {
+                state.waiting.push_back(waiter);
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver_at(&self, path: Arc<[Box<str>]>, call: Incoming) {
+        // Shared, so that a refused waiter does not take the call with it.
+        let call = Arc::new(Mutex::new(Some(call)));
+        let waiting = call.clone();
+        let refused = self.when_resolved(Box::new(move |outcome| {
+            let Some(call) = waiting.lock().take() else { return };
+            match outcome {
+                Ok(resolution) => match resolution.at(&path) {
+                    Ok(cap) => cap.deliver(call),
+                    Err(error) => call.reply.fail(error),
+                },
+                Err(error) => call.reply.fail(error.clone().may_run(false)),
+            }
+        }));
+        if refused.is_err()
+            && let Some(call) = call.lock().take()
+        {
+            call.reply.fail(self.overloaded());
+        }
+    }
+
+    pub(crate) fn overloaded(&self) -> RpcError {
+        let text = format!("{} calls wait for a result that has not come", self.max_waiting);
+        RpcError::new(ErrorKind::Overloaded, text)
+    }
+}
+
+impl Uplink for Promise {
+    fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
+        let path = path_of(&outgoing.call.object);
+        if let Some(call) = Incoming::of_own(&outgoing) {
+            self.deliver_at(path, call);
+        }
+    }
+
+    fn deliver(self: Arc<Self>, object: &Arc<RemoteObject>, call: Incoming) {
+        self.deliver_at(path_of(object), call);
+    }
+
+    fn release(&self, _: &Binding) {}
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn number(&self) -> Option<u64> {
+        None
+    }
+
+    fn broken(self: Arc<Self>, object: &RemoteObject) -> Broken {
+        let path = path_of(object);
+        async move {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let refused = self.when_resolved(Box::new(move |outcome| {
+                let _ = tell.send(match outcome {
+                    Ok(resolution) => resolution.at(&path),
+                    Err(error) => Err(error.clone()),
+                });
+            }));
+            if refused.is_err() {
+                return self.overloaded();
+            }
+            match told.await {
+                Ok(Ok(cap)) => cap.broken().await,
+                Ok(Err(error)) => error,
+                Err(_) => RpcError::new(ErrorKind::Broken, "what should have become of it is gone"),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn path_of(object: &RemoteObject) -> Arc<[Box<str>]> {
+    match &object.place {
+        Place::Promise(path) => path.clone(),
+        _ => Arc::new([]),
+    }
+}
+
+/// Resolves the promise to an error if it is dropped before anything else was made of it.
+pub(crate) struct Resolver(Arc<Promise>);
+
+impl Resolver {
+    pub(crate) fn new(promise: Arc<Promise>) -> Self {
+        Self(promise)
+    }
+
+    pub(crate) fn resolve(self, outcome: Result<Resolution, RpcError>) {
+        self.0.resolve(outcome);
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.0.resolve(Err(RpcError::new(ErrorKind::Broken, "what should have become of it is gone")));
+    }
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise").finish_non_exhaustive()
+    }
+}
+
+/// A stub of what `future` will give: it can be passed on and called at once; its calls wait, in order.
+///
+/// When the future fails, all calls fail with its error. Dropping the stubs does not stop the future.
+///
+/// # Panics
+/// Outside of a Tokio runtime.
+///
+/// ```
+/// # use opendo::prelude::*;
+/// # pub struct Greeter; #[rpc_target] impl Greeter { pub fn greet(&self) -> String { "hi".into() } }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let (ready, wait) = tokio::sync::oneshot::channel::<GreeterStub>();
+/// let greeter: GreeterStub = opendo::promise(async { Ok(wait.await.unwrap()) });
+/// let call = greeter.greet(); // waits
+/// ready.send(opendo::serve(Greeter)).unwrap();
+/// assert_eq!(call.await?, "hi");
+/// # Ok(()) }
+/// ```
+pub fn promise<S: Stub>(future: impl Future<Output = Result<S, RpcError>> + Send + 'static) -> S {
+    let promise = Promise::new(Limits::default().max_pipelined);
+    let resolver = Resolver::new(promise.clone());
+    Handle::current().spawn(async move {
+        let outcome = future.await.map(|stub| Resolution::Result {
+            capabilities: Capabilities::One(Erased(Arc::new(stub))),
+            body: Bytes::new(),
+            passed: Vec::new(),
+        });
+        resolver.resolve(outcome);
+    });
+    PipelineOf::new(Source::Promise(promise)).stub()
+}
+
+/// The error of calls that wait for the result of one that returned an error of its own.
+pub(crate) fn refused_by<E>(error: &CallError<E>, method: &str) -> RpcError {
+    match error {
+        CallError::Rpc(error) => error.clone(),
+        CallError::App(_) => failed_call(method),
+    }
+}
+
+pub(crate) fn failed_call(method: &str) -> RpcError {
+    let text = format!("it needs the result of `{method}`, which returned an error");
+    RpcError::new(ErrorKind::Failed, text)
+}

@@ -1,0 +1,241 @@
+//! What the two sides of a session hold of each other, and the numbers they know it by.
+//!
+//! As in Cap'n Web, numbers are never reused: positive ones are chosen by the side that calls (for what it names:
+//! objects, the root, parts of results, pipes), negative ones by the side that is called (for what it passes in
+//! arguments and results; each occurrence gets its own, so a count of one is all there is to release). Calls have a
+//! count of their own, since a plain one leaves nothing behind.
+
+use std::sync::Arc;
+
+use opendo_transport::Frames;
+use opendo_transport::envelope::EnvelopeKind as Kind;
+use rustc_hash::FxHashMap;
+
+use crate::object::id::ObjectKey;
+use crate::rpc::arg::Value;
+use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
+use crate::rpc::core::{Core, push_control};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::remote::{Place, Remote, RemoteObject};
+use crate::rpc::wire::{Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, WireKey, encode_body};
+use crate::stream::Chunks;
+
+/// Our half of a session's numbers.
+pub(crate) struct Tables {
+    pub(crate) next_call: u64,
+    /// For the next thing to be named.
+    next_name: i64,
+    /// Classes that the peer was told about: by name, and by the interface that is meant, which is kept so that its
+    /// address stays its own.
+    described: FxHashMap<(Arc<str>, usize), (u32, Known)>,
+    last_export: i64,
+    pub(crate) exports: FxHashMap<i64, Cap>,
+    pub(crate) imports: usize,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            next_call: 1,
+            next_name: 1,
+            described: FxHashMap::default(),
+            last_export: 0,
+            exports: FxHashMap::default(),
+            imports: 0,
+        }
+    }
+}
+
+impl Tables {
+    fn take_name(&mut self) -> i64 {
+        let name = self.next_name;
+        self.next_name += 1;
+        name
+    }
+}
+
+/// A stream and the number of the peer's pipe for it.
+pub(crate) type PassedStream = (i64, Arc<parking_lot::Mutex<Option<Chunks>>>);
+
+/// What goes beside a message, not exported yet.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    descriptors: Vec<u8>,
+    exports: Vec<(i64, Cap)>,
+    streams: Vec<PassedStream>,
+}
+
+impl Prepared {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.descriptors
+    }
+}
+
+/// A message on its way out, under the session's lock.
+pub(crate) struct Out<'a> {
+    pub(crate) core: &'a Arc<Core>,
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) frames: &'a mut Frames,
+}
+
+impl Out<'_> {
+    /// The number of what is called; names it to the peer the first time.
+    pub(crate) fn place(&mut self, object: &Arc<RemoteObject>) -> Result<i64, RpcError> {
+        let mut binding = object.binding.lock();
+        if binding.session == self.core.number {
+            return Ok(binding.import);
+        }
+        let (class, place) = match &object.place {
+            Place::Object(key) => {
+                let bound = Bound::Object { id: *key.bytes(), name: key.name() };
+                (key.class_arc().clone(), bound)
+            }
+            Place::Root => (object.known().name().into(), Bound::Root),
+            Place::Result(call, path) => {
+                let call = call.number_in(self.core).ok_or_else(|| call.failure())?;
+                let path = path.iter().map(|field| &**field).collect();
+                (object.known().name().into(), Bound::Result { call, path })
+            }
+            Place::Import | Place::Promise(_) | Place::Nowhere(_) | Place::Group => {
+                return Err(RpcError::new(
+                    ErrorKind::Broken,
+                    "it belongs to an earlier session; get a new one",
+                ));
+            }
+        };
+        let class = self.describe(class, &object.known())?;
+        let import = self.tables.take_name();
+        push_control(self.frames, Kind::Bind, |out| encode_body(&Bind { import, class, place }, out));
+        binding.session = self.core.number;
+        binding.import = import;
+        Ok(import)
+    }
+
+    /// The number of a class, which is described to the peer the first time.
+    fn describe(&mut self, class: Arc<str>, known: &Known) -> Result<u32, RpcError> {
+        let place = (class, known.address());
+        if let Some((number, _)) = self.tables.described.get(&place) {
+            return Ok(*number);
+        }
+        let number = self.tables.described.len();
+        if number >= MAX_CLASSES {
+            return Err(RpcError::new(ErrorKind::Overloaded, "too many different interfaces in one session"));
+        }
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let describe = Describe { number, class: place.0.to_string(), methods: known.methods() };
+        push_control(self.frames, Kind::Interface, |out| encode_body(&describe, out));
+        self.tables.described.insert(place, (number, known.clone()));
+        Ok(number)
+    }
+
+    /// Writes down what is passed. Nothing is exported yet: the message may still come to nothing.
+    pub(crate) fn describe_passed(&mut self, passed: &[Passed]) -> Result<Prepared, RpcError> {
+        let mut prepared = Prepared::default();
+        for passed in passed {
+            match passed {
+                Passed::Value(Value::Call(call)) => {
+                    let id = call.number_in(self.core).ok_or_else(|| call.failure())?;
+                    encode_body(&Descriptor::Result(id), &mut prepared.descriptors);
+                }
+                Passed::Value(Value::There(body, inner)) => {
+                    let mut passed = Vec::with_capacity(inner.len());
+                    for inner in inner {
+                        passed.push(self.describe_cap(inner, &mut prepared)?);
+                    }
+                    encode_body(&Descriptor::Value { body, passed }, &mut prepared.descriptors);
+                }
+                passed => {
+                    let cap = self.describe_cap(passed, &mut prepared)?;
+                    encode_body(&Descriptor::Cap(cap), &mut prepared.descriptors);
+                }
+            }
+        }
+        let held = self.tables.exports.len() + prepared.exports.len();
+        let allowed = self.core.theirs.max_capabilities.min(self.core.limits.max_capabilities) as usize;
+        if !prepared.exports.is_empty() && held > allowed {
+            let text =
+                format!("{} would hold {held} capabilities, and {allowed} are allowed", self.core.peer);
+            return Err(RpcError::new(ErrorKind::Overloaded, text));
+        }
+        Ok(prepared)
+    }
+
+    fn describe_cap<'p>(
+        &mut self,
+        passed: &'p Passed,
+        prepared: &mut Prepared,
+    ) -> Result<CapDescriptor<'p>, RpcError> {
+        match passed {
+            Passed::Cap(cap) => {
+                if let Some(remote) = cap.remote()
+                    && self.is_theirs(remote)
+                {
+                    return Ok(CapDescriptor::Yours(self.place(remote.object())?));
+                }
+                let key = cap.hosted_key();
+                let interface = cap.interface();
+                let class = self.describe(interface.name().into(), &interface)?;
+                let planned = i64::try_from(prepared.exports.len()).unwrap_or(i64::MAX);
+                let id = self.tables.last_export - 1 - planned;
+                prepared.exports.push((id, cap.clone()));
+                Ok(CapDescriptor::Mine { id, class, object: key.map(wire_key) })
+            }
+            Passed::Chunks(chunks) => {
+                let id = self.tables.take_name();
+                prepared.streams.push((id, chunks.clone()));
+                Ok(CapDescriptor::Stream(id))
+            }
+            Passed::Value(_) => {
+                Err(RpcError::new(ErrorKind::Encode, "the result of a call is not there in time"))
+            }
+        }
+    }
+
+    /// Whether the peer of this session has what that leads to.
+    fn is_theirs(&self, remote: &Remote) -> bool {
+        let object = remote.object();
+        match &object.place {
+            Place::Import => object.binding.lock().session == self.core.number,
+            Place::Object(_) | Place::Root => self.core.is_reached_by(object.uplink_number()),
+            Place::Result(call, _) => call.number_in(self.core).is_some(),
+            Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
+        }
+    }
+
+    /// The message is on its way: what was passed is the peer's to hold now. The streams are to be written, once the
+    /// lock is free.
+    pub(crate) fn commit(&mut self, prepared: Prepared) -> Vec<PassedStream> {
+        for (id, cap) in prepared.exports {
+            self.tables.last_export = id;
+            self.tables.exports.insert(id, cap);
+        }
+        prepared.streams
+    }
+}
+
+fn wire_key(key: &ObjectKey) -> WireKey<'_> {
+    WireKey { class: key.class(), id: *key.bytes(), name: key.name() }
+}
+
+/// What the peer passes to us under a number of its own: a way to it.
+pub(crate) fn import(
+    core: &Arc<Core>,
+    id: i64,
+    peer: Arc<PeerInterface>,
+    object: Option<WireKey<'_>>,
+) -> Result<Cap, RpcError> {
+    let remote = match object {
+        None => Remote::import(core.clone(), Place::Import, peer, core.number, id),
+        Some(WireKey { class, id: bytes, name }) => {
+            let key = ObjectKey::verified(&class.into(), bytes, name).ok_or_else(|| {
+                RpcError::new(
+                    ErrorKind::Protocol,
+                    format!("the peer sent an object of `{class}` under another class's id"),
+                )
+            })?;
+            Remote::import(core.healing_uplink(), Place::Object(Arc::new(key)), peer, core.number, id)
+        }
+    };
+    let cap: Arc<dyn Capability> = Arc::new(remote);
+    Ok(cap)
+}

@@ -1,0 +1,447 @@
+//! Streams: many values, one after the other, at the pace of their reader.
+//!
+//! A stream that travels is a writer and a pipe: the side that has the values writes them, one call each, into a pipe
+//! at the side that reads. A write is answered when its value was read, and how many bytes may be unanswered is the
+//! [flow controller's](flow) business; so a slow reader slows the writer, wherever they are.
+
+mod flow;
+mod outlet;
+mod pipe;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use parking_lot::Mutex;
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
+use serde::ser::{self, Serialize, Serializer};
+use tokio::sync::watch;
+
+use crate::encoding::{decode_all, with_encoder};
+use crate::rpc::cap::{Cap, Passed, pass, passed};
+use crate::rpc::core::Core;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::limits::Limits;
+use outlet::Outlet;
+use pipe::{Piece, Reader, SinkTarget, Writer};
+
+/// An encoded value of a stream.
+pub(crate) struct Chunk {
+    pub(crate) body: Bytes,
+    pub(crate) passed: Vec<Passed>,
+}
+
+/// The values of a stream on their way into a message.
+pub(crate) struct Chunks {
+    stream: BoxStream<'static, Result<Chunk, RpcError>>,
+    /// Only the newest value counts: one at a time is under way.
+    latest: bool,
+}
+
+/// What can be in a stream: the types that can be arguments.
+pub trait Streamed: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Streamed for T {}
+
+/// A stream of values, as an argument or result of a remote method, or a value inside one.
+///
+/// It is a [`Stream`] of `Result<T, RpcError>`: after an error it ends. Within a process the values move; over a
+/// session they are encoded and written at the reader's pace. The source is asked for the next value only when there
+/// is room for it, so what waits anywhere is bounded; see [`Limits::max_stream_buffer`]. Values may be or hold stubs
+/// and streams.
+///
+/// Dropping it tells the writer, whose next write fails; a source is dropped then. A stream that was passed on is no
+/// longer here: reading or passing it again is an error.
+///
+/// ```
+/// use futures::StreamExt;
+/// use opendo::{RpcStream, prelude::*};
+///
+/// pub struct Numbers;
+///
+/// #[rpc_target]
+/// impl Numbers {
+///     pub fn up_to(&self, last: u64) -> RpcStream<u64> { RpcStream::from_iter(1..=last) }
+///     pub async fn sum(&self, mut numbers: RpcStream<u64>) -> u64 {
+///         let mut sum = 0;
+///         while let Some(Ok(number)) = numbers.next().await { sum += number; }
+///         sum
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let numbers: NumbersStub = opendo::serve(Numbers);
+/// let stream = numbers.up_to(4).await?;
+/// assert_eq!(numbers.sum(stream).await?, 10);
+/// # Ok(()) }
+/// ```
+#[must_use = "a stream that is dropped tells its writer to stop"]
+pub struct RpcStream<T>(Mutex<Source<T>>);
+
+enum Source<T> {
+    Pipe(Reader<T>),
+    Own(BoxStream<'static, Result<T, RpcError>>, bool),
+    Encoded(Chunks),
+    /// Passed on, or at its end.
+    Over,
+}
+
+impl<T: Streamed> RpcStream<T> {
+    /// The values of an iterator. It is advanced as the reader reads.
+    #[allow(clippy::should_implement_trait)] // the iterator has to be `Send`
+    pub fn from_iter<I>(values: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        I::IntoIter: Send + 'static,
+    {
+        Self::from_stream(stream::iter(values))
+    }
+
+    /// The values of a stream. It is polled as the reader reads, and dropped when the reader is gone.
+    pub fn from_stream(values: impl Stream<Item = T> + Send + 'static) -> Self {
+        Self::own(values.map(Ok).boxed(), false)
+    }
+
+    /// The values of a stream up to its first error, whose text the reader gets as
+    /// [`Aborted`](ErrorKind::Aborted).
+    pub fn try_from_stream<E: fmt::Display>(
+        values: impl Stream<Item = Result<T, E>> + Send + 'static,
+    ) -> Self {
+        let values = values.map(|value| value.map_err(|error| aborted(error.to_string())));
+        Self::own(values.boxed(), false)
+    }
+
+    /// The current value of a state and then, each time the reader has taken one, the newest if it has changed:
+    /// what changes faster than it is read is skipped, not queued. It ends when the sender is dropped.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use opendo::RpcStream;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// let (state, changes) = tokio::sync::watch::channel(1_u64);
+    /// let mut states = RpcStream::latest(changes);
+    /// assert_eq!(states.next().await.unwrap()?, 1);
+    /// state.send_replace(2);
+    /// state.send_replace(3);
+    /// assert_eq!(states.next().await.unwrap()?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn latest(mut states: watch::Receiver<T>) -> Self
+    where
+        T: Clone + Sync,
+    {
+        states.mark_changed();
+        let values = stream::unfold(states, |mut states| async {
+            states.changed().await.ok()?;
+            let state = states.borrow_and_update().clone();
+            Some((Ok(state), states))
+        });
+        Self::own(values.boxed(), true)
+    }
+
+    fn own(values: BoxStream<'static, Result<T, RpcError>>, latest: bool) -> Self {
+        Self(Mutex::new(Source::Own(values, latest)))
+    }
+
+    /// The values, encoded as they are asked for.
+    fn take_chunks(&self) -> Option<Chunks> {
+        match std::mem::replace(&mut *self.0.lock(), Source::Over) {
+            Source::Over => None,
+            Source::Encoded(chunks) => Some(chunks),
+            Source::Own(values, latest) => {
+                let stream = values.map(|value| encode(&value?)).boxed();
+                Some(Chunks { stream, latest })
+            }
+            Source::Pipe(reader) => {
+                let stream = stream::unfold(reader, |mut reader| async {
+                    let piece = reader.next().await?;
+                    let chunk = piece.and_then(|piece| match piece {
+                        Piece::Moved(value) => encode(&value),
+                        Piece::Encoded(chunk) => Ok(chunk),
+                    });
+                    Some((chunk, reader))
+                });
+                Some(Chunks { stream: stream.boxed(), latest: false })
+            }
+        }
+    }
+}
+
+fn aborted(reason: impl Into<String>) -> RpcError {
+    RpcError::new(ErrorKind::Aborted, reason)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Chunk, RpcError> {
+    with_encoder(
+        |out| out.append(value),
+        |encoded| match encoded {
+            Ok((body, passed)) => Ok(Chunk { body: Bytes::copy_from_slice(body), passed }),
+            Err(error) => Err(RpcError::new(ErrorKind::Encode, format!("a value of a stream: {error}"))),
+        },
+    )
+}
+
+fn decode<T: DeserializeOwned>(chunk: Chunk) -> Result<T, RpcError> {
+    decode_all(&chunk.body, chunk.passed, |input| input.take())
+        .map_err(|error| RpcError::new(ErrorKind::Decode, format!("a value of a stream: {error}")))
+}
+
+impl<T: Streamed> Stream for RpcStream<T> {
+    type Item = Result<T, RpcError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let source = self.get_mut().0.get_mut();
+        let next = match source {
+            Source::Over => None,
+            Source::Own(values, _) => ready!(values.poll_next_unpin(cx)),
+            Source::Encoded(chunks) => {
+                ready!(chunks.stream.poll_next_unpin(cx)).map(|chunk| chunk.and_then(decode))
+            }
+            Source::Pipe(reader) => ready!(reader.poll_next_unpin(cx)).map(|piece| match piece? {
+                Piece::Moved(value) => Ok(value),
+                Piece::Encoded(chunk) => decode(chunk),
+            }),
+        };
+        if !matches!(next, Some(Ok(_))) {
+            *source = Source::Over;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl<T> Unpin for RpcStream<T> {}
+
+/// By this name an encoding that has a form of its own for streams recognises one.
+const STREAM: &str = "$opendo::stream";
+
+impl<T: Streamed> Serialize for RpcStream<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut passed_on = false;
+        let place = pass(|| {
+            let chunks = self.take_chunks();
+            passed_on = chunks.is_none();
+            Passed::Chunks(Arc::new(Mutex::new(chunks)))
+        });
+        if passed_on {
+            return Err(ser::Error::custom("the stream was passed on before, or read to its end"));
+        }
+        serializer.serialize_newtype_struct(STREAM, &place.map_err(ser::Error::custom)?)
+    }
+}
+
+impl<'de, T: Streamed> Deserialize<'de> for RpcStream<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match place::<D>(deserializer, STREAM)? {
+            Passed::Chunks(chunks) => match chunks.lock().take() {
+                Some(chunks) => Ok(Self(Mutex::new(Source::Encoded(chunks)))),
+                None => Err(de::Error::custom("a stream that was taken before")),
+            },
+            _ => Err(de::Error::custom("something else where a stream was expected")),
+        }
+    }
+}
+
+/// What is passed at the place that is encoded here.
+fn place<'de, D: Deserializer<'de>>(deserializer: D, name: &'static str) -> Result<Passed, D::Error> {
+    struct Newtype;
+
+    impl<'de> de::Visitor<'de> for Newtype {
+        type Value = u32;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a stream")
+        }
+
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<u32, D::Error> {
+            u32::deserialize(inner)
+        }
+    }
+
+    passed(deserializer.deserialize_newtype_struct(name, Newtype)?).map_err(de::Error::custom)
+}
+
+impl<T> fmt::Debug for RpcStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcStream").finish_non_exhaustive()
+    }
+}
+
+/// The writing end of a stream, as an argument or result of a remote method, or a value inside one.
+///
+/// It is a [`Sink`]: `send` waits while too much is unread. Close it when all is said: one that is dropped before
+/// that ends the stream with [`Aborted`](ErrorKind::Aborted). When the reader is gone, writing fails.
+#[must_use = "a sink that is dropped without being closed ends its stream with an error"]
+pub struct RpcSink<T>(Mutex<Target<T>>);
+
+enum Target<T> {
+    Pipe(Arc<Writer<T>>),
+    Outlet(Outlet),
+    /// Passed on, or closed.
+    Over,
+}
+
+/// Both ends of a stream: what is written to the one is read from the other, in order, wherever they are passed to.
+///
+/// Within the process a few values may wait unread.
+///
+/// ```
+/// use futures::StreamExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// let (mut sink, mut stream) = opendo::pipe::<String>();
+/// tokio::spawn(async move {
+///     sink.send("hello".into()).await?;
+///     sink.close().await
+/// });
+/// assert_eq!(stream.next().await.unwrap()?, "hello");
+/// assert!(stream.next().await.is_none());
+/// # Ok(()) }
+/// ```
+pub fn pipe<T: Streamed>() -> (RpcSink<T>, RpcStream<T>) {
+    let (writer, reader) = pipe::pipe(Limits::default().max_stream_buffer);
+    (RpcSink(Mutex::new(Target::Pipe(Arc::new(writer)))), RpcStream(Mutex::new(Source::Pipe(reader))))
+}
+
+impl<T: Streamed> RpcSink<T> {
+    /// Writes a value, when there is room for it.
+    ///
+    /// # Errors
+    /// [`Aborted`](ErrorKind::Aborted) when the reader is gone; the session's error when that has ended.
+    pub async fn send(&mut self, value: T) -> Result<(), RpcError> {
+        SinkExt::feed(self, value).await
+    }
+
+    /// Ends the stream in order, after everything written was read.
+    ///
+    /// # Errors
+    /// The first one that a write had.
+    pub async fn close(&mut self) -> Result<(), RpcError> {
+        SinkExt::<T>::close(self).await
+    }
+
+    /// Ends the stream with an error: its reader gets [`Aborted`](ErrorKind::Aborted) with this reason, after what
+    /// was written.
+    pub fn abort(self, reason: impl Into<String>) {
+        match std::mem::replace(&mut *self.0.lock(), Target::Over) {
+            Target::Pipe(writer) => writer.end(Err(aborted(reason))),
+            Target::Outlet(outlet) => outlet.abort(reason.into()),
+            Target::Over => {}
+        }
+    }
+}
+
+impl<T: Streamed> Sink<T> for RpcSink<T> {
+    type Error = RpcError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
+        match self.get_mut().0.get_mut() {
+            Target::Pipe(writer) => writer.poll_ready(cx),
+            Target::Outlet(outlet) => outlet.poll_ready(cx),
+            Target::Over => Poll::Ready(Err(aborted("the sink was closed or passed on"))),
+        }
+    }
+
+    fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), RpcError> {
+        match self.get_mut().0.get_mut() {
+            Target::Pipe(writer) => writer.push(value),
+            Target::Outlet(outlet) => {
+                outlet.write(encode(&value)?);
+                Ok(())
+            }
+            Target::Over => Err(aborted("the sink was closed or passed on")),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
+        match self.get_mut().0.get_mut() {
+            Target::Pipe(writer) => writer.poll_flush(cx),
+            Target::Outlet(outlet) => outlet.poll_flush(cx),
+            Target::Over => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
+        let target = self.get_mut().0.get_mut();
+        let closed = match target {
+            Target::Pipe(writer) => {
+                let flushed = ready!(writer.poll_flush(cx));
+                writer.end(Ok(()));
+                flushed
+            }
+            Target::Outlet(outlet) => ready!(outlet.poll_close(cx)),
+            Target::Over => Ok(()),
+        };
+        *target = Target::Over;
+        Poll::Ready(closed)
+    }
+}
+
+impl<T> Unpin for RpcSink<T> {}
+
+/// By this name an encoding that has a form of its own for sinks recognises one.
+const SINK: &str = "$opendo::sink";
+
+impl<T: Streamed> Serialize for RpcSink<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut passed_on = false;
+        let place = pass(|| {
+            let cap: Cap = match std::mem::replace(&mut *self.0.lock(), Target::Over) {
+                Target::Pipe(writer) => Arc::new(SinkTarget(writer)),
+                Target::Outlet(outlet) => Arc::new(outlet.into_remote()),
+                Target::Over => {
+                    passed_on = true;
+                    Arc::new(SinkTarget::<T>(Arc::new(pipe::pipe(0).0)))
+                }
+            };
+            Passed::Cap(cap)
+        });
+        if passed_on {
+            return Err(ser::Error::custom("the sink was closed or passed on before"));
+        }
+        serializer.serialize_newtype_struct(SINK, &place.map_err(ser::Error::custom)?)
+    }
+}
+
+impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Passed::Cap(cap) = place::<D>(deserializer, SINK)? else {
+            return Err(de::Error::custom("something else where a sink was expected"));
+        };
+        if let Some(SinkTarget(writer)) = cap.as_any().downcast_ref::<SinkTarget<T>>() {
+            return Ok(Self(Mutex::new(Target::Pipe(writer.clone()))));
+        }
+        let remote =
+            cap.remote().ok_or_else(|| de::Error::custom("another stub where a sink was expected"))?;
+        Ok(Self(Mutex::new(Target::Outlet(Outlet::new(remote.clone(), false)))))
+    }
+}
+
+impl<T> fmt::Debug for RpcSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcSink").finish_non_exhaustive()
+    }
+}
+
+/// A pipe that the peer will write into: what it writes to, and what is read here.
+pub(crate) fn pipe_from_peer(core: &Core) -> (Cap, Chunks) {
+    enum Never {}
+    let (writer, reader) = pipe::pipe::<Never>(core.limits.max_stream_buffer);
+    let chunks = reader.map(|piece| {
+        piece.map(|piece| match piece {
+            Piece::Encoded(chunk) => chunk,
+            Piece::Moved(never) => match never {},
+        })
+    });
+    (Arc::new(SinkTarget(Arc::new(writer))), Chunks { stream: chunks.boxed(), latest: false })
+}
+
+/// Writes a stream into the peer's pipe of that number, until one of its ends is gone.
+pub(crate) fn pump_over(core: &Arc<Core>, id: i64, chunks: &Mutex<Option<Chunks>>) {
+    // It may have been encoded twice: then the first place has it.
+    let Some(chunks) = chunks.lock().take() else { return };
+    let outlet = Outlet::into_pipe(core, id, chunks.latest);
+    core.runtime.spawn(outlet.pump(chunks.stream));
+}

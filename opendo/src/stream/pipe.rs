@@ -1,0 +1,259 @@
+//! What lies between the writer of a stream and its reader, at the reader's side.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures::{FutureExt, Stream};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{Chunk, aborted};
+use crate::object::id::ObjectKey;
+use crate::rpc::cap::{Capabilities, Capability, Known};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::{Incoming, RemoteReply};
+use crate::rpc::remote::Remote;
+use crate::rpc::stub::Broken;
+use crate::rpc::wire::decode_body;
+use crate::stream::outlet::{ABORT, CLOSE, INTERFACE, WRITE, size_of};
+
+/// Values of this process that may wait unread.
+const WAITING: usize = 16;
+
+/// A value in a pipe.
+pub(super) enum Piece<T> {
+    Moved(T),
+    Encoded(Chunk),
+}
+
+struct Entry<T> {
+    piece: Piece<T>,
+    size: usize,
+    /// Answered when the value is read.
+    write: Option<RemoteReply>,
+}
+
+struct Shared<T> {
+    queue: VecDeque<Entry<T>>,
+    bytes: usize,
+    max_bytes: usize,
+    /// Nothing comes after what is in the queue: why.
+    end: Option<Result<(), RpcError>>,
+    reader: Option<Waker>,
+    reader_gone: bool,
+    writers: Vec<Waker>,
+}
+
+/// The writing end. Dropped before its end, it ends the stream with an error.
+pub(super) struct Writer<T>(Arc<Mutex<Shared<T>>>);
+
+/// The reading end.
+pub(super) struct Reader<T>(Arc<Mutex<Shared<T>>>);
+
+pub(super) fn pipe<T>(max_bytes: usize) -> (Writer<T>, Reader<T>) {
+    let shared = Arc::new(Mutex::new(Shared {
+        queue: VecDeque::new(),
+        bytes: 0,
+        max_bytes,
+        end: None,
+        reader: None,
+        reader_gone: false,
+        writers: Vec::new(),
+    }));
+    (Writer(shared.clone()), Reader(shared))
+}
+
+fn reader_gone() -> RpcError {
+    aborted("the reader of the stream is gone")
+}
+
+impl<T> Writer<T> {
+    /// Ready when a value of this process may be written.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
+        self.poll_until(cx, |shared| shared.queue.len() < WAITING)
+    }
+
+    /// Ready when everything was read.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
+        self.poll_until(cx, |shared| shared.queue.is_empty())
+    }
+
+    fn poll_until(
+        &self,
+        cx: &mut Context<'_>,
+        reached: impl Fn(&Shared<T>) -> bool,
+    ) -> Poll<Result<(), RpcError>> {
+        let mut shared = self.0.lock();
+        if shared.reader_gone {
+            return Poll::Ready(Err(reader_gone()));
+        }
+        if reached(&shared) {
+            return Poll::Ready(Ok(()));
+        }
+        if !shared.writers.iter().any(|known| known.will_wake(cx.waker())) {
+            shared.writers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn push(&self, value: T) -> Result<(), RpcError> {
+        let shared = self.0.lock();
+        if shared.reader_gone {
+            return Err(reader_gone());
+        }
+        if let Some(end) = &shared.end {
+            return end.clone().and(Err(aborted("the stream was closed")));
+        }
+        add(shared, Entry { piece: Piece::Moved(value), size: 0, write: None });
+        Ok(())
+    }
+
+    /// Nothing more is written; the first end counts.
+    pub(super) fn end(&self, end: Result<(), RpcError>) {
+        let mut shared = self.0.lock();
+        shared.end.get_or_insert(end);
+        let reader = shared.reader.take();
+        drop(shared);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn accept(&self, call: Incoming) {
+        let Incoming { reply, body, passed, .. } = call;
+        let mut shared = self.0.lock();
+        let size = size_of(&body);
+        let refusal = if shared.reader_gone {
+            Some(reader_gone())
+        } else if let Some(end) = &shared.end {
+            Some(end.clone().err().unwrap_or_else(|| aborted("the stream was closed")))
+        } else if shared.bytes > shared.max_bytes {
+            // It had room for one more than that: whoever writes this does not wait for answers.
+            let text = format!("{} bytes of a stream wait for their reader", shared.bytes);
+            let error = RpcError::new(ErrorKind::Overloaded, text);
+            shared.end = Some(Err(error.clone()));
+            Some(error)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            drop(shared);
+            return reply.fail(refusal);
+        }
+        add(shared, Entry { piece: Piece::Encoded(Chunk { body, passed }), size, write: Some(reply) });
+    }
+}
+
+fn add<T>(mut shared: MutexGuard<'_, Shared<T>>, entry: Entry<T>) {
+    shared.bytes += entry.size;
+    shared.queue.push_back(entry);
+    let reader = shared.reader.take();
+    drop(shared);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}
+
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        self.end(Err(aborted("the stream was dropped without being closed")));
+    }
+}
+
+fn answer(reply: RemoteReply) {
+    reply.answer("write", true, &[], Vec::new(), || Capabilities::None);
+}
+
+impl<T> Stream for Reader<T> {
+    type Item = Result<Piece<T>, RpcError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut shared = self.0.lock();
+        if let Some(Entry { piece, size, write }) = shared.queue.pop_front() {
+            shared.bytes -= size;
+            let writers = std::mem::take(&mut shared.writers);
+            drop(shared);
+            writers.into_iter().for_each(Waker::wake);
+            if let Some(write) = write {
+                answer(write);
+            }
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        match &mut shared.end {
+            Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
+            None => {
+                shared.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for Reader<T> {
+    fn drop(&mut self) {
+        let mut shared = self.0.lock();
+        shared.reader_gone = true;
+        let queue = std::mem::take(&mut shared.queue);
+        shared.bytes = 0;
+        let writers = std::mem::take(&mut shared.writers);
+        drop(shared);
+        writers.into_iter().for_each(Waker::wake);
+        for entry in queue {
+            if let Some(write) = entry.write {
+                write.fail(reader_gone());
+            }
+        }
+    }
+}
+
+/// The writing end of a pipe, as others call it.
+pub(super) struct SinkTarget<T>(pub(super) Arc<Writer<T>>);
+
+impl<T: Send + 'static> Capability for SinkTarget<T> {
+    fn deliver(&self, call: Incoming) {
+        if call.method == WRITE.id {
+            return self.0.accept(call);
+        }
+        if call.method == CLOSE.id {
+            self.0.end(Ok(()));
+        } else if call.method == ABORT.id {
+            let reason: Result<String, _> = decode_body(&call.body, "the reason of an abort");
+            self.0.end(Err(reason.map_or_else(|error| error, aborted)));
+        } else {
+            return call.no_such_method();
+        }
+        answer(call.reply);
+    }
+
+    fn remote(&self) -> Option<&Remote> {
+        None
+    }
+
+    fn interface(&self) -> Known {
+        Known::Here(&INTERFACE)
+    }
+
+    fn hosted_key(&self) -> Option<&ObjectKey> {
+        None
+    }
+
+    fn broken(&self) -> Broken {
+        let shared = Arc::downgrade(&self.0.0);
+        std::future::poll_fn(move |cx| {
+            let Some(shared) = shared.upgrade() else { return Poll::Ready(reader_gone()) };
+            let mut shared = shared.lock();
+            if shared.reader_gone {
+                return Poll::Ready(reader_gone());
+            }
+            shared.writers.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .boxed()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! | kind | layout after the kind byte |
 //! | --- | --- |
-//! | `Call` | flags `u8`, call, target, method `u32`, timestamp `u64`, \[deadline\], \[trace\], \[chain\], \[capabilities\], \[path\], body |
+//! | `Call` | flags `u8`, call, target, method `u32`, timestamp `u64`, \[deadline\], \[trace\], \[chain\], \[capabilities\], body |
 //! | `Reply` | flags `u8`, call, status `u8`, \[capabilities\], body |
 //! | `Cancel` | call |
 //! | all others | body, whose content is the session's business |
@@ -10,8 +10,8 @@
 //! Numbers with a width are little-endian. Call, deadline, counts and sequence are LEB128, target is zigzag LEB128; both
 //! in their shortest form only, so that a header has exactly one encoding. The trace is 16 bytes of trace id, 8 bytes of
 //! span id and one byte of flags. The chain is a count and then, for each link, activation `u64` and sequence.
-//! Capabilities and path are a byte count and so many bytes, whose content is the session's business too. Chain,
-//! capabilities and path are left out, not empty.
+//! Capabilities are a byte count and so many bytes, whose content is the session's business too. Chain and capabilities
+//! are left out, not empty.
 //!
 //! | flag | of a call | of a reply |
 //! | --- | --- | --- |
@@ -19,8 +19,7 @@
 //! | bit 1 | has a trace | |
 //! | bit 2 | has a chain | |
 //! | bit 3 | has capabilities | |
-//! | bit 4 | has a path | |
-//! | bit 5 | keep: the caller may still call what the result holds | |
+//! | bit 4 | keep: the caller may still call what the result holds | |
 //!
 //! Flags without a meaning are refused.
 //!
@@ -52,9 +51,8 @@ const HAS_DEADLINE: u8 = 1;
 const HAS_TRACE: u8 = 1 << 1;
 const HAS_CHAIN: u8 = 1 << 2;
 const HAS_CAPABILITIES: u8 = 1 << 3;
-const HAS_PATH: u8 = 1 << 4;
-const KEEP: u8 = 1 << 5;
-const CALL_FLAGS: u8 = HAS_DEADLINE | HAS_TRACE | HAS_CHAIN | HAS_CAPABILITIES | HAS_PATH | KEEP;
+const KEEP: u8 = 1 << 4;
+const CALL_FLAGS: u8 = HAS_DEADLINE | HAS_TRACE | HAS_CHAIN | HAS_CAPABILITIES | KEEP;
 
 const REPLY_HAS_CAPABILITIES: u8 = 1;
 const REPLY_FLAGS: u8 = REPLY_HAS_CAPABILITIES;
@@ -198,9 +196,6 @@ pub struct CallHeader<'a> {
     pub chain: &'a [ChainLink],
     /// Capability descriptors, whose content is the session's business; empty for none.
     pub capabilities: &'a [u8],
-    /// The path into the target, a result that has not been delivered yet; its content is the session's business.
-    /// Empty for none.
-    pub path: &'a [u8],
     /// The caller may still call what the result holds: the callee keeps it until it is released.
     pub keep: bool,
 }
@@ -209,7 +204,7 @@ impl CallHeader<'_> {
     /// Appends the header to `out`; the body follows.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let blocks = self.chain.len() | self.capabilities.len() | self.path.len();
+        let blocks = self.chain.len() | self.capabilities.len();
         if blocks == 0 && self.deadline.is_none() && self.trace.is_none() && !self.keep {
             self.encode_fixed(0, out);
         } else {
@@ -246,9 +241,6 @@ impl CallHeader<'_> {
         if !self.capabilities.is_empty() {
             flags |= HAS_CAPABILITIES;
         }
-        if !self.path.is_empty() {
-            flags |= HAS_PATH;
-        }
         if self.keep {
             flags |= KEEP;
         }
@@ -270,9 +262,6 @@ impl CallHeader<'_> {
         }
         if !self.capabilities.is_empty() {
             put_block(out, self.capabilities);
-        }
-        if !self.path.is_empty() {
-            put_block(out, self.path);
         }
     }
 }
@@ -496,18 +485,12 @@ mod tests {
         expected.extend([0xaa; 16].iter().chain(&[0xbb; 8]).chain(b"\x01\x02"));
         expected.extend(b"\x01\0\0\0\0\0\0\0\x02\x03\0\0\0\0\0\0\0\x80\x01");
         assert_eq!(call(&full), expected);
-        let pipelined = CallHeader {
-            call: 1,
-            target: -1,
-            capabilities: b"caps",
-            path: b"\x07",
-            keep: true,
-            ..Default::default()
-        };
-        let expected = b"\x01\x38\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\x04caps\x01\x07";
+        let pipelined =
+            CallHeader { call: 1, target: -1, capabilities: b"caps", keep: true, ..Default::default() };
+        let expected = b"\x01\x18\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\x04caps";
         assert_eq!(call(&pipelined), expected);
         let keep = CallHeader { keep: true, ..Default::default() };
-        assert_eq!(call(&keep), b"\x01\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(call(&keep), b"\x01\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(reply(ReplyStatus::Rpc, b""), b"\x02\x00\x7f\x02");
         assert_eq!(reply(ReplyStatus::Ok, b"caps"), b"\x02\x01\x7f\x00\x04caps");
         let kinds = EnvelopeKind::ALL.map(|kind| {
@@ -535,7 +518,6 @@ mod tests {
                 trace: has(HAS_TRACE).then_some(trace),
                 chain: if has(HAS_CHAIN) { &chain } else { &[] },
                 capabilities: if has(HAS_CAPABILITIES) { &long } else { &[] },
-                path: if has(HAS_PATH) { &short } else { &[] },
                 keep: has(KEEP),
             };
             let mut message = call(&header);
@@ -552,7 +534,6 @@ mod tests {
                 trace: view.trace(),
                 chain: &view.chain().collect::<Vec<_>>(),
                 capabilities: view.capabilities(),
-                path: view.path(),
                 keep: view.keep(),
             };
             assert_eq!((read, view.body()), (header, &b"body"[..]));
@@ -564,7 +545,7 @@ mod tests {
             let view = EnvelopeView::parse(&message).unwrap();
             assert_eq!((view.call(), view.status()), (127, ReplyStatus::Application));
             assert_eq!((view.capabilities(), view.body()), (capabilities, &b"body"[..]));
-            assert_eq!((view.path(), view.keep()), (&[][..], false));
+            assert!(!view.keep());
         }
     }
 
@@ -577,9 +558,6 @@ mod tests {
             (b"", Truncated { what: "kind" }),
             (b"\x0b", UnknownKind { kind: 11 }),
             (b"\xff", UnknownKind { kind: 255 }),
-            (b"\x01\x40", UnknownFlags { flags: 0x40 }),
-            (b"\x01\x80", UnknownFlags { flags: 0x80 }),
-            (b"\x01\xff", UnknownFlags { flags: 255 }),
             (b"\x02\x00\x00\x03", UnknownStatus { status: 3 }),
             (b"\x03\x80\x00", BadVarint { what: "call id" }),
             (b"\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", BadVarint { what: "call id" }),
@@ -593,14 +571,13 @@ mod tests {
             (&flagged(8, b"\x84\x00caps"), BadVarint { what: "capabilities" }),
             (&flagged(8, b"\x05caps"), Truncated { what: "capabilities" }),
             (&flagged(8, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Truncated { what: "capabilities" }),
-            (&flagged(0x10, b"\x00path"), Empty { what: "path" }),
-            (&flagged(0x10, b"\x84\x00path"), BadVarint { what: "path" }),
-            (&flagged(0x10, b"\x05path"), Truncated { what: "path" }),
-            (&flagged(0x18, b"\x04caps"), Truncated { what: "path" }),
             (b"\x02\x01\x00\x00\x00", Empty { what: "capabilities" }),
             (b"\x02\x01\x00\x00\x81\x00\x07", BadVarint { what: "capabilities" }),
             (b"\x02\x01\x00\x00\x02\x07", Truncated { what: "capabilities" }),
         ];
+        for flags in 0x20..=255 {
+            assert_eq!(EnvelopeView::parse(&flagged(flags, b"\x01\x07")), Err(UnknownFlags { flags }));
+        }
         for flags in 2..=255 {
             assert_eq!(EnvelopeView::parse(&[2, flags, 0, 0, 1, 7]), Err(UnknownFlags { flags }));
         }

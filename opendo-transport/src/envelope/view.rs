@@ -1,7 +1,7 @@
 use super::read::Read;
 use super::{
-    CALL_FLAGS, ChainLink, EnvelopeError, EnvelopeKind, HAS_CAPABILITIES, HAS_CHAIN, HAS_DEADLINE, HAS_PATH,
-    HAS_TRACE, KEEP, MAX_CHAIN, REPLY_FLAGS, ReplyStatus, TraceContext, unzigzag,
+    CALL_FLAGS, ChainLink, EnvelopeError, EnvelopeKind, HAS_CAPABILITIES, HAS_CHAIN, HAS_DEADLINE, HAS_TRACE,
+    KEEP, MAX_CHAIN, REPLY_FLAGS, ReplyStatus, TraceContext, unzigzag,
 };
 
 /// A binary message with its header read and its body untouched.
@@ -29,7 +29,7 @@ struct Optional<'a> {
     deadline: u64,
     trace: Option<&'a [u8; TraceContext::SIZE]>,
     chain: usize,
-    blocks: usize,
+    capabilities: usize,
 }
 
 impl<'a> EnvelopeView<'a> {
@@ -96,15 +96,7 @@ impl<'a> EnvelopeView<'a> {
     }
 
     fn capabilities_again(&self) -> Option<&'a [u8]> {
-        Read { rest: &self.message[self.optional.blocks..] }.block("capabilities").ok()
-    }
-
-    fn path_again(&self) -> Option<&'a [u8]> {
-        let mut read = Read { rest: &self.message[self.optional.blocks..] };
-        if self.has(HAS_CAPABILITIES) {
-            read.block("capabilities").ok()?;
-        }
-        read.block("path").ok()
+        Read { rest: &self.message[self.optional.capabilities..] }.block("capabilities").ok()
     }
 
     /// What the message is.
@@ -175,14 +167,6 @@ impl<'a> EnvelopeView<'a> {
         block.unwrap_or_default()
     }
 
-    /// The path into the target; see [`CallHeader::path`](super::CallHeader::path). Empty for none.
-    #[inline]
-    #[must_use]
-    pub fn path(&self) -> &'a [u8] {
-        let block = if self.has(HAS_PATH) { self.path_again() } else { None };
-        block.unwrap_or_default()
-    }
-
     /// Whether the caller may still call what the result holds; see [`CallHeader::keep`](super::CallHeader::keep).
     #[inline]
     #[must_use]
@@ -224,7 +208,6 @@ impl std::fmt::Debug for EnvelopeView<'_> {
             .field("trace", &self.trace())
             .field("chain", &self.chain())
             .field("capabilities", &self.capabilities())
-            .field("path", &self.path())
             .field("keep", &self.keep())
             .field("status", &self.status)
             .field("body", &self.body())
@@ -256,12 +239,9 @@ impl<'a> Optional<'a> {
                 read_link(&mut read)?;
             }
         }
-        optional.blocks = message.len() - read.rest.len();
         if flags & HAS_CAPABILITIES != 0 {
+            optional.capabilities = message.len() - read.rest.len();
             read.block("capabilities")?;
-        }
-        if flags & HAS_PATH != 0 {
-            read.block("path")?;
         }
         Ok((optional, read))
     }

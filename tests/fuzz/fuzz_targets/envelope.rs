@@ -31,7 +31,6 @@ fuzz_target!(|message: &[u8]| {
             trace: view.trace(),
             chain: &chain,
             capabilities: view.capabilities(),
-            path: view.path(),
             keep: view.keep(),
         }
         .encode(&mut again),

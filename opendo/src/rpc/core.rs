@@ -163,7 +163,6 @@ impl Core {
             trace: parts.trace,
             chain: &chain,
             capabilities: capabilities.bytes(),
-            path: &[],
             keep: call.keep,
         };
         push_message(out.frames, |out| {

@@ -75,7 +75,7 @@ async fn one_object_named_too_many_ends_the_session() {
     raw.send(bind_worker(104, "x")).await;
     let abort = raw.aborted().await;
     assert_eq!(abort.kind, ErrorKind::Protocol);
-    assert!(abort.message.contains("more than 3 objects"), "{}", abort.message);
+    assert!(abort.message.contains("more than 3 names"), "{}", abort.message);
     drop(raw);
     world.end().await;
 }

@@ -29,7 +29,9 @@ pub use object::target::serve;
 pub use registry::namespace::Namespace;
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;
+pub use rpc::callback::{Callback, CallbackFn, CallbackType};
 pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
+pub use rpc::group::{Group, MemberId};
 pub use rpc::info::{CallInfo, Caller};
 pub use rpc::limits::Limits;
 pub use rpc::method::{Interface, MethodDesc, MethodFlags};
@@ -37,6 +39,8 @@ pub use rpc::pipeline::Pipelined;
 pub use rpc::promise::promise;
 pub use rpc::session::{EndGuard, Session, SessionStats};
 pub use rpc::stub::{ServedBy, Stub, StubExt};
+pub use stream::feed::{Cursor, Feed, FeedEvent};
+pub use stream::resume::{Resumable, Update};
 pub use stream::{RpcSink, RpcStream, Streamed, pipe};
 
 /// What most programs use: `use opendo::prelude::*;`.

@@ -2,12 +2,14 @@
 
 pub(crate) mod arg;
 pub(crate) mod call;
+pub(crate) mod callback;
 pub(crate) mod cap;
 pub(crate) mod chain;
 pub(crate) mod core;
 pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod gone;
+pub(crate) mod group;
 pub(crate) mod incoming;
 pub(crate) mod info;
 pub(crate) mod limits;

@@ -4,9 +4,11 @@
 //! at the side that reads. A write is answered when its value was read, and how many bytes may be unanswered is the
 //! [flow controller's](flow) business; so a slow reader slows the writer, wherever they are.
 
+pub(crate) mod feed;
 mod flow;
 mod outlet;
 mod pipe;
+pub(crate) mod resume;
 
 use std::fmt;
 use std::pin::Pin;
@@ -327,7 +329,7 @@ impl<T: Streamed> RpcSink<T> {
     pub fn abort(self, reason: impl Into<String>) {
         match std::mem::replace(&mut *self.0.lock(), Target::Over) {
             Target::Pipe(writer) => writer.end(Err(aborted(reason))),
-            Target::Outlet(outlet) => outlet.abort(reason.into()),
+            Target::Outlet(outlet) => outlet.abort(&reason.into()),
             Target::Over => {}
         }
     }

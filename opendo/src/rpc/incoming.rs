@@ -18,7 +18,7 @@ use crate::rpc::gone::Gone;
 use crate::rpc::info::{Caller, Waiting};
 use crate::rpc::method::{Method, MethodDesc};
 use crate::rpc::promise::{Promise, Resolution, failed_call};
-use crate::rpc::remote::{Body, OutgoingCall, RemoteCall};
+use crate::rpc::remote::{Body, CallParts, OutgoingCall, RemoteCall};
 
 /// A call whose arguments are not decoded yet.
 pub struct Incoming {
@@ -44,13 +44,23 @@ impl Incoming {
     /// A call of this process that takes the encoded way; `None` when it was withdrawn.
     pub(crate) fn of_own(outgoing: &OutgoingCall<'_>) -> Option<Self> {
         let OutgoingCall { call, parts, body, passed } = outgoing;
-        let incoming = IncomingCall::of_caller((*call).clone());
+        Self::shared(call, parts, Bytes::copy_from_slice(body), passed.to_vec())
+    }
+
+    /// The same, of a body that others have too.
+    pub(crate) fn shared(
+        call: &Arc<RemoteCall>,
+        parts: &CallParts,
+        body: Bytes,
+        passed: Vec<Passed>,
+    ) -> Option<Self> {
+        let incoming = IncomingCall::of_caller(call.clone());
         call.delivered(&incoming).then(|| Self {
             reply: RemoteReply::new(incoming),
             method: parts.method.id,
             fingerprint: None,
-            body: Bytes::copy_from_slice(body),
-            passed: passed.to_vec(),
+            body,
+            passed,
             deadline: parts.deadline,
             trace: parts.trace,
             chain: parts.chain.clone(),

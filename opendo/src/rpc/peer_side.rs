@@ -372,7 +372,7 @@ impl PeerSide {
                     return Err(protocol(&format!("a capability of class {class}, which was not described")));
                 };
                 core.imported()?;
-                Ok(Passed::Cap(import(core, id, class.interface.clone(), object)?))
+                Ok(Passed::Cap(import(core, id, class.interface.clone(), object.as_ref())?))
             }
             CapDescriptor::Yours(id) => {
                 let cap = if id < 0 {

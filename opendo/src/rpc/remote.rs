@@ -161,6 +161,8 @@ enum To {
     Caller(Slot<Body>),
     /// The caller's caller: the call was passed on.
     PassedOn(Mutex<PassedOn>),
+    /// It is one of many.
+    Hook(Mutex<Option<Answered>>),
 }
 
 struct PassedOn {
@@ -170,8 +172,11 @@ struct PassedOn {
     answer: Option<Result<Body, RpcError>>,
 }
 
+/// Takes the answer.
+type Answered = Box<dyn FnOnce(Result<Body, RpcError>) + Send>;
+
 /// Told of the answer before its caller is.
-pub(crate) type Hook = Box<dyn FnOnce(Result<&Body, &RpcError>) + Send>;
+pub(crate) type Hook = crate::rpc::slot::Hook<Body>;
 
 #[derive(Clone)]
 enum Route {
@@ -197,6 +202,15 @@ impl RemoteCall {
             tried: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
+    }
+
+    /// The same call to one of many.
+    pub(crate) fn for_hook(
+        whole: &Self,
+        hook: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
+    ) -> Arc<Self> {
+        let to = To::Hook(Mutex::new(Some(Box::new(hook))));
+        Arc::new(Self::new(whole.object.clone(), whole.method, false, to))
     }
 
     /// Notes where the call went; false when it was withdrawn before.
@@ -245,7 +259,9 @@ impl RemoteCall {
     pub(crate) fn slot(&self) -> &Slot<Body> {
         match &self.to {
             To::Caller(slot) => slot,
-            To::PassedOn(_) => unreachable!("nobody in this process awaits a call that was passed on"),
+            To::PassedOn(_) | To::Hook(_) => {
+                unreachable!("only the calls of a caller in this process are awaited")
+            }
         }
     }
 
@@ -302,6 +318,12 @@ impl RemoteCall {
         }
         match &self.to {
             To::Caller(slot) => slot.complete(answer),
+            To::Hook(hook) => {
+                let hook = hook.lock().take();
+                if let Some(hook) = hook {
+                    hook(answer);
+                }
+            }
             To::PassedOn(passed_on) => {
                 let (reply, hooks) = {
                     let mut passed_on = passed_on.lock();
@@ -326,6 +348,7 @@ impl RemoteCall {
     pub(crate) fn when_done(&self, hook: Hook) {
         match &self.to {
             To::Caller(slot) => slot.on_done(hook),
+            To::Hook(_) => unreachable!("the result of one of many is nobody's argument"),
             To::PassedOn(passed_on) => {
                 let mut passed_on = passed_on.lock();
                 match passed_on.answer.clone() {
@@ -344,6 +367,7 @@ impl RemoteCall {
         let route = self.over();
         match &self.to {
             To::Caller(slot) => drop(slot.abandon()),
+            To::Hook(_) => {}
             To::PassedOn(passed_on) => {
                 let reply = passed_on.lock().reply.take();
                 if let Some(reply) = reply {

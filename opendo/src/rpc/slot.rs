@@ -19,15 +19,17 @@ struct State<V> {
     /// The caller is gone and wants no answer.
     gone: Gone,
     caller: Option<Waker>,
-    hook: Option<Hook<V>>,
+    hook: Option<Told<V>>,
 }
 
 /// Told of the answer before the caller is.
-struct Hook<V>(Box<dyn FnOnce(Result<&V, &RpcError>) + Send>);
+pub(crate) type Hook<V> = Box<dyn FnOnce(Result<&V, &RpcError>) + Send>;
 
-impl<V> std::fmt::Debug for Hook<V> {
+struct Told<V>(Hook<V>);
+
+impl<V> std::fmt::Debug for Told<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hook")
+        f.write_str("Told")
     }
 }
 
@@ -84,7 +86,7 @@ impl<V> Slot<V> {
             return;
         }
         let answer = answer();
-        if let Some(Hook(hook)) = state.hook.take() {
+        if let Some(Told(hook)) = state.hook.take() {
             drop(state);
             hook(answer.as_ref());
             state = self.state.lock();
@@ -113,7 +115,7 @@ impl<V> Slot<V> {
     // ---- the caller's side
 
     /// Has `hook` told of the answer, before it can be awaited: now, if it is there. Once.
-    pub(crate) fn on_done(&self, hook: Box<dyn FnOnce(Result<&V, &RpcError>) + Send>) {
+    pub(crate) fn on_done(&self, hook: Hook<V>) {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.phase, Phase::Taken) {
             // Only the caller takes the answer, and it is here: nobody misses it meanwhile.
@@ -128,7 +130,7 @@ impl<V> Slot<V> {
             }
             waiting => {
                 state.phase = waiting;
-                state.hook = Some(Hook(hook));
+                state.hook = Some(Told(hook));
             }
         }
     }

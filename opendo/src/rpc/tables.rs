@@ -222,12 +222,12 @@ pub(crate) fn import(
     core: &Arc<Core>,
     id: i64,
     peer: Arc<PeerInterface>,
-    object: Option<WireKey<'_>>,
+    object: Option<&WireKey<'_>>,
 ) -> Result<Cap, RpcError> {
     let remote = match object {
         None => Remote::import(core.clone(), Place::Import, peer, core.number, id),
         Some(WireKey { class, id: bytes, name }) => {
-            let key = ObjectKey::verified(&class.into(), bytes, name).ok_or_else(|| {
+            let key = ObjectKey::verified(&(*class).into(), *bytes, *name).ok_or_else(|| {
                 RpcError::new(
                     ErrorKind::Protocol,
                     format!("the peer sent an object of `{class}` under another class's id"),

@@ -173,7 +173,7 @@ impl WireError {
     }
 }
 
-pub(crate) fn encode_body<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+pub(crate) fn encode_body<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let bytes = std::mem::take(out);
     *out = postcard::to_extend(value, bytes).expect("a control message has a fixed, encodable shape");
 }

@@ -88,11 +88,13 @@ impl FlowController {
     }
 
     /// Bytes that may be in flight.
+    #[cfg(test)]
     pub(crate) fn window(&self) -> u64 {
         self.window
     }
 
     /// Bytes sent and neither acked nor failed.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight
     }

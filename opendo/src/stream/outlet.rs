@@ -103,9 +103,9 @@ impl Outlet {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn abort(self, reason: String) {
+    pub(super) fn abort(self, reason: &str) {
         let mut body = Vec::new();
-        encode_body(&reason, &mut body);
+        encode_body(reason, &mut body);
         self.remote.call_raw(ABORT, &body, Vec::new());
     }
 
@@ -121,7 +121,7 @@ impl Outlet {
             });
             match next.await {
                 Ok(Some(Ok(chunk))) => self.write(chunk),
-                Ok(Some(Err(error))) => return self.abort(error.message().to_owned()),
+                Ok(Some(Err(error))) => return self.abort(error.message()),
                 Ok(None) => {
                     // Whether the rest is read is the reader's business: there is nobody here to tell.
                     self.remote.call_raw(CLOSE, &[], Vec::new());

@@ -17,7 +17,7 @@ use crate::node::transport_limits;
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Namespace;
 use crate::rpc::cap::{Cap, Passed};
-use crate::rpc::core::{Core, Status, uplink_number};
+use crate::rpc::core::{Core, Status, Unsent, uplink_number};
 use crate::rpc::driver::{Access, Driver, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -394,17 +394,27 @@ impl Inner {
         };
         // Dropped after the lock: the last owner of a withdrawn call releases its object, which takes the lock.
         let mut sent = Vec::with_capacity(parked.len());
+        let mut refused = Vec::new();
+        let mut over = false;
         while let Some(next) = parked.pop_front() {
             let Parked { call, parts, body, passed } = &next;
-            if core.send(&OutgoingCall { call, parts, body, passed }).is_err() {
-                parked.push_front(next);
-                drop(state);
-                return; // over already; the supervisor sees it and dials again
+            match core.send(&OutgoingCall { call, parts, body, passed }) {
+                Ok(()) => sent.push(next),
+                Err(Unsent::Refused(error)) => refused.push((next, error)),
+                Err(Unsent::Over(_)) => {
+                    parked.push_front(next);
+                    over = true; // the supervisor sees it and dials again
+                    break;
+                }
             }
-            sent.push(next);
         }
-        *state = State::Up(core.clone());
+        if !over {
+            *state = State::Up(core.clone());
+        }
         drop(state);
+        for (parked, error) in refused {
+            parked.call.complete(Err(error));
+        }
     }
 }
 
@@ -418,7 +428,11 @@ impl Uplink for Inner {
         if let State::Up(core) = &*state {
             match core.send(&outgoing) {
                 Ok(()) => return,
-                Err(why) => {
+                Err(Unsent::Refused(error)) => {
+                    drop(state);
+                    return outgoing.call.complete(Err(error));
+                }
+                Err(Unsent::Over(why)) => {
                     let patient = !self.patience.is_zero();
                     *state = State::Down { parked: VecDeque::new(), bytes: 0, why, patient };
                 }

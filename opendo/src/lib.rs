@@ -26,7 +26,7 @@ pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
 pub use object::storage::{Storage, StorageError};
 pub use object::target::serve;
-pub use registry::namespace::Namespace;
+pub use registry::namespace::{Namespace, Objects};
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::callback::{Callback, CallbackFn, CallbackType};

@@ -19,7 +19,7 @@ use crate::engine::memory::Memory;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
-use crate::registry::namespace::Namespace;
+use crate::registry::namespace::{Namespace, Objects};
 use crate::rpc::cap::Cap;
 use crate::rpc::core::Core;
 use crate::rpc::driver::{Access, Host, Hosted, Role, establish};
@@ -188,29 +188,32 @@ impl NodeBuilder {
     /// node that only gives out a root needs none to listen where others can reach it.
     ///
     /// ```
-    /// use opendo::prelude::*;
+    /// use opendo::{Namespace, prelude::*};
     ///
     /// # pub struct Account { ctx: Ctx }
     /// # #[durable_object] impl Account { pub fn owner(&self) -> String { self.ctx.key().name().unwrap_or("").into() } }
     /// # impl DurableObject for Account { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Account { ctx }) } }
     /// /// All that a stranger can reach.
-    /// pub struct Gate { node: Node }
+    /// pub struct Gate { accounts: Namespace<AccountStub> }
     ///
     /// #[rpc_target]
     /// impl Gate {
     ///     /// The account whose token this is.
     ///     pub fn authenticate(&self, token: String) -> Result<AccountStub, String> {
     ///         match token.as_str() {
-    ///             "sesame" => Ok(self.node.get("ann")),
+    ///             "sesame" => Ok(self.accounts.get("ann")),
     ///             _ => Err("who are you?".into()),
     ///         }
     ///     }
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
-    /// let inner = Node::builder().object::<Account>().start().await?;
     /// let node = Node::builder()
-    ///     .accept(move |_| Ok(opendo::serve::<GateStub, _>(Gate { node: inner.clone() })))
+    ///     .object::<Account>()
+    ///     .accept(|session| {
+    ///         let accounts = session.objects().namespace();
+    ///         Ok(opendo::serve::<GateStub, _>(Gate { accounts }))
+    ///     })
     ///     .start()
     ///     .await?;
     /// node.listen("memory:gate").await?;
@@ -441,6 +444,11 @@ const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
 pub(crate) struct WeakNode(Weak<Inner>);
 
 impl WeakNode {
+    /// No node.
+    pub(crate) fn none() -> Self {
+        Self(Weak::new())
+    }
+
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
         self.stub(id, S::INTERFACE.name)
     }
@@ -532,6 +540,10 @@ impl WeakNode {
 impl Host for WeakNode {
     fn class(&self, name: &str) -> Option<Arc<dyn Hosted>> {
         self.0.upgrade()?.classes.get(name).map(|entry| entry.class.clone().as_hosted())
+    }
+
+    fn objects(&self) -> Objects {
+        Objects(self.clone())
     }
 
     fn accept(&self, session: &Session) -> Result<Access, RpcError> {

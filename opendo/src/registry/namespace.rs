@@ -85,6 +85,30 @@ impl<S: Stub> Namespace<S> {
     }
 }
 
+/// The objects of a node, for its own parts: it hands out stubs and does not keep the node.
+///
+/// See [`Session::objects`](crate::Session::objects).
+#[derive(Clone)]
+pub struct Objects(pub(crate) WeakNode);
+
+impl Objects {
+    /// A stub of an object of the node, as [`Node::get`](crate::Node::get) gives it.
+    pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
+        self.0.get(id)
+    }
+
+    /// All objects whose class is called like the interface of `S`.
+    pub fn namespace<S: Stub>(&self) -> Namespace<S> {
+        Namespace::at_node(S::INTERFACE.name.into(), self.0.clone())
+    }
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").finish_non_exhaustive()
+    }
+}
+
 impl<S> Clone for Namespace<S> {
     fn clone(&self) -> Self {
         Self { class: self.class.clone(), place: self.place.clone(), stub: PhantomData }

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::registry::namespace::Objects;
 use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
@@ -38,6 +39,14 @@ pub(crate) fn uplink_number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Why a call does not go.
+pub(crate) enum Unsent {
+    /// The session takes none any more; another one may.
+    Over(RpcError),
+    /// This call cannot go.
+    Refused(RpcError),
+}
+
 /// How far a session is.
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
@@ -53,6 +62,7 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) theirs: Hello,
     pub(crate) runtime: Handle,
+    pub(crate) objects: Objects,
     /// The client that this is a session of: stubs of objects go by it, so that they heal.
     client: OnceLock<(u64, Weak<dyn Uplink>)>,
     state: Mutex<State>,
@@ -92,13 +102,14 @@ impl State {
 }
 
 impl Core {
-    pub(crate) fn new(peer: Peer, limits: Limits, theirs: Hello) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, limits: Limits, theirs: Hello, objects: Objects) -> Arc<Self> {
         Arc::new(Self {
             number: uplink_number(),
             peer,
             limits,
             theirs,
             runtime: Handle::current(),
+            objects,
             client: OnceLock::new(),
             state: Mutex::new(State {
                 out: Frames::default(),
@@ -122,17 +133,18 @@ impl Core {
 
     // ---- own calls
 
-    /// Sends a call, or gives the reason why this session takes none any more.
-    pub(crate) fn send(self: &Arc<Self>, outgoing: &OutgoingCall<'_>) -> Result<(), RpcError> {
+    /// Sends a call, or gives the reason why it does not go. Completes nothing: the caller may hold a lock.
+    pub(crate) fn send(self: &Arc<Self>, outgoing: &OutgoingCall<'_>) -> Result<(), Unsent> {
         let OutgoingCall { call, parts, body, passed } = *outgoing;
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let broken = call.object.binding.lock().broken.clone();
         if let Some(error) = &state.ended {
-            return Err(error.clone());
+            return Err(Unsent::Over(error.clone()));
         }
         if state.we_drain || state.peer_drains {
-            return Err(RpcError::new(ErrorKind::Closed, format!("{} takes no new calls", self.peer)));
+            let text = format!("{} takes no new calls", self.peer);
+            return Err(Unsent::Over(RpcError::new(ErrorKind::Closed, text)));
         }
         let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
         let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
@@ -141,14 +153,7 @@ impl Core {
                 Some(refusal) => Err(refusal),
                 None => out.place(&call.object).and_then(|target| Ok((target, out.describe_passed(passed)?))),
             };
-        let (target, capabilities) = match prepared {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                drop(guard);
-                call.complete(Err(refusal));
-                return Ok(());
-            }
-        };
+        let (target, capabilities) = prepared.map_err(Unsent::Refused)?;
         let id = out.tables.next_call;
         if !call.sent(self, id) {
             return Ok(()); // withdrawn while it waited for a connection
@@ -379,9 +384,9 @@ impl Core {
         let _ = self.client.set((number, client));
     }
 
-    /// The way for a stub of an object that the peer gave us.
-    pub(crate) fn healing_uplink(self: &Arc<Self>) -> Arc<dyn Uplink> {
-        self.client.get().and_then(|(_, client)| client.upgrade()).unwrap_or_else(|| self.clone())
+    /// The client that this is a session of, if there is one.
+    pub(crate) fn client(&self) -> Option<Arc<dyn Uplink>> {
+        self.client.get().and_then(|(_, client)| client.upgrade())
     }
 
     /// Whether calls by that way go over this session.
@@ -588,11 +593,12 @@ impl State {
 
 impl Uplink for Core {
     fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
-        if let Err(error) = Core::send(&self, &call) {
-            call.call.complete(Err(match &call.call.object.place {
-                Place::Import => broken(&error),
-                _ => error,
-            }));
+        match Core::send(&self, &call) {
+            Ok(()) => {}
+            Err(Unsent::Over(error)) if matches!(call.call.object.place, Place::Import) => {
+                call.call.complete(Err(broken(&error)));
+            }
+            Err(Unsent::Over(error) | Unsent::Refused(error)) => call.call.complete(Err(error)),
         }
     }
 

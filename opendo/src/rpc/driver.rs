@@ -14,6 +14,8 @@ use opendo_transport::envelope::EnvelopeKind as Kind;
 use opendo_transport::{Connection, Frames, Receiver, Sender, Transport, TransportError, kind};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
+use crate::node::WeakNode;
+use crate::registry::namespace::Objects;
 use crate::rpc::cap::Cap;
 use crate::rpc::core::{Core, Output, push_message};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -27,6 +29,9 @@ use crate::rpc::wire::{Hello, WireError, decode_body, encode_body};
 pub(crate) trait Host: Send + Sync {
     /// The class of that name, if this process hosts it.
     fn class(&self, name: &str) -> Option<Arc<dyn Hosted>>;
+
+    /// The objects of this process.
+    fn objects(&self) -> Objects;
 
     /// Called with each new session, before any of its calls is read: what the peer may reach. An error refuses it.
     fn accept(&self, session: &Session) -> Result<Access, RpcError>;
@@ -98,7 +103,8 @@ pub(crate) async fn establish(
             }
             Err(error) => return Err(error),
         };
-        let core = Core::new(peer.clone(), limits.clone(), theirs);
+        let objects = host.as_ref().map_or_else(|| Objects(WeakNode::none()), |host| host.objects());
+        let core = Core::new(peer.clone(), limits.clone(), theirs, objects);
         // A node judges who comes to it, not whom it goes to.
         if role == Role::Accepting
             && let Some(host) = &host

@@ -3,6 +3,7 @@
 //! The same for results of calls in this process and for those that a peer may call before they have arrived there:
 //! what waits runs in order, and what comes while it runs stays behind it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +50,11 @@ impl Resolution {
 /// Run once when the promise is resolved.
 type Waiter = Box<dyn FnOnce(Result<&Resolution, &RpcError>) + Send>;
 
+thread_local! {
+    /// Promises whose waiters this thread is to run, after those of the one it is at.
+    static RESOLVED: RefCell<Option<VecDeque<Arc<Promise>>>> = const { RefCell::new(None) };
+}
+
 pub(crate) struct Promise {
     state: Mutex<State>,
     max_waiting: usize,
@@ -76,8 +82,9 @@ impl Promise {
     }
 
     /// Resolves it; the first time counts. What waits has run when this returns, or another thread is about to
-    /// run it.
-    pub(crate) fn resolve(&self, outcome: Result<Resolution, RpcError>) {
+    /// run it; or it runs after what waits for another promise and led here, so that a chain of calls on results does
+    /// not take a stack as deep as it is long.
+    pub(crate) fn resolve(self: &Arc<Self>, outcome: Result<Resolution, RpcError>) {
         {
             let mut state = self.state.lock();
             if state.outcome.is_some() {
@@ -86,6 +93,35 @@ impl Promise {
             state.outcome = Some(outcome.map(Arc::new));
             state.draining = true;
         }
+        let nested = RESOLVED.with_borrow_mut(|resolved| match resolved {
+            Some(resolved) => {
+                resolved.push_back(self.clone());
+                true
+            }
+            None => {
+                *resolved = Some(VecDeque::new());
+                false
+            }
+        });
+        if nested {
+            return;
+        }
+        /// Also when a waiter panics.
+        struct Outermost;
+        impl Drop for Outermost {
+            fn drop(&mut self) {
+                drop(RESOLVED.take());
+            }
+        }
+        let _outermost = Outermost;
+        let mut next = Some(self.clone());
+        while let Some(promise) = next {
+            promise.run_waiters();
+            next = RESOLVED.with_borrow_mut(|resolved| resolved.as_mut().and_then(VecDeque::pop_front));
+        }
+    }
+
+    fn run_waiters(&self) {
         loop {
             let mut state = self.state.lock();
             let Some(waiter) = state.waiting.pop_front() else {

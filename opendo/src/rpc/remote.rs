@@ -47,6 +47,8 @@ pub(crate) struct RemoteObject {
     /// As the peer described it, for what the peer gave us.
     peer: Option<Arc<PeerInterface>>,
     pub(crate) binding: Mutex<Binding>,
+    /// The client whose session it belongs to, which lives as long as its stubs.
+    _client: Option<Arc<dyn Uplink>>,
 }
 
 /// What is called, in words that outlive a session, as far as they do.
@@ -428,14 +430,15 @@ fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
     let (waiting, keep) = (reply.call().clone(), reply.call().kept.is_some());
     let to = To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
     let call = Arc::new(RemoteCall::new(object.clone(), method, keep, to));
-    if let Some(kept) = &waiting.kept {
-        kept.resolve(Ok(Resolution::PassedOn(call.clone())));
-    }
     if waiting.poll_gone(&mut Context::from_waker(&Waker::from(call.clone()))).is_ready() {
         call.withdraw();
     }
     let parts = CallParts { method, deadline, trace, chain, caller };
     object.uplink.clone().send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
+    // After it: calls on the result go the same way, and there it must be known.
+    if let Some(kept) = &waiting.kept {
+        kept.resolve(Ok(Resolution::PassedOn(call)));
+    }
 }
 
 /// A method of which only the id is known.
@@ -449,7 +452,7 @@ const UNKNOWN: MethodDesc = MethodDesc {
 
 impl Remote {
     pub(crate) fn new(uplink: Arc<dyn Uplink>, place: Place) -> Self {
-        Self::bound(uplink, place, None, Binding::default())
+        Self::bound(uplink, place, None, Binding::default(), None)
     }
 
     fn bound(
@@ -457,20 +460,27 @@ impl Remote {
         place: Place,
         peer: Option<Arc<PeerInterface>>,
         binding: Binding,
+        client: Option<Arc<dyn Uplink>>,
     ) -> Self {
-        let binding = Mutex::new(binding);
-        Self(Arc::new(RemoteObject { uplink, place, interface: OnceLock::new(), peer, binding }))
+        let (interface, binding) = (OnceLock::new(), Mutex::new(binding));
+        Self(Arc::new(RemoteObject { uplink, place, interface, peer, binding, _client: client }))
     }
 
-    /// What a peer gave us, under its number in that session.
+    /// What a peer gave us, under its number in that session. A stub of an object goes by the client, if there is one,
+    /// and heals; everything else is bound to the session.
     pub(crate) fn import(
-        uplink: Arc<dyn Uplink>,
-        place: Place,
-        peer: Arc<PeerInterface>,
-        session: u64,
+        core: &Arc<Core>,
         import: i64,
+        peer: Arc<PeerInterface>,
+        key: Option<Arc<ObjectKey>>,
     ) -> Self {
-        Self::bound(uplink, place, Some(peer), Binding { session, import, broken: None })
+        let binding = Binding { session: core.number, import, broken: None };
+        let client = core.client();
+        match (key, client) {
+            (Some(key), Some(client)) => Self::bound(client, Place::Object(key), Some(peer), binding, None),
+            (Some(key), None) => Self::bound(core.clone(), Place::Object(key), Some(peer), binding, None),
+            (None, client) => Self::bound(core.clone(), Place::Import, Some(peer), binding, client),
+        }
     }
 
     pub(crate) fn of_promise(promise: Arc<Promise>, path: Arc<[Box<str>]>) -> Self {

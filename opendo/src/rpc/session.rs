@@ -7,6 +7,7 @@ use std::sync::Arc;
 use opendo_transport::Peer;
 
 use crate::object::id::ToObjectId;
+use crate::registry::namespace::Objects;
 use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::remote::{self, Place, Remote};
@@ -35,6 +36,12 @@ impl Session {
     /// whether it has one.
     pub fn root<S: Stub>(&self) -> S {
         remote::of_remote(&Remote::new(self.0.clone(), Place::Root))
+    }
+
+    /// The objects of the node at this end, for what it gives to the peer: see
+    /// [`NodeBuilder::accept`](crate::NodeBuilder::accept). There are none at a client that is no node.
+    pub fn objects(&self) -> Objects {
+        self.0.objects.clone()
     }
 
     /// Who is at the other end.

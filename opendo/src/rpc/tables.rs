@@ -225,7 +225,7 @@ pub(crate) fn import(
     object: Option<&WireKey<'_>>,
 ) -> Result<Cap, RpcError> {
     let remote = match object {
-        None => Remote::import(core.clone(), Place::Import, peer, core.number, id),
+        None => Remote::import(core, id, peer, None),
         Some(WireKey { class, id: bytes, name }) => {
             let key = ObjectKey::verified(&(*class).into(), *bytes, *name).ok_or_else(|| {
                 RpcError::new(
@@ -233,7 +233,7 @@ pub(crate) fn import(
                     format!("the peer sent an object of `{class}` under another class's id"),
                 )
             })?;
-            Remote::import(core.healing_uplink(), Place::Object(Arc::new(key)), peer, core.number, id)
+            Remote::import(core, id, peer, Some(Arc::new(key)))
         }
     };
     let cap: Arc<dyn Capability> = Arc::new(remote);

@@ -15,7 +15,7 @@ use crate::rpc::cap::PeerInterface;
 use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
-use crate::rpc::remote::{Place, Remote, RemoteCall};
+use crate::rpc::remote::{Remote, RemoteCall};
 use crate::rpc::wire::encode_body;
 
 const fn method(name: &'static str) -> MethodDesc {
@@ -56,7 +56,7 @@ impl Outlet {
 
     pub(super) fn into_pipe(core: &Arc<Core>, id: i64, latest: bool) -> Self {
         let peer = Arc::new(PeerInterface::default());
-        Self::new(Remote::import(core.clone(), Place::Import, peer, core.number, id), latest)
+        Self::new(Remote::import(core, id, peer, None), latest)
     }
 
     pub(super) fn into_remote(self) -> Remote {

@@ -216,10 +216,13 @@ impl<T, E> Future for Call<T, E> {
         let polled = match &mut this.answer {
             Answer::Ready(error) => Poll::Ready(Err(*error.take().expect("`Call` polled after completion"))),
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
-            Answer::Remote(call, decode) => call
-                .slot()
-                .poll_answer(cx)
-                .map(|answer| flatten(answer.and_then(|body| decode(&body.bytes, body.passed, body.is_ok)))),
+            Answer::Remote(call, decode) => call.slot().poll_answer(cx).map(|answer| {
+                flatten(answer.and_then(|body| {
+                    let decoded = decode(&body.bytes, body.passed, body.is_ok);
+                    // Nobody has given a result, and one was wanted.
+                    decoded.map_err(|error| call.object.without_members(&body.bytes).unwrap_or(error))
+                }))
+            }),
             Answer::Finished => panic!("`Call` polled after completion"),
         };
         match polled {

@@ -23,8 +23,8 @@ use crate::rpc::stub::{Broken, Stub};
 /// It dereferences to the stub of the members. Such a call answers when each member has answered, or can no longer:
 /// with the result of the member that joined first, or with the first error if a method failed. Members that are gone
 /// (their session ended, their target was reset) make no call fail, and leave the group when a call finds them so; if
-/// there is no other, the call fails with [`Broken`](ErrorKind::Broken), except on an empty group, where a call whose
-/// result is `()` succeeds. Each member starts the calls of the group in the order in which they were made. Dropping
+/// there is no other, the call fails with [`Broken`](ErrorKind::Broken); so does a call on an empty group, unless its
+/// result is `()`. Each member starts the calls of the group in the order in which they were made. Dropping
 /// such a call does not withdraw it.
 ///
 /// ```

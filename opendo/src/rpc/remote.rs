@@ -605,6 +605,12 @@ impl RemoteObject {
         }
     }
 
+    /// Why a call on a group has an empty result, if it should not.
+    pub(crate) fn without_members(&self, body: &[u8]) -> Option<RpcError> {
+        let empty = body.is_empty() && matches!(self.place, Place::Group);
+        empty.then(|| RpcError::new(ErrorKind::Broken, "the group has no members, so nobody gave a result"))
+    }
+
     pub(crate) fn uplink_number(&self) -> Option<u64> {
         self.uplink.number()
     }

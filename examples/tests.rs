@@ -1,6 +1,12 @@
 //! Each example runs, and prints what it should.
 
-use std::process::Command;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 fn output_of(example: &str) -> String {
     let output = Command::new(example).output().expect("the example runs");
@@ -29,4 +35,174 @@ fn counter() {
 fn interface() {
     let output = output_of(env!("CARGO_BIN_EXE_interface"));
     assert_eq!(output, "from the node: 20 degrees in Oslo\nfrom a mock: -40 degrees in Oslo\n");
+}
+
+#[test]
+fn pipelining() {
+    let output = output_of(env!("CARGO_BIN_EXE_pipelining"));
+    let lines: HashMap<_, _> = output.lines().filter_map(|line| line.split_once(':')).collect();
+    let trips = |line: &str| {
+        lines[line].split_once("; round trips: ").expect("it counts").1.split_once(' ').unwrap().0
+    };
+    assert!(lines["awaiting each"].contains(" Ann;") && lines["awaiting one"].contains(" Ann;"), "{output}");
+    assert_eq!((trips("awaiting each"), trips("awaiting one")), ("3", "1"), "{output}");
+    assert_eq!((trips("unknown token"), lines["because"].trim()), ("1", "who are you?"), "{output}");
+}
+
+const CHAT: &str = env!("CARGO_BIN_EXE_chat");
+
+/// A process that is talked to line by line, and killed in the end.
+struct Talk {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<String>,
+}
+
+impl Talk {
+    fn chat(args: &[&str]) -> Self {
+        let mut process = Command::new(CHAT)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let input = process.stdin.take();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (sender, output) = channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { process, input, output }
+    }
+
+    fn says(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The next line, whenever it comes.
+    fn hears(&self, line: &str) {
+        assert_eq!(self.next(), line);
+    }
+
+    fn next(&self) -> String {
+        self.line().expect("another line")
+    }
+
+    /// `None` when there will be no more.
+    fn line(&self) -> Option<String> {
+        match self.output.recv_timeout(Duration::from_secs(60)) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing is said for a minute"),
+        }
+    }
+
+    fn skips_to(&self, begin: &str) -> String {
+        std::iter::repeat_with(|| self.next()).find(|line| line.starts_with(begin)).unwrap()
+    }
+
+    /// Ends by itself when its input ends.
+    fn leaves(mut self) {
+        drop(self.input.take());
+        while self.line().is_some() {}
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Talk {
+    /// SIGKILL: nothing is said to anybody.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A socket file that goes with the test, which kills the process that would have removed it.
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn socket(name: &str) -> (Socket, String) {
+    let path = std::env::temp_dir().join(format!("opendo-{name}-{}.sock", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    (Socket(path), address)
+}
+
+fn serve_chat(address: &str) -> Talk {
+    let server = Talk::chat(&["serve", address]);
+    server.skips_to("listening on ");
+    server
+}
+
+fn join_chat(address: &str, name: &str) -> Talk {
+    Talk::chat(&["join", address, "lobby", name])
+}
+
+#[test]
+fn members_of_a_chat_talk_and_are_missed() {
+    let (_socket, address) = socket("chat");
+    let _server = serve_chat(&address);
+    let mut ann = join_chat(&address, "ann");
+    ann.hears("* you are in lobby with nobody");
+    let mut bob = join_chat(&address, "bob");
+    bob.hears("* you are in lobby with ann");
+    ann.hears("* bob has joined");
+    bob.says("hi");
+    ann.hears("bob: hi");
+    ann.says("hello");
+    bob.hears("ann: hello");
+
+    // What was said, and two who leave: in order, and not.
+    let carl = join_chat(&address, "carl");
+    carl.hears("bob: hi");
+    carl.hears("ann: hello");
+    carl.hears("* you are in lobby with ann, bob");
+    carl.leaves();
+    drop(bob);
+    ann.hears("* carl has joined");
+    ann.hears("* carl has left");
+    ann.hears("* bob was lost");
+
+    let taken =
+        Command::new(CHAT).args(["join", &address, "lobby", "ann"]).stdin(Stdio::null()).output().unwrap();
+    assert!(!taken.status.success());
+    assert_eq!(String::from_utf8_lossy(&taken.stderr), "Error: somebody called ann is there already\n");
+    // His name is free again.
+    let mut bob = join_chat(&address, "bob");
+    ann.hears("* bob has joined");
+    bob.says("again");
+    ann.hears("bob: again");
+    ann.leaves();
+}
+
+#[test]
+fn members_of_a_chat_come_back_with_their_server() {
+    let (_socket, address) = socket("chat-restart");
+    let server = serve_chat(&address);
+    let mut ann = join_chat(&address, "ann");
+    ann.hears("* you are in lobby with nobody");
+    let mut bob = join_chat(&address, "bob");
+    bob.hears("* you are in lobby with ann");
+
+    // Both have their seats.
+    ann.hears("* bob has joined");
+    bob.says("hi");
+    ann.hears("bob: hi");
+    ann.says("hello");
+    bob.hears("ann: hello");
+
+    drop(server);
+    ann.skips_to("* you were lost: ");
+    bob.skips_to("* you were lost: ");
+    // That waits until she is in the room again.
+    ann.says("where were we?");
+    let _server = serve_chat(&address);
+    ann.skips_to("* you are in lobby with ");
+    assert_eq!(bob.skips_to("ann: "), "ann: where were we?");
+    bob.says("here");
+    assert_eq!(ann.skips_to("bob: "), "bob: here");
+    ann.leaves();
+    bob.skips_to("* ann has left");
 }

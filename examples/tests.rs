@@ -1,7 +1,8 @@
 //! Each example runs, and prints what it should.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -205,4 +206,60 @@ fn members_of_a_chat_come_back_with_their_server() {
     assert_eq!(ann.skips_to("bob: "), "bob: here");
     ann.leaves();
     bob.skips_to("* ann has left");
+}
+
+/// Lets connections through to `server`, and can cut them.
+struct Cable {
+    address: String,
+    ends: Receiver<TcpStream>,
+}
+
+impl Cable {
+    fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let (sender, ends) = channel();
+        thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let far = TcpStream::connect(&server).unwrap();
+                for (mut from, mut to) in [(&near, &far), (&far, &near)].map(|(a, b)| (clone(a), clone(b))) {
+                    thread::spawn(move || io::copy(&mut from, &mut to));
+                }
+                let _ = sender.send(near).and_then(|()| sender.send(far));
+            }
+        });
+        Self { address, ends }
+    }
+
+    fn cut(&self) {
+        for end in self.ends.try_iter() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().unwrap()
+}
+
+#[test]
+fn a_member_of_a_chat_comes_back_when_its_connection_was_cut() {
+    let server = Talk::chat(&["serve", "tcp://127.0.0.1:0"]);
+    let address = server.skips_to("listening on ")["listening on ".len()..].to_owned();
+    let cable = Cable::to(address["tcp://".len()..].to_owned());
+    let mut ann = join_chat(&cable.address, "ann");
+    let mut bob = join_chat(&address, "bob");
+    bob.skips_to("* you are in lobby with ");
+    ann.says("hello");
+    bob.skips_to("ann: hello");
+
+    cable.cut();
+    ann.skips_to("* you were lost: ");
+    bob.hears("* ann was lost");
+    bob.hears("* ann has joined");
+    bob.says("wait, that was you?");
+    ann.skips_to("bob: wait");
+    ann.leaves();
+    bob.hears("* ann has left");
+    bob.leaves();
 }

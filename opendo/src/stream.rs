@@ -45,8 +45,14 @@ pub(crate) struct Chunks {
 }
 
 /// What can be in a stream: the types that can be arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be in a stream",
+    label = "not `Serialize + DeserializeOwned + Send`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it"
+)]
 pub trait Streamed: Serialize + DeserializeOwned + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Streamed for T {}
 
 /// A stream of values, as an argument or result of a remote method, or a value inside one.
@@ -442,8 +448,10 @@ pub(crate) fn pipe_from_peer(core: &Core) -> (Cap, Chunks) {
 
 /// Writes a stream into the peer's pipe of that number, until one of its ends is gone.
 pub(crate) fn pump_over(core: &Arc<Core>, id: i64, chunks: &Mutex<Option<Chunks>>) {
-    // It may have been encoded twice: then the first place has it.
-    let Some(chunks) = chunks.lock().take() else { return };
+    // It may have been encoded twice: then the first place has it, and here nothing comes.
+    let Some(chunks) = chunks.lock().take() else {
+        return Outlet::into_pipe(core, id, false).abort("the stream was taken elsewhere");
+    };
     let outlet = Outlet::into_pipe(core, id, chunks.latest);
     core.runtime.spawn(outlet.pump(chunks.stream));
 }

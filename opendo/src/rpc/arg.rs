@@ -113,6 +113,7 @@ impl<T: fmt::Debug> fmt::Debug for Arg<T> {
 }
 
 /// Not by serde's traits: only a whole argument can be one, so that the receiver knows where to look.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for Arg<T> {
     fn is_promise(&self) -> bool {
         self.is_later()

@@ -235,7 +235,9 @@ impl<T, E> Future for Call<T, E> {
                     link.mark_awaited();
                 }
                 if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
-                    let may_have_run = this.withdraw();
+                    // What was pipelined on it needs it still.
+                    let may_have_run = this.pipeline.get().is_some() || this.withdraw();
+                    this.answer = Answer::Finished;
                     let error =
                         RpcError::new(ErrorKind::Deadline, "the call's time is over").may_run(may_have_run);
                     return Poll::Ready(Err(this.name(error.into())));

@@ -54,8 +54,14 @@ pub trait CallbackCalls<A, R>: Calls {
 }
 
 /// What can be the argument and result of a [`Callback`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the argument or result of a callback",
+    label = "not `Serialize + DeserializeOwned + Send`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it"
+)]
 pub trait CallbackType: ArgType + ReplyType + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: ArgType + ReplyType + Send + 'static> CallbackType for T {}
 
 impl<A: CallbackType, R: CallbackType> Callback<A, R> {

@@ -247,7 +247,10 @@ pub(crate) fn why() -> Option<String> {
 
 fn complain(why: impl Into<String>) -> String {
     let why = why.into();
-    WHY.replace(Some(why.clone()));
+    // Outside of a scope nobody asks: what fails later must not say this.
+    if SCOPE.with_borrow(|scope| !matches!(scope, Scope::Outside)) {
+        WHY.replace(Some(why.clone()));
+    }
     why
 }
 

@@ -80,7 +80,9 @@ struct State {
     handed_over: u64,
     pending: FxHashMap<u64, Arc<RemoteCall>>,
     /// The peer chooses the keys, so not with a hash that it can predict.
-    incoming: HashMap<u64, Arc<IncomingCall>>,
+    incoming: HashMap<u64, (Arc<IncomingCall>, usize)>,
+    /// The bytes of their bodies.
+    incoming_bytes: usize,
     /// This side takes no new calls, and has said so.
     we_drain: bool,
     /// The peer takes no new calls. What it sent before it said so has been read.
@@ -118,6 +120,7 @@ impl Core {
                 handed_over: 1,
                 pending: FxHashMap::default(),
                 incoming: HashMap::new(),
+                incoming_bytes: 0,
                 we_drain: false,
                 peer_drains: false,
                 ended: None,
@@ -259,7 +262,7 @@ impl Core {
     // ---- the peer's calls
 
     /// Notes a call of the peer; an error when it must be refused.
-    pub(crate) fn admit(&self, id: u64, call: &Arc<IncomingCall>) -> Result<(), RpcError> {
+    pub(crate) fn admit(&self, id: u64, call: &Arc<IncomingCall>, bytes: usize) -> Result<(), RpcError> {
         let mut state = self.state.lock();
         if let Some(error) = &state.ended {
             return Err(error.clone()); // nobody would tell the call that its caller is gone
@@ -271,12 +274,17 @@ impl Core {
             let text = format!("{} calls of this session are unanswered", state.incoming.len());
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
-        state.incoming.insert(id, call.clone());
+        if state.incoming_bytes.saturating_add(bytes) > self.limits.max_call_bytes {
+            let text = format!("{} bytes of this session's calls are unanswered", state.incoming_bytes);
+            return Err(RpcError::new(ErrorKind::Overloaded, text));
+        }
+        state.incoming_bytes += bytes;
+        state.incoming.insert(id, (call.clone(), bytes));
         Ok(())
     }
 
     pub(crate) fn incoming(&self, id: u64) -> Option<Arc<IncomingCall>> {
-        self.state.lock().incoming.get(&id).cloned()
+        self.state.lock().incoming.get(&id).map(|(call, _)| call.clone())
     }
 
     pub(crate) fn reply(self: &Arc<Self>, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
@@ -318,7 +326,9 @@ impl Core {
             body(out);
         });
         let streams = out.commit(capabilities);
-        state.incoming.remove(&id);
+        if let Some((_, bytes)) = state.incoming.remove(&id) {
+            state.incoming_bytes -= bytes;
+        }
         let overflow = state.out.byte_len() > self.limits.max_unsent;
         let writer = state.wake_writer();
         let idle = state.wake_if_idle();
@@ -349,8 +359,10 @@ impl Core {
         if state.ended.is_some() {
             return;
         }
-        if matches!(released, Released::Number(..0)) {
-            state.tables.imports -= 1;
+        match released {
+            Released::Number(..0) => state.tables.imports -= 1,
+            Released::Number(id) => drop(state.tables.streams.remove(id)),
+            Released::Result(_) => {}
         }
         state.push_control(Kind::Release, |out| encode_body(released, out));
         let writer = state.wake_writer();
@@ -532,7 +544,7 @@ impl Core {
         for (id, call) in pending {
             call.lost(error.clone().may_run(id < handed_over));
         }
-        for call in incoming.into_values() {
+        for (call, _) in incoming.into_values() {
             call.abandon();
         }
         drop(exports);

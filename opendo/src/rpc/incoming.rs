@@ -32,6 +32,8 @@ pub struct Incoming {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
     pub(crate) caller: Caller,
+    /// Promises it has come through.
+    pub(crate) promises: u8,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -58,13 +60,15 @@ impl Incoming {
         call.delivered(&incoming).then(|| Self {
             reply: RemoteReply::new(incoming),
             method: parts.method.id,
-            fingerprint: None,
+            // What the promise becomes need not be what the stub is.
+            fingerprint: Some(parts.method.fingerprint),
             body,
             passed,
             deadline: parts.deadline,
             trace: parts.trace,
             chain: parts.chain.clone(),
             caller: parts.caller.clone(),
+            promises: 0,
         })
     }
 

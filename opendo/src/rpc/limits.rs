@@ -20,6 +20,9 @@ pub struct Limits {
     /// session. What would pass one more fails with [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that
     /// passes more than that ends the session. Default 65,536.
     pub max_capabilities: u32,
+    /// How many bytes the unanswered calls of the peer may have together, unread values of its streams included;
+    /// further ones fail with [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 256 MiB.
+    pub max_call_bytes: usize,
     /// How many calls may wait for one result that has not come; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 4,096.
     pub max_pipelined: usize,
@@ -53,6 +56,7 @@ impl Default for Limits {
             max_message: 32 * 1024 * 1024,
             max_calls: 65_536,
             max_capabilities: 65_536,
+            max_call_bytes: 256 * 1024 * 1024,
             max_pipelined: 4096,
             max_stream_buffer: 16 * 1024 * 1024,
             max_bindings: 1 << 20,

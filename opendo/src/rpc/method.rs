@@ -99,7 +99,9 @@ pub trait Method: Send + Sync + 'static {
     const PIPELINE: Option<fn(&Self::Ok) -> Capabilities>;
 
     /// Whether an argument is the result of a call that has not come.
-    fn has_promises(args: &Self::Args) -> bool;
+    fn has_promises(_: &Self::Args) -> bool {
+        false
+    }
     /// Appends the arguments, one after the other.
     fn encode_args(args: &Self::Args, out: &mut Encoder) -> Result<(), EncodeError>;
     /// Takes the arguments off a body.
@@ -218,7 +220,8 @@ impl<T> Returned<false> for T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a remote method",
     label = "not `Serialize + DeserializeOwned + Send`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it holds, or mark the method `#[method(skip)]`",
+    note = "an `Arg` can only be a whole argument, and not a part of one"
 )]
 pub trait ArgType: Sized {
     /// Whether it is the result of a call that has not come.
@@ -236,7 +239,7 @@ pub trait ArgType: Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a remote method",
     label = "not `Serialize + DeserializeOwned + Send`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or mark the method `#[method(skip)]`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it holds, or mark the method `#[method(skip)]`"
 )]
 pub trait ReplyType: Sized {
     /// Appends it to a message.
@@ -249,7 +252,7 @@ pub trait ReplyType: Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a remote method",
     label = "not `Serialize + DeserializeOwned + Send`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or return another error type"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it holds, or return another error type"
 )]
 pub trait ErrorType: Sized {
     /// Appends it to a message.

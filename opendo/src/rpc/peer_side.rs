@@ -74,6 +74,12 @@ const MAX_METHODS: usize = 1 << 20;
 /// How deep in a result something may be that is called before the result has arrived.
 const LONGEST_PATH: usize = 64;
 
+/// How many bytes the names of the fields that lead there may have together.
+const LONGEST_PATH_TEXT: usize = 4096;
+
+/// How many arguments of one call may be results of others.
+const MOST_RESULTS: usize = 64;
+
 impl PeerSide {
     pub(crate) fn new(host: Option<Arc<dyn Host>>, access: Access) -> Self {
         Self {
@@ -175,7 +181,7 @@ impl PeerSide {
         }
         let call = IncomingCall::of_session(core.clone(), id, kept);
         let reply = RemoteReply::new(call.clone());
-        if let Err(error) = core.admit(id, &call) {
+        if let Err(error) = core.admit(id, &call, view.body().len()) {
             reply.fail(error);
             return Ok(());
         }
@@ -198,6 +204,7 @@ impl PeerSide {
             trace: view.trace(),
             chain: Link::from_wire(view.chain().collect::<Vec<_>>().into_iter()),
             caller: Caller::Session(Session::new(core.clone())),
+            promises: 0,
         };
         incoming.when_complete(move |call| cap.deliver(call));
         Ok(())
@@ -287,7 +294,8 @@ impl PeerSide {
                 let Some(kept) = self.kept.get(call) else {
                     return Err(protocol(&format!("a part of the result of call {call}, which is not kept")));
                 };
-                if path.len() > LONGEST_PATH {
+                let text: usize = path.iter().map(|field| field.len()).sum();
+                if path.len() > LONGEST_PATH || text > LONGEST_PATH_TEXT {
                     return Err(protocol("a part of a result that is too deep"));
                 }
                 let path = path.iter().map(|field| (*field).into()).collect();
@@ -332,25 +340,33 @@ impl PeerSide {
     /// Takes what was passed beside a message.
     fn receive(&mut self, core: &Arc<Core>, mut block: &[u8]) -> Result<Vec<Passed>, RpcError> {
         let mut all = Vec::new();
+        let (mut count, mut results) = (0, 0);
+        let mut one_more = || {
+            count += 1;
+            let most = core.limits.max_capabilities as usize;
+            if count > most { Err(protocol("a message with too many capabilities")) } else { Ok(()) }
+        };
         while !block.is_empty() {
-            if all.len() >= core.limits.max_capabilities as usize {
-                return Err(protocol("a message with too many capabilities"));
-            }
-            let (descriptor, rest) = postcard::take_from_bytes(block)
-                .map_err(|_| protocol("capabilities that cannot be decoded"))?;
-            block = rest;
-            all.push(match descriptor {
+            one_more()?;
+            all.push(match take(&mut block)? {
                 Descriptor::Cap(cap) => self.receive_cap(core, cap)?,
-                Descriptor::Result(call) => match self.kept.get(&call) {
-                    Some(kept) => Passed::Value(Value::Promise(kept.clone())),
-                    None => {
-                        return Err(protocol(&format!("the result of call {call}, which is not kept")));
+                Descriptor::Result(call) => {
+                    results += 1;
+                    if results > MOST_RESULTS {
+                        return Err(protocol("a message with the results of too many calls"));
                     }
-                },
+                    match self.kept.get(&call) {
+                        Some(kept) => Passed::Value(Value::Promise(kept.clone())),
+                        None => {
+                            return Err(protocol(&format!("the result of call {call}, which is not kept")));
+                        }
+                    }
+                }
                 Descriptor::Value { body, passed } => {
                     let mut inner = Vec::new();
-                    for cap in passed {
-                        inner.push(self.receive_cap(core, cap)?);
+                    for _ in 0..passed {
+                        one_more()?;
+                        inner.push(self.receive_cap(core, take(&mut block)?)?);
                     }
                     Passed::Value(Value::There(Bytes::copy_from_slice(body), inner))
                 }
@@ -371,6 +387,9 @@ impl PeerSide {
                 let Some(class) = self.classes.get(class as usize) else {
                     return Err(protocol(&format!("a capability of class {class}, which was not described")));
                 };
+                if object.as_ref().is_some_and(|object| object.class.len() > LONGEST_CLASS_NAME) {
+                    return Err(protocol("an object whose class has too long a name"));
+                }
                 core.imported()?;
                 Ok(Passed::Cap(import(core, id, class.interface.clone(), object.as_ref())?))
             }
@@ -412,6 +431,14 @@ impl PeerClass {
         );
         Some(RpcError::new(ErrorKind::SignatureMismatch, text).with_signatures(ours.signature, ""))
     }
+}
+
+/// Takes one thing off the front of what was passed.
+fn take<'a, T: serde::Deserialize<'a>>(block: &mut &'a [u8]) -> Result<T, RpcError> {
+    let (taken, rest) =
+        postcard::take_from_bytes(block).map_err(|_| protocol("capabilities that cannot be decoded"))?;
+    *block = rest;
+    Ok(taken)
 }
 
 fn names_nothing(id: i64) -> RpcError {

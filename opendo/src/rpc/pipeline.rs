@@ -61,6 +61,7 @@ pub trait Pipelined: Sized {
     fn capabilities(&self) -> Capabilities;
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: Stub> Pipelined for S {
     type Pipeline = S;
 

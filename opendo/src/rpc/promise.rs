@@ -3,10 +3,12 @@
 //! The same for results of calls in this process and for those that a peer may call before they have arrived there:
 //! what waits runs in order, and what comes while it runs stays behind it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,7 +55,13 @@ type Waiter = Box<dyn FnOnce(Result<&Resolution, &RpcError>) + Send>;
 thread_local! {
     /// Promises whose waiters this thread is to run, after those of the one it is at.
     static RESOLVED: RefCell<Option<VecDeque<Arc<Promise>>>> = const { RefCell::new(None) };
+    /// Promises that are asked for the end of what they have become, one for another.
+    static ASKED: Cell<u8> = const { Cell::new(0) };
 }
+
+/// How many promises one may lead to, one after the other. A promise may be resolved to itself, by way of others, and
+/// a peer can bring that about: what follows it must come to an end.
+const MOST_PROMISES: u8 = 128;
 
 pub(crate) struct Promise {
     state: Mutex<State>,
@@ -157,7 +165,11 @@ impl Promise {
         }
     }
 
-    fn deliver_at(&self, path: Arc<[Box<str>]>, call: Incoming) {
+    fn deliver_at(&self, path: Arc<[Box<str>]>, mut call: Incoming) {
+        if call.promises >= MOST_PROMISES {
+            return call.reply.fail(circular());
+        }
+        call.promises += 1;
         // Shared, so that a refused waiter does not take the call with it.
         let call = Arc::new(Mutex::new(Some(call)));
         let waiting = call.clone();
@@ -220,13 +232,30 @@ impl Uplink for Promise {
                 return self.overloaded();
             }
             match told.await {
-                Ok(Ok(cap)) => cap.broken().await,
+                Ok(Ok(cap)) => {
+                    let mut broken = cap.broken();
+                    poll_fn(|cx| {
+                        let asked = ASKED.get();
+                        if asked >= MOST_PROMISES {
+                            return Poll::Ready(circular());
+                        }
+                        ASKED.set(asked + 1);
+                        let polled = broken.poll_unpin(cx);
+                        ASKED.set(asked);
+                        polled
+                    })
+                    .await
+                }
                 Ok(Err(error)) => error,
                 Err(_) => RpcError::new(ErrorKind::Broken, "what should have become of it is gone"),
             }
         }
         .boxed()
     }
+}
+
+fn circular() -> RpcError {
+    RpcError::new(ErrorKind::Broken, "a result that becomes itself, or is too many promises away")
 }
 
 fn path_of(object: &RemoteObject) -> Arc<[Box<str>]> {

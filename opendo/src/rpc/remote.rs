@@ -1,5 +1,6 @@
 //! The caller's side of a call that goes encoded: over a session, or through a promise.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
@@ -621,7 +622,12 @@ impl Named for RemoteObject {
         match &self.place {
             Place::Object(key) | Place::Nowhere(key) => key.to_string(),
             Place::Result(call, path) => {
-                let mut name = format!("{}.{}()", call.object.name(), call.method.name);
+                // Results of results of results: their name would be as long as they are many.
+                let of = match &call.object.place {
+                    Place::Result(before, _) => format!("….{}()", before.method.name),
+                    _ => call.object.name(),
+                };
+                let mut name = format!("{of}.{}()", call.method.name);
                 for field in &**path {
                     name.push('.');
                     name.push_str(field);
@@ -677,6 +683,38 @@ impl Calls for Remote {
 impl Drop for RemoteObject {
     fn drop(&mut self) {
         self.uplink.release(self.binding.get_mut());
+        if let Place::Result(call, _) = std::mem::replace(&mut self.place, Place::Group) {
+            let_go(call);
+        }
+    }
+}
+
+thread_local! {
+    /// Calls that this thread is to let go, after the one it is at.
+    static LET_GO: RefCell<Option<Vec<Arc<RemoteCall>>>> = const { RefCell::new(None) };
+}
+
+/// Lets go of a call whose result was used. It may hold the result of another one, and so on: a chain as long as a peer
+/// likes, which must not take a stack as deep.
+fn let_go(call: Arc<RemoteCall>) {
+    let mut next = Some(call);
+    // The outermost of these on the stack takes the others over, unless the thread is about to end.
+    let outermost = LET_GO.try_with(|waiting| match &mut *waiting.borrow_mut() {
+        Some(waiting) => {
+            waiting.extend(next.take());
+            false
+        }
+        none => {
+            *none = Some(Vec::new());
+            true
+        }
+    });
+    while let Some(call) = next {
+        drop(call);
+        next = LET_GO.try_with(|waiting| waiting.borrow_mut().as_mut().and_then(Vec::pop)).ok().flatten();
+    }
+    if outermost == Ok(true) {
+        let _ = LET_GO.try_with(RefCell::take);
     }
 }
 

@@ -86,7 +86,7 @@ impl<V> Slot<V> {
             return;
         }
         let answer = answer();
-        if let Some(Told(hook)) = state.hook.take() {
+        while let Some(Told(hook)) = state.hook.take() {
             drop(state);
             hook(answer.as_ref());
             state = self.state.lock();
@@ -114,7 +114,7 @@ impl<V> Slot<V> {
 
     // ---- the caller's side
 
-    /// Has `hook` told of the answer, before it can be awaited: now, if it is there. Once.
+    /// Has `hook` told of the answer, before it can be awaited: now, if it is there.
     pub(crate) fn on_done(&self, hook: Hook<V>) {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.phase, Phase::Taken) {
@@ -130,7 +130,14 @@ impl<V> Slot<V> {
             }
             waiting => {
                 state.phase = waiting;
-                state.hook = Some(Told(hook));
+                state.hook = Some(match state.hook.take() {
+                    None => Told(hook),
+                    // A result may be called and be an argument, too.
+                    Some(Told(first)) => Told(Box::new(move |answer| {
+                        first(answer);
+                        hook(answer);
+                    })),
+                });
             }
         }
     }

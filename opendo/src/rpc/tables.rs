@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::object::id::ObjectKey;
 use crate::rpc::arg::Value;
@@ -30,6 +30,8 @@ pub(crate) struct Tables {
     described: FxHashMap<(Arc<str>, usize), (u32, Known)>,
     last_export: i64,
     pub(crate) exports: FxHashMap<i64, Cap>,
+    /// Pipes of the peer's that we write to.
+    pub(crate) streams: FxHashSet<i64>,
     pub(crate) imports: usize,
 }
 
@@ -41,6 +43,7 @@ impl Default for Tables {
             described: FxHashMap::default(),
             last_export: 0,
             exports: FxHashMap::default(),
+            streams: FxHashSet::default(),
             imports: 0,
         }
     }
@@ -142,7 +145,9 @@ impl Out<'_> {
                     for inner in inner {
                         passed.push(self.describe_cap(inner, &mut prepared)?);
                     }
-                    encode_body(&Descriptor::Value { body, passed }, &mut prepared.descriptors);
+                    let count = u32::try_from(passed.len()).unwrap_or(u32::MAX);
+                    encode_body(&Descriptor::Value { body, passed: count }, &mut prepared.descriptors);
+                    passed.iter().for_each(|cap| encode_body(cap, &mut prepared.descriptors));
                 }
                 passed => {
                     let cap = self.describe_cap(passed, &mut prepared)?;
@@ -150,9 +155,10 @@ impl Out<'_> {
                 }
             }
         }
-        let held = self.tables.exports.len() + prepared.exports.len();
+        let (exports, streams) = (&prepared.exports, &prepared.streams);
+        let held = self.tables.exports.len() + exports.len() + self.tables.streams.len() + streams.len();
         let allowed = self.core.theirs.max_capabilities.min(self.core.limits.max_capabilities) as usize;
-        if !prepared.exports.is_empty() && held > allowed {
+        if !(exports.is_empty() && streams.is_empty()) && held > allowed {
             let text =
                 format!("{} would hold {held} capabilities, and {allowed} are allowed", self.core.peer);
             return Err(RpcError::new(ErrorKind::Overloaded, text));
@@ -209,6 +215,7 @@ impl Out<'_> {
             self.tables.last_export = id;
             self.tables.exports.insert(id, cap);
         }
+        self.tables.streams.extend(prepared.streams.iter().map(|(id, _)| *id));
         prepared.streams
     }
 }

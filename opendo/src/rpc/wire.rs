@@ -1,6 +1,6 @@
 //! The bodies of control messages, and the hello with which a session begins.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::rpc::error::{ErrorKind, RpcError};
 
@@ -104,8 +104,8 @@ pub(crate) enum Descriptor<'a> {
     Cap(CapDescriptor<'a>),
     /// The value of a result that the receiver keeps.
     Result(u64),
-    /// The value of a result, with what was passed beside it.
-    Value { body: &'a [u8], passed: Vec<CapDescriptor<'a>> },
+    /// The value of a result; so many capabilities that were passed beside it stand behind.
+    Value { body: &'a [u8], passed: u32 },
 }
 
 /// A capability as one side names it to the other.
@@ -170,6 +170,19 @@ impl WireError {
             (Some(ours), Some(theirs)) => error.with_signatures(ours, &theirs),
             _ => error,
         }
+    }
+}
+
+/// An error can be part of what a method returns: without the name of what was called.
+impl Serialize for RpcError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WireError::from_rpc(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RpcError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        WireError::deserialize(deserializer).map(|error| error.into_rpc(None))
     }
 }
 

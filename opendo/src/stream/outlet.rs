@@ -36,6 +36,9 @@ pub(super) fn size_of(body: &[u8]) -> usize {
     body.len() + AROUND
 }
 
+/// Writes that may be unanswered: each is a call, and small values must not use up those of a session.
+const MAX_UNREAD: usize = 4096;
+
 /// Writes to a pipe at the other side, as fast as its reader reads.
 pub(super) struct Outlet {
     remote: Remote,
@@ -81,8 +84,8 @@ impl Outlet {
 
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
         self.poll_answers(cx)?;
-        let full = if self.latest { !self.unread.is_empty() } else { self.flow.is_full() };
-        if full { Poll::Pending } else { Poll::Ready(Ok(())) }
+        let allowed = if self.latest { 1 } else { MAX_UNREAD };
+        if self.unread.len() >= allowed || self.flow.is_full() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     pub(super) fn write(&mut self, chunk: Chunk) {

@@ -23,12 +23,10 @@ async fn main() -> opendo::Result<()> {
 /// Hosts rooms until Ctrl-C.
 async fn serve(address: &str) -> opendo::Result<()> {
     // Peers get a door and name no objects: rooms are called by doors and seats only, so nobody speaks for another.
-    let rooms = Node::builder().object::<room::Room>().start().await?;
-    let doors = rooms.clone();
-    let node = Node::builder().accept(move |_| Ok(room::Door::to(doors.clone()))).start().await?;
+    let door = |session: &opendo::Session| Ok(room::Door::to(session.objects()));
+    let node = Node::builder().object::<room::Room>().accept(door).start().await?;
     println!("listening on {}", node.listen(address).await?);
     tokio::signal::ctrl_c().await?;
     node.shutdown(Duration::from_secs(5)).await;
-    rooms.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use opendo::prelude::*;
-use opendo::{Group, MemberId};
+use opendo::{MemberId, Objects};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -48,12 +48,12 @@ pub enum JoinError {
 /// All that a peer can reach without having been given it.
 #[derive(Debug)]
 pub struct Door {
-    rooms: Node,
+    rooms: Objects,
 }
 
 impl Door {
     /// A door to these rooms.
-    pub fn to(rooms: Node) -> DoorStub {
+    pub fn to(rooms: Objects) -> DoorStub {
         opendo::serve(Self { rooms })
     }
 }
@@ -124,7 +124,7 @@ impl Room {
         Call::detach(member.welcome(others, self.said.iter().cloned().collect()));
 
         self.last_seat += 1;
-        let (room, number) = (self.this(), self.last_seat);
+        let (room, number) = (self.ctx.this::<RoomStub>(), self.last_seat);
         let (watch, let_go) = oneshot::channel();
         let (gone, seat) = (member.broken(), room.clone());
         self.ctx.wait_until(async move {
@@ -163,10 +163,6 @@ impl Room {
     /// Tells all members, and waits for none of them: one that is slow, or calls back, holds up nobody.
     fn tell(&self, message: Message) {
         Call::detach(self.members.told(message));
-    }
-
-    fn this(&self) -> RoomStub {
-        self.ctx.get(self.ctx.key().name().expect("doors call rooms by name"))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready as now};
 use opendo_transport::{Address, Connection, TransportError, kind};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -26,6 +26,7 @@ use crate::rpc::remote::{
 };
 use crate::rpc::session::Session;
 use crate::rpc::stub::{Broken, Stub};
+use crate::testing::Network;
 
 /// Connects to a node: `tcp://host:port`, `unix:/path` or `memory:name`, as far as the features are on.
 ///
@@ -89,6 +90,8 @@ struct Dial {
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
     root: Option<Cap>,
+    /// Where the chance in pauses between attempts comes from, if it shall be the same in each run.
+    jitter: Option<u64>,
 }
 
 /// Makes a connection, given the bounds of the client.
@@ -124,6 +127,7 @@ pub struct ClientBuilder {
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
     root: Option<Cap>,
+    jitter: Option<u64>,
     patience: Duration,
     timeout: Option<Duration>,
 }
@@ -182,6 +186,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Gets its connections from `network`, with the same pauses between attempts in each run.
+    pub(crate) fn over_network(mut self, network: Network) -> Self {
+        self.connector = Ok(Arc::new(move |_| now(network.connect()).boxed()));
+        self.jitter = Some(0);
+        self
+    }
+
     pub(crate) fn host(mut self, host: Arc<dyn Host>) -> Self {
         self.host = Some(host);
         self
@@ -192,8 +203,8 @@ impl ClientBuilder {
     /// # Errors
     /// See [`connect`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let Self { connector, limits, credentials, host, root, patience, timeout } = self;
-        let dial = Dial { connector: connector?, limits, credentials, host, root };
+        let Self { connector, limits, credentials, host, root, jitter, patience, timeout } = self;
+        let dial = Dial { connector: connector?, limits, credentials, host, root, jitter };
         let (core, driver) = dial.dial().await?;
         let inner = Arc::new(Inner {
             number: uplink_number(),
@@ -259,6 +270,7 @@ impl Client {
             credentials: Vec::new(),
             host: None,
             root: None,
+            jitter: None,
             patience: Duration::from_secs(10),
             timeout: None,
         }
@@ -539,13 +551,16 @@ async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
     }
 }
 
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::new()
+fn backoff(jitter: Option<u64>) -> ExponentialBackoff {
+    let pauses = ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(Duration::from_secs(5))
         .with_jitter()
-        .without_max_times()
-        .build()
+        .without_max_times();
+    match jitter {
+        Some(seed) => pauses.with_jitter_seed(seed).build(),
+        None => pauses.build(),
+    }
 }
 
 /// A session that lived as long was one: after it, the first attempt is made at once again.
@@ -561,7 +576,7 @@ async fn redial(
         loop {
             match &mut *pauses {
                 Some(pauses) => sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await,
-                at_once => *at_once = Some(backoff()),
+                at_once => *at_once = Some(backoff(dial.jitter)),
             }
             match dial.dial().await {
                 Ok(connected) => return connected,
@@ -584,6 +599,8 @@ async fn redial(
         std::future::pending().await
     };
     tokio::select! {
+        // A connection that comes in the last moment counts.
+        biased;
         connected = dialing => connected,
         never = impatience => never,
     }

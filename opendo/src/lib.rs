@@ -46,7 +46,7 @@ pub use stream::{RpcSink, RpcStream, Streamed, pipe};
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, CallInfo, Client, Ctx, DurableObject, Node, ObjectId, RpcError, Stub, StubExt,
-        durable_object, rpc_target,
+        Call, CallError, CallInfo, Callback, Client, Ctx, DurableObject, Group, Node, ObjectId, Pipelined,
+        RpcError, RpcStream, Stub, StubExt, durable_object, rpc_target,
     };
 }

@@ -42,11 +42,16 @@ impl Ctx {
         &self.0.storage
     }
 
-    /// A stub of another object of this node (or of this one, for others to use: an object that awaits a call to
-    /// itself gets [`Reentrant`](ErrorKind::Reentrant)). No I/O, no `Result`: a call tells whether there is such a
+    /// A stub of another object of this node. No I/O, no `Result`: a call tells whether there is such a
     /// class.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
         self.0.node.get(id)
+    }
+
+    /// A stub of this object itself, for others to use. Awaiting a call to it from one of its own methods fails with
+    /// [`Reentrant`](ErrorKind::Reentrant); work given to [`wait_until`](Self::wait_until) may.
+    pub fn this<S: Stub>(&self) -> S {
+        self.0.node.stub_of((*self.0.key).clone())
     }
 
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when

@@ -1,7 +1,6 @@
 //! The way of a call to an object or target of this process: its arguments move, nothing is encoded.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     pub fn call<M: Run<O>>(&self, options: &CallOptions, args: M::Args) -> Call<M::Ok, M::Err> {
         let name: Arc<dyn Named> = self.0.clone();
         if M::has_promises(&args) {
-            let here = Arc::new(Here::<O, M>(Self(self.0.clone()), PhantomData));
+            let here = Arc::new(Here { local: Self(self.0.clone()), accept: Self::accept::<M> });
             let remote = Remote::new(here, Place::Promise(Arc::new([])));
             return remote.call::<M>(options, args).named(name, M::DESC.name);
         }
@@ -143,12 +142,17 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
 }
 
 /// The encoded way to something of this process: for arguments that have to be waited for.
-struct Here<O: Send + Sync + 'static, M>(Local<O>, PhantomData<fn() -> M>);
+///
+/// The method is a pointer and no parameter: what the compiler makes of this is made once for each class.
+struct Here<O: Send + Sync + 'static> {
+    local: Local<O>,
+    accept: fn(&Local<O>, Incoming),
+}
 
-impl<O: Send + Sync + 'static, M: Run<O>> Uplink for Here<O, M> {
+impl<O: Send + Sync + 'static> Uplink for Here<O> {
     fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
         if let Some(call) = Incoming::of_own(&outgoing) {
-            call.when_complete(move |call| self.0.accept::<M>(call));
+            call.when_complete(move |call| (self.accept)(&self.local, call));
         }
     }
 
@@ -163,7 +167,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Uplink for Here<O, M> {
     }
 
     fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
-        Calls::broken(&self.0)
+        Calls::broken(&self.local)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::rpc::cap::Cap;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -58,7 +59,7 @@ struct Members {
 }
 
 /// A member of a [`Group`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemberId(u64);
 
 impl<S: Stub> Group<S> {

@@ -114,34 +114,6 @@ impl<V> Slot<V> {
 
     // ---- the caller's side
 
-    /// Has `hook` told of the answer, before it can be awaited: now, if it is there.
-    pub(crate) fn on_done(&self, hook: Hook<V>) {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut state.phase, Phase::Taken) {
-            // Only the caller takes the answer, and it is here: nobody misses it meanwhile.
-            Phase::Done(answer) => {
-                drop(state);
-                hook(answer.as_ref());
-                self.state.lock().phase = Phase::Done(answer);
-            }
-            Phase::Taken => {
-                drop(state);
-                hook(Err(&RpcError::new(ErrorKind::Closed, "the call's answer was taken")));
-            }
-            waiting => {
-                state.phase = waiting;
-                state.hook = Some(match state.hook.take() {
-                    None => Told(hook),
-                    // A result may be called and be an argument, too.
-                    Some(Told(first)) => Told(Box::new(move |answer| {
-                        first(answer);
-                        hook(answer);
-                    })),
-                });
-            }
-        }
-    }
-
     pub(crate) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Result<V, RpcError>> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.phase, Phase::Taken) {
@@ -175,6 +147,36 @@ impl<V> Slot<V> {
         drop((answer, hook));
         watchers.into_iter().for_each(Waker::wake);
         may_have_run
+    }
+}
+
+impl<V: 'static> Slot<V> {
+    /// Has `hook` told of the answer, before it can be awaited: now, if it is there.
+    pub(crate) fn on_done(&self, hook: Hook<V>) {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.phase, Phase::Taken) {
+            // Only the caller takes the answer, and it is here: nobody misses it meanwhile.
+            Phase::Done(answer) => {
+                drop(state);
+                hook(answer.as_ref());
+                self.state.lock().phase = Phase::Done(answer);
+            }
+            Phase::Taken => {
+                drop(state);
+                hook(Err(&RpcError::new(ErrorKind::Closed, "the call's answer was taken")));
+            }
+            waiting => {
+                state.phase = waiting;
+                state.hook = Some(match state.hook.take() {
+                    None => Told(hook),
+                    // A result may be called and be an argument, too.
+                    Some(Told(first)) => Told(Box::new(move |answer| {
+                        first(answer);
+                        hook(answer);
+                    })),
+                });
+            }
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Direction {
 
 /// The way between clients and one node: bytes in memory, framed as on a socket, with faults on demand.
 ///
+/// On a current-thread runtime with a paused clock, the same program sees the same in each run: nothing is left to
+/// chance, also not the pauses after which its clients connect again.
+///
 /// Clones are the same network. See [the module](crate::testing) for an example.
 #[derive(Clone)]
 pub struct Network(Arc<Inner>);
@@ -44,6 +47,7 @@ struct Plan {
     cut_to_node: Option<u64>,
     cut_to_client: Option<u64>,
     delay: Duration,
+    pace: Option<(usize, Duration)>,
     half_open: bool,
     refuse: bool,
     /// Cuts every connection there is.
@@ -64,11 +68,12 @@ impl Network {
 
     /// A client of the node, over this network.
     pub fn client(&self) -> ClientBuilder {
-        let network = self.clone();
-        Client::over(move || {
-            let connection = network.connect();
-            async move { connection }
-        })
+        Client::builder(ADDRESS).over_network(self.clone())
+    }
+
+    /// A client of the node that hosts the objects of `host` for it: see [`Node::client`].
+    pub fn client_of(&self, host: &Node) -> ClientBuilder {
+        host.client(ADDRESS).over_network(self.clone())
     }
 
     /// One connection to the node, which serves it: for peers of one's own making.
@@ -137,6 +142,17 @@ impl Network {
         self.0.plan.lock().delay = delay;
     }
 
+    /// Carries at most so many bytes in that time, in each direction: a slow way, or a slow reader at its end.
+    pub fn pace(&self, bytes: usize, per: Duration) {
+        self.0.plan.lock().pace = Some((bytes.clamp(1, BUFFER), per));
+    }
+
+    /// Carries as fast as can be again: no delay, no pace.
+    pub fn hurry(&self) {
+        let mut plan = self.0.plan.lock();
+        (plan.delay, plan.pace) = (Duration::ZERO, None);
+    }
+
     /// Loses everything from now on, on all connections, without ending them: the peer is gone and nobody says so.
     pub fn half_open(&self, lost: bool) {
         self.0.plan.lock().half_open = lost;
@@ -175,10 +191,12 @@ impl Network {
         let mut carried = 0_u64;
         let mut buffer = vec![0; BUFFER];
         let carrying = async {
-            while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            loop {
+                let most = self.0.plan.lock().pace.map_or(BUFFER, |(bytes, _)| bytes);
+                let Ok(count @ 1..) = from.read(&mut buffer[..most]).await else { break };
                 let (delay, half_open) = {
                     let plan = self.0.plan.lock();
-                    (plan.delay, plan.half_open)
+                    (plan.delay + plan.pace.map_or(Duration::ZERO, |(_, per)| per), plan.half_open)
                 };
                 if !delay.is_zero() {
                     sleep(delay).await;
@@ -195,6 +213,7 @@ impl Network {
                 self.counter(direction).fetch_add(piece.len() as u64, Ordering::Relaxed);
                 if piece.len() < count || allowed < count as u64 {
                     cut.cancel();
+                    return; // what is read next must not pass
                 }
             }
             // An end in order: the other direction goes on.
@@ -224,6 +243,9 @@ impl Plan {
         }
     }
 }
+
+/// The connections are made by the network: nobody listens there.
+const ADDRESS: &str = "memory:network";
 
 /// Small enough that a conversation takes several pieces.
 const BUFFER: usize = 8 * 1024;

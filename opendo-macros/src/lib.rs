@@ -76,7 +76,11 @@ pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// For structs whose fields are visible where they are used; what is generated is a struct `LoginPipeline` with the same
 /// fields. A field that holds no stub has no use there.
-#[proc_macro_derive(Pipelined)]
+///
+/// # Options
+///
+/// `#[pipelined(crate = path)]` above the struct tells where to find `opendo`, when it is a dependency of a dependency.
+#[proc_macro_derive(Pipelined, attributes(pipelined))]
 pub fn pipelined(item: TokenStream) -> TokenStream {
     expand::pipelined(item.into()).into()
 }

@@ -30,6 +30,15 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
         .iter()
         .zip(&names)
         .map(|(ty, name)| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::is_promise(#name)));
+    // One function less to compile for each method without arguments.
+    let has_promises = (!types.is_empty()).then(|| {
+        quote_spanned! {at(&method.ident)=>
+            fn has_promises(__args: &Self::Args) -> ::core::primitive::bool {
+                let (#(#names,)*) = __args;
+                #(#promises)||*
+            }
+        }
+    });
     let pipeline = quote_spanned!(ok_span=> <#p::Probe<#ok>>::PIPELINE);
     let next = types.iter().map(|ty| quote_spanned!(at(ty)=> <#ty as #p::ArgType>::next(__in)?));
     let (ok_at, err_at) = match &method.returns {
@@ -57,10 +66,7 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
             type Ok = #ok;
             type Err = #err;
             const PIPELINE: ::core::option::Option<fn(&Self::Ok) -> #p::Capabilities> = #pipeline;
-            fn has_promises(__args: &Self::Args) -> ::core::primitive::bool {
-                let (#(#names,)*) = __args;
-                false #(|| #promises)*
-            }
+            #has_promises
             fn encode_args(__args: &Self::Args, __out: &mut #p::Encoder) -> #encoded {
                 let (#(#names,)*) = __args;
                 #(#push)*

@@ -33,9 +33,14 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 pub(crate) fn pipelined(item: TokenStream) -> TokenStream {
+    let item = match syn::parse2(item) {
+        Ok(item) => item,
+        Err(error) => return error.into_compile_error(),
+    };
     let mut errors = Errors::default();
-    let generated = match find_crate() {
-        Ok(krate) => pipelined::derive(&quote!(#krate::__private), item, &mut errors),
+    let krate = pipelined::crate_path(&item, &mut errors);
+    let generated = match krate.map_or_else(find_crate, |path| Ok(path.into_token_stream())) {
+        Ok(krate) => pipelined::derive(&quote!(#krate::__private), &item, &mut errors),
         Err(message) => {
             errors.at(Span::call_site(), message);
             TokenStream::new()

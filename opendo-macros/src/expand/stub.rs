@@ -3,7 +3,8 @@
 use super::{Generated, at, positions};
 use crate::model::Method;
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
+use syn::Ident;
 
 /// What users see: the stub with its methods. The trait is here because the stub's type names it.
 pub(super) fn items(it: &Generated<'_>) -> TokenStream {
@@ -31,7 +32,10 @@ pub(super) fn items(it: &Generated<'_>) -> TokenStream {
             #(#signatures)*
         }
 
-        #[allow(clippy::too_many_arguments, dead_code, non_snake_case, unreachable_pub, private_interfaces, private_bounds)]
+        #[allow(
+            clippy::too_many_arguments, clippy::used_underscore_binding, dead_code, non_snake_case, unreachable_pub,
+            private_interfaces, private_bounds
+        )]
         impl #stub { #(#methods)* }
     }
 }
@@ -45,22 +49,30 @@ fn stub_method(it: &Generated<'_>, method: &Method) -> TokenStream {
     });
     let (names, types): (Vec<_>, Vec<_>) = method.wire_args().map(|arg| (&arg.ident, &arg.ty)).unzip();
     let call = it.call(&method.returns);
+    let carrier = carrier(method);
     quote! {
         #cfg #default_doc #(#docs)*
         pub fn #ident(&self, #(#names: #types),*) -> #call {
-            #calls::#ident(self.0.calls(), self.0.options(), #(#names),*)
+            #calls::#carrier(self.0.calls(), self.0.options(), #(#names),*)
         }
     }
+}
+
+/// The name of a method in the hidden trait: not the user's, so that the compiler does not propose to implement that
+/// trait when somebody calls the method on something else.
+fn carrier(method: &Method) -> Ident {
+    format_ident!("__call_{}", method.ident, span = at(&method.ident))
 }
 
 /// The head of a method in the hidden trait.
 fn calls_method(it: &Generated<'_>, method: &Method) -> TokenStream {
     let Generated { p, .. } = it;
     let Method { ident, cfg, .. } = method;
+    let carrier = carrier(method);
     let names = positions(method.wire_args());
     let types = method.wire_args().map(|arg| &arg.ty);
     let call = it.call(&method.returns);
-    quote_spanned!(at(ident)=> #cfg fn #ident(&self, __options: &#p::CallOptions, #(#names: #types),*) -> #call)
+    quote_spanned!(at(ident)=> #cfg fn #carrier(&self, __options: &#p::CallOptions, #(#names: #types),*) -> #call)
 }
 
 /// The rest of the stub, out of sight.
@@ -81,7 +93,8 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
         }
         impl ::core::fmt::Debug for #stub {
             fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                __f.debug_tuple(#name).field(&self.0).finish()
+                let mut __tuple = ::core::fmt::Formatter::debug_tuple(__f, #name);
+                ::core::fmt::DebugTuple::finish(::core::fmt::DebugTuple::field(&mut __tuple, &self.0))
             }
         }
         impl #p::Stub for #stub {

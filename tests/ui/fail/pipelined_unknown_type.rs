@@ -1,0 +1,9 @@
+use opendo::Pipelined;
+
+#[derive(Pipelined)]
+struct Login {
+    name: String,
+    profile: Missing,
+}
+
+fn main() {}

@@ -216,7 +216,10 @@ impl<O: Send + Sync + 'static> Activation<O> {
             Walk::Clear => None,
             // Shared beside shared: no need to wait, and behind an exclusive job it would wait for ever.
             Walk::Cycle | Walk::Unless(_) if access == Access::Shared && state.access == Access::Shared => {
-                state.queue.push_front(Queued { sequence, work: Work::Call(access, job) });
+                // Behind those that start before it for the same reason.
+                let at = state.queue.iter().position(|queued| queued.work.access() == Access::Exclusive);
+                let at = at.unwrap_or(state.queue.len());
+                state.queue.insert(at, Queued { sequence, work: Work::Call(access, job) });
                 self.kick(state);
                 return Ok(());
             }

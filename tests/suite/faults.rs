@@ -3,6 +3,8 @@
 //! Nothing here waits for the real clock: tests run on one thread with a paused one, so time passes in no time, in
 //! order, and a hang is a failure after a minute that nobody spends.
 
+#[path = "faults/broker.rs"]
+mod broker;
 #[path = "faults/raw.rs"]
 mod raw;
 #[path = "faults/world.rs"]
@@ -10,8 +12,16 @@ mod world;
 
 #[path = "faults/access.rs"]
 mod access;
+#[path = "faults/capabilities.rs"]
+mod capabilities;
+#[path = "faults/capability_limits.rs"]
+mod capability_limits;
+#[path = "faults/chains.rs"]
+mod chains;
 #[path = "faults/disconnect.rs"]
 mod disconnect;
+#[path = "faults/disconnect_capabilities.rs"]
+mod disconnect_capabilities;
 #[path = "faults/drain.rs"]
 mod drain;
 #[path = "faults/fake_node.rs"]

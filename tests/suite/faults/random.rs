@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
-use opendo::transport::envelope::{EnvelopeKind, ReplyStatus};
+use opendo::ObjectId;
+use opendo::transport::envelope::{EnvelopeKind, EnvelopeView, ReplyStatus};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::broker::*;
+use super::raw::Beside::*;
 use super::raw::*;
 use super::world::*;
 
@@ -84,7 +87,7 @@ fn any_messages_after_a_hello() {
 fn valid() -> Vec<Vec<u8>> {
     let mut echo = vec![3, 0xc8, 1];
     echo.extend([5; 200]);
-    vec![
+    let mut messages = vec![
         hello(),
         describe_worker(0),
         bind_worker(1, "a"),
@@ -104,8 +107,96 @@ fn valid() -> Vec<Vec<u8>> {
         call(7, 3, "make", &[7, 0x80, 0x20]),
         release(3),
         release(1),
-        control(EnvelopeKind::Drain, &[]),
+    ];
+    messages.extend(valid_capabilities());
+    messages.push(control(EnvelopeKind::Drain, &[]));
+    messages
+}
+
+/// Callbacks, kept results, parts of them, values of them, streams, and all of it released.
+fn valid_capabilities() -> Vec<Vec<u8>> {
+    let broker = *ObjectId::<BrokerStub>::from_name("random").as_bytes();
+    vec![
+        describe_stub::<BrokerStub>(1),
+        describe_stub::<ListenerStub>(2),
+        bind(4, 1, &broker, Some("random")),
+        call_of::<BrokerStub>(8, 4, "tell", &[Mine(-1, 2)], &[0, 1]),
+        reply(2, ReplyStatus::Ok, &[1]),
+        keep_of::<BrokerStub>(9, 4, "pair", &[], &[]),
+        bind_result(5, 2, 9, &["first"]),
+        keep_of::<ListenerStub>(10, 5, "next", &[], &[]),
+        bind_result(6, 2, 10, &[]),
+        call_of::<ListenerStub>(11, 6, "hear", &[], &[2]),
+        keep_of::<BrokerStub>(12, 4, "want", &[], &[]),
+        bind_result(7, 2, 12, &[]),
+        call_of::<ListenerStub>(13, 7, "hear", &[], &[3]),
+        call_of::<BrokerStub>(15, 4, "offer", &[Yours(5)], &[0]),
+        keep_of::<BrokerStub>(16, 4, "echo", &[Mine(-2, 2)], &[0]),
+        bind_result(8, 2, 16, &[]),
+        call_of::<BrokerStub>(17, 4, "watch", &[Yours(8)], &[0]),
+        keep_of::<ListenerStub>(18, 8, "next", &[], &[]),
+        reply_beside(3, &[Mine(-3, 2)], &[0]),
+        keep_of::<BrokerStub>(19, 4, "number", &[], &[9]),
+        call_of::<BrokerStub>(20, 4, "square", &[Result(19)], &[1, 0]),
+        call_of::<BrokerStub>(21, 4, "square", &[Value(vec![5], vec![])], &[1, 0]),
+        call_of::<BrokerStub>(22, 4, "keep_all", &[Mine(-4, 2), Mine(-5, 2), Yours(6)], &[3, 0, 1, 2]),
+        call_of::<BrokerStub>(23, 4, "read", &[Stream(9)], &[0]),
+        stream_call(24, 9, "write", &[3, 1, 2, 3]),
+        stream_call(25, 9, "close", &[]),
+        release(9),
+        call_of::<BrokerStub>(26, 4, "ignore", &[Stream(10)], &[0]),
+        stream_call(27, 10, "write", &[0]),
+        stream_call(28, 10, "abort", &[1, b'x']),
+        release(10),
+        call_of::<BrokerStub>(29, 4, "write", &[], &[3, 4]),
+        call_of::<BrokerStub>(30, 4, "sink", &[], &[]),
+        release(5),
+        release_result(9),
+        release_result(10),
+        release(6),
+        release(7),
+        release_result(12),
+        release(8),
+        release_result(16),
+        release_result(18),
+        release_result(19),
+        call_of::<BrokerStub>(31, 4, "forget", &[], &[]),
+        release(4),
     ]
+}
+
+/// Or most changes would end the conversation where they are, and others would try nothing at all.
+#[tokio::test(start_paused = true)]
+async fn the_conversation_without_changes_breaks_no_rule() {
+    let world = World::new().await;
+    let mut raw = Raw::new(&world.network);
+    let mut calls = 0;
+    for message in valid() {
+        if message[0] == EnvelopeKind::Reply as u8 {
+            // Not before the node has called.
+            calls += 1;
+            while raw.receive().await.unwrap()[0] != EnvelopeKind::Call as u8 {}
+        }
+        raw.send(message).await;
+    }
+    assert_eq!(calls, 3);
+    let mut refused = Vec::new();
+    while let Some(message) = raw.receive().await {
+        assert_ne!(message[0], EnvelopeKind::Abort as u8);
+        if message[0] == EnvelopeKind::Reply as u8 {
+            let view = EnvelopeView::parse(&message).unwrap();
+            if view.status() == ReplyStatus::Rpc {
+                refused.push(view.call());
+            }
+        }
+        if message[0] == EnvelopeKind::Drain as u8 {
+            break; // the streams that the node writes are left unread
+        }
+    }
+    assert_eq!(refused, [], "calls of the conversation were refused");
+    drop(raw);
+    world.end().await;
+    assert_eq!(listeners(), 0);
 }
 
 #[derive(Clone, Debug)]

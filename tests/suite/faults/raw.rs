@@ -9,6 +9,7 @@ use opendo::transport::envelope::{
 use opendo::{ErrorKind, ObjectId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::broker::{BrokerStub, ListenerStub, OtherStub};
 use super::world::{WorkerStub, soon};
 
 /// One end of a connection, without any manners.
@@ -33,6 +34,45 @@ impl Raw {
         self.send(hello()).await;
         let answer = self.receive().await.expect("a hello");
         assert_eq!(answer[..6], [EnvelopeKind::Hello as u8, b'O', b'D', b'O', 1, 0]);
+    }
+
+    /// After a proper hello: class 0 is the broker's, 1 the listener's, 2 another one, and object 1 is a broker.
+    pub(super) async fn brokered(network: &Network) -> Self {
+        Self::brokered_after(network, hello()).await
+    }
+
+    pub(super) async fn brokered_after(network: &Network, hello: Vec<u8>) -> Self {
+        let mut raw = Self::new(network);
+        raw.send(hello).await;
+        raw.receive().await.expect("a hello");
+        raw.send(describe_stub::<BrokerStub>(0)).await;
+        raw.send(describe_stub::<ListenerStub>(1)).await;
+        raw.send(describe_stub::<OtherStub>(2)).await;
+        raw.send(bind(1, 0, ObjectId::<BrokerStub>::from_name("broker").as_bytes(), None)).await;
+        raw
+    }
+
+    /// The next message of that kind, and how many releases came before it. Nothing else may.
+    pub(super) async fn after_releases(&mut self, kind: EnvelopeKind) -> (Vec<u8>, usize) {
+        let mut releases = 0;
+        loop {
+            let message = self.receive().await.expect("a message");
+            match message[0] {
+                found if found == kind as u8 => return (message, releases),
+                found if found == EnvelopeKind::Release as u8 => releases += 1,
+                // A class is described before it is passed.
+                found if found == EnvelopeKind::Interface as u8 => {}
+                _ => panic!("{message:?}"),
+            }
+        }
+    }
+
+    /// The answer to that call, whatever is released before it.
+    pub(super) async fn answer(&mut self, call: u64) -> Result<Vec<u8>, Wire> {
+        let (message, _) = self.after_releases(EnvelopeKind::Reply).await;
+        let (answered, result) = read_reply(&message);
+        assert_eq!(answered, call, "{result:?}");
+        result
     }
 
     /// After that, object `import` is bound and works.
@@ -71,15 +111,7 @@ impl Raw {
 
     /// The next reply: the call it answers, and the result's encoding or the error.
     pub(super) async fn reply(&mut self) -> (u64, Result<Vec<u8>, Wire>) {
-        let message = self.receive().await.expect("a reply");
-        let view = EnvelopeView::parse(&message).unwrap();
-        assert_eq!(view.kind(), EnvelopeKind::Reply, "{view:?}");
-        let result = match view.status() {
-            ReplyStatus::Ok => Ok(view.body().to_vec()),
-            ReplyStatus::Application => panic!("a method's own error"),
-            ReplyStatus::Rpc => Err(Wire::decode(view.body())),
-        };
-        (view.call(), result)
+        read_reply(&self.receive().await.expect("a reply"))
     }
 
     pub(super) async fn refused(&mut self) -> Wire {
@@ -108,6 +140,17 @@ impl Raw {
         self.send(call(call_id, import, "tag", &[9])).await;
         assert_eq!(self.reply().await, (call_id, Ok(vec![9])));
     }
+}
+
+fn read_reply(message: &[u8]) -> (u64, Result<Vec<u8>, Wire>) {
+    let view = EnvelopeView::parse(message).unwrap();
+    assert_eq!(view.kind(), EnvelopeKind::Reply, "{view:?}");
+    let result = match view.status() {
+        ReplyStatus::Ok => Ok(view.body().to_vec()),
+        ReplyStatus::Application => panic!("a method's own error"),
+        ReplyStatus::Rpc => Err(Wire::decode(view.body())),
+    };
+    (view.call(), result)
 }
 
 /// An error as it crosses the wire.
@@ -189,7 +232,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, (value << 1 ^ value >> 63) as u64);
 }
 
@@ -198,11 +241,21 @@ pub(super) fn hello() -> Vec<u8> {
 }
 
 pub(super) fn hello_with(max_message: u64, max_calls: u32, credentials: &[u8]) -> Vec<u8> {
+    hello_all(max_message, max_calls, 1000, 1 << 20, credentials)
+}
+
+pub(super) fn hello_all(
+    max_message: u64,
+    max_calls: u32,
+    max_capabilities: u32,
+    max_stream_buffer: u64,
+    credentials: &[u8],
+) -> Vec<u8> {
     let mut out = control(EnvelopeKind::Hello, b"ODO\x01\0");
     put_varint(&mut out, max_message);
     put_varint(&mut out, u64::from(max_calls));
-    put_varint(&mut out, 1000);
-    put_varint(&mut out, 1 << 20);
+    put_varint(&mut out, u64::from(max_capabilities));
+    put_varint(&mut out, max_stream_buffer);
     put_varint(&mut out, 0);
     put_varint(&mut out, credentials.len() as u64);
     out.extend_from_slice(credentials);
@@ -229,9 +282,12 @@ pub(super) fn describe(number: u32, class: &str, methods: &[(u32, u64)]) -> Vec<
 }
 
 pub(super) fn describe_worker(number: u32) -> Vec<u8> {
-    let interface = WorkerStub::INTERFACE;
-    let methods: Vec<_> = interface.methods.iter().map(|method| (method.id, method.fingerprint)).collect();
-    describe(number, interface.name, &methods)
+    describe_stub::<WorkerStub>(number)
+}
+
+pub(super) fn describe_stub<S: Stub>(number: u32) -> Vec<u8> {
+    let methods: Vec<_> = S::INTERFACE.methods.iter().map(|method| (method.id, method.fingerprint)).collect();
+    describe(number, S::INTERFACE.name, &methods)
 }
 
 pub(super) fn bind(import: i64, class: u32, id: &[u8; 32], name: Option<&str>) -> Vec<u8> {
@@ -264,8 +320,140 @@ pub(super) fn release(import: i64) -> Vec<u8> {
     out
 }
 
+pub(super) fn release_result(call: u64) -> Vec<u8> {
+    let mut out = control(EnvelopeKind::Release, &[1]);
+    put_varint(&mut out, call);
+    out
+}
+
+/// Names the root.
+pub(super) fn bind_root(import: i64, class: u32) -> Vec<u8> {
+    let mut out = control(EnvelopeKind::Bind, &[]);
+    put_signed(&mut out, import);
+    put_varint(&mut out, u64::from(class));
+    out.push(1);
+    out
+}
+
+/// Names a part of the result of a call.
+pub(super) fn bind_result(import: i64, class: u32, call: u64, path: &[&str]) -> Vec<u8> {
+    let mut out = control(EnvelopeKind::Bind, &[]);
+    put_signed(&mut out, import);
+    put_varint(&mut out, u64::from(class));
+    out.push(2);
+    put_varint(&mut out, call);
+    put_varint(&mut out, path.len() as u64);
+    path.iter().for_each(|field| put_text(&mut out, field));
+    out
+}
+
+/// What travels beside a body.
+#[derive(Clone, Debug)]
+pub(super) enum Beside {
+    Mine(i64, u32),
+    /// An object: of that class, id and name.
+    MineNamed(i64, u32, &'static str, [u8; 32], Option<&'static str>),
+    Yours(i64),
+    Stream(i64),
+    Result(u64),
+    Value(Vec<u8>, Vec<Beside>),
+}
+
+impl Beside {
+    fn put_cap(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Mine(id, class) => {
+                out.push(0);
+                put_signed(out, *id);
+                put_varint(out, u64::from(*class));
+                out.push(0);
+            }
+            Self::MineNamed(id, class, name_of_class, key, name) => {
+                out.push(0);
+                put_signed(out, *id);
+                put_varint(out, u64::from(*class));
+                out.push(1);
+                put_text(out, name_of_class);
+                out.extend_from_slice(key);
+                out.push(u8::from(name.is_some()));
+                name.iter().for_each(|name| put_text(out, name));
+            }
+            Self::Yours(id) => {
+                out.push(1);
+                put_signed(out, *id);
+            }
+            Self::Stream(id) => {
+                out.push(2);
+                put_signed(out, *id);
+            }
+            Self::Result(_) | Self::Value(..) => panic!("not a capability"),
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Result(call) => {
+                out.push(1);
+                put_varint(out, *call);
+            }
+            Self::Value(body, inner) => {
+                out.push(2);
+                put_varint(out, body.len() as u64);
+                out.extend_from_slice(body);
+                put_varint(out, inner.len() as u64);
+                inner.iter().for_each(|inner| inner.put_cap(out));
+            }
+            cap => {
+                out.push(0);
+                cap.put_cap(out);
+            }
+        }
+    }
+}
+
+pub(super) fn beside(all: &[Beside]) -> Vec<u8> {
+    let mut out = Vec::new();
+    all.iter().for_each(|it| it.put(&mut out));
+    out
+}
+
+/// A call of a method of `S`, with what it passes.
+pub(super) fn call_of<S: Stub>(id: u64, target: i64, name: &str, passes: &[Beside], args: &[u8]) -> Vec<u8> {
+    call_beside(id, target, method_of::<S>(name), false, &beside(passes), args)
+}
+
+/// The same, and the result is kept.
+pub(super) fn keep_of<S: Stub>(id: u64, target: i64, name: &str, passes: &[Beside], args: &[u8]) -> Vec<u8> {
+    call_beside(id, target, method_of::<S>(name), true, &beside(passes), args)
+}
+
+pub(super) fn call_beside(
+    call: u64,
+    target: i64,
+    method: u32,
+    keep: bool,
+    capabilities: &[u8],
+    args: &[u8],
+) -> Vec<u8> {
+    call_with(&CallHeader { call, target, method, keep, capabilities, ..CallHeader::default() }, args)
+}
+
+/// A call of one of the three methods of a sink.
+pub(super) fn stream_call(call: u64, target: i64, name: &str, args: &[u8]) -> Vec<u8> {
+    call_beside(call, target, fnv32(name), false, &[], args)
+}
+
+/// How methods are numbered.
+fn fnv32(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+pub(super) fn method_of<S: Stub>(name: &str) -> u32 {
+    S::INTERFACE.methods.iter().find(|method| method.name == name).expect("a method").id
+}
+
 pub(super) fn method(name: &str) -> u32 {
-    WorkerStub::INTERFACE.methods.iter().find(|method| method.name == name).expect("a method").id
+    method_of::<WorkerStub>(name)
 }
 
 pub(super) fn call(id: u64, target: i64, name: &str, args: &[u8]) -> Vec<u8> {
@@ -288,6 +476,14 @@ pub(super) fn cancel(id: u64) -> Vec<u8> {
 pub(super) fn reply(id: u64, status: ReplyStatus, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ReplyHeader { call: id, status, capabilities: &[] }.encode(&mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+/// A good answer that passes something.
+pub(super) fn reply_beside(id: u64, passes: &[Beside], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    ReplyHeader { call: id, status: ReplyStatus::Ok, capabilities: &beside(passes) }.encode(&mut out);
     out.extend_from_slice(body);
     out
 }

@@ -12,6 +12,8 @@ use opendo::testing::{Network, SessionStats, node_stats};
 use opendo::{ErrorKind, Limits};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::broker::Broker;
+
 thread_local! {
     static RUNS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     static ENDS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
@@ -221,7 +223,7 @@ pub(super) async fn settle() {
 pub(super) async fn start_node(limits: Limits) -> Node {
     forget_runs();
     watch_panics();
-    Node::builder().object::<Worker>().limits(limits).start().await.unwrap()
+    Node::builder().object::<Worker>().object::<Broker>().limits(limits).start().await.unwrap()
 }
 
 /// A node, and a client that does nothing wrong and must not notice those who do.
@@ -251,6 +253,16 @@ impl World {
     pub(super) async fn undisturbed(&self) {
         assert_eq!(soon(self.stub.tag(0)).await.unwrap(), 0);
         assert_eq!(panics(), 0);
+    }
+
+    /// What the node holds of its one other peer.
+    pub(super) fn other(&self) -> SessionStats {
+        let mut stats = node_stats(&self.node);
+        let bystander = SessionStats { bound_objects: 1, ..SessionStats::default() };
+        let at = stats.iter().position(|it| *it == bystander).expect("the bystander's session");
+        stats.swap_remove(at);
+        assert_eq!(stats.len(), 1, "{stats:?}");
+        stats[0]
     }
 
     /// Nobody else is connected any more, and nothing is left of them.

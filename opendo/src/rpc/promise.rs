@@ -200,7 +200,8 @@ impl Uplink for Promise {
     fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
         let path = path_of(&outgoing.call.object);
         if let Some(call) = Incoming::of_own(&outgoing) {
-            self.deliver_at(path, call);
+            // What it leads to need not know how to wait for what the call takes.
+            call.when_complete(move |call| self.deliver_at(path, call));
         }
     }
 

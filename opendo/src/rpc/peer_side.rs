@@ -299,7 +299,8 @@ impl PeerSide {
                     return Err(protocol("a part of a result that is too deep"));
                 }
                 let path = path.iter().map(|field| (*field).into()).collect();
-                Named::Other(bind.class, Some(Arc::new(Remote::of_promise(kept.clone(), path))))
+                let known = class.interface.clone();
+                Named::Other(bind.class, Some(Arc::new(Remote::of_peers_promise(kept.clone(), path, known))))
             }
         };
         self.take_name(bind.import)?;

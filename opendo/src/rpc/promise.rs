@@ -205,7 +205,9 @@ impl Uplink for Promise {
         }
     }
 
-    fn deliver(self: Arc<Self>, object: &Arc<RemoteObject>, call: Incoming) {
+    fn deliver(self: Arc<Self>, object: &Arc<RemoteObject>, mut call: Incoming) {
+        // Whoever it was passed on to knows it as the one whose promise it is does.
+        call.fingerprint = call.fingerprint.or_else(|| object.fingerprint(call.method));
         self.deliver_at(path_of(object), call);
     }
 

@@ -488,6 +488,15 @@ impl Remote {
         Self::new(promise, Place::Promise(path))
     }
 
+    /// A part of the promise of a result that the peer may call before it has it, and how it knows that part.
+    pub(crate) fn of_peers_promise(
+        promise: Arc<Promise>,
+        path: Arc<[Box<str>]>,
+        peer: Arc<PeerInterface>,
+    ) -> Self {
+        Self::bound(promise, Place::Promise(path), Some(peer), Binding::default(), None)
+    }
+
     pub(crate) fn of_result(call: Arc<RemoteCall>, path: Arc<[Box<str>]>) -> Self {
         match &call.kept {
             Some(kept) => Self::of_promise(kept.clone(), path),
@@ -610,6 +619,11 @@ impl RemoteObject {
     pub(crate) fn without_members(&self, body: &[u8]) -> Option<RpcError> {
         let empty = body.is_empty() && matches!(self.place, Place::Group);
         empty.then(|| RpcError::new(ErrorKind::Broken, "the group has no members, so nobody gave a result"))
+    }
+
+    /// What the peer takes the method's signature for.
+    pub(crate) fn fingerprint(&self, method: u32) -> Option<u64> {
+        self.peer.as_ref()?.methods.get(&method).copied()
     }
 
     pub(crate) fn uplink_number(&self) -> Option<u64> {

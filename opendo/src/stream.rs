@@ -433,6 +433,11 @@ impl<T> fmt::Debug for RpcSink<T> {
     }
 }
 
+/// Whether that is the writing end of a stream, of which nothing may be left out.
+pub(crate) fn is_sink(interface: &str) -> bool {
+    interface == outlet::INTERFACE.name
+}
+
 /// A pipe that the peer will write into: what it writes to, and what is read here.
 pub(crate) fn pipe_from_peer(core: &Core) -> (Cap, Chunks) {
     enum Never {}

@@ -40,6 +40,9 @@ pub(crate) trait Capability: Send + Sync + 'static {
 
     fn broken(&self) -> Broken;
 
+    /// A call on it was refused before it got here.
+    fn missed(&self, _: &RpcError) {}
+
     fn as_any(&self) -> &dyn Any;
 }
 

@@ -28,6 +28,7 @@ use crate::rpc::promise::{Promise, Resolution, failed_call};
 use crate::rpc::slot::Slot;
 use crate::rpc::stub::{Broken, CallOptions, Calls, Stub, StubCore};
 use crate::rpc::wire::Released;
+use crate::stream;
 
 /// Something that is not known to be in this process: encodes calls and hands them to the way that leads there.
 #[derive(Clone)]
@@ -306,7 +307,7 @@ impl RemoteCall {
         drop(self.over());
         match &answer {
             Err(error) => {
-                if error.is_reset() {
+                if error.is_reset() || self.object.is_sink() {
                     self.object.binding.lock().break_with(error);
                 }
                 let _ = self.failure.set(error.clone());
@@ -626,6 +627,10 @@ impl RemoteObject {
         self.peer.as_ref()?.methods.get(&method).copied()
     }
 
+    fn is_sink(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| stream::is_sink(&peer.name))
+    }
+
     pub(crate) fn uplink_number(&self) -> Option<u64> {
         self.uplink.number()
     }
@@ -673,6 +678,12 @@ impl Capability for Remote {
     fn broken(&self) -> Broken {
         let uplink = self.0.uplink.clone();
         uplink.broken(&self.0)
+    }
+
+    fn missed(&self, error: &RpcError) {
+        if self.0.is_sink() {
+            self.0.binding.lock().break_with(error);
+        }
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -58,7 +58,7 @@ impl Outlet {
     }
 
     pub(super) fn into_pipe(core: &Arc<Core>, id: i64, latest: bool) -> Self {
-        let peer = Arc::new(PeerInterface::default());
+        let peer = Arc::new(PeerInterface { name: INTERFACE.name.to_owned(), ..PeerInterface::default() });
         Self::new(Remote::import(core, id, peer, None), latest)
     }
 

@@ -253,6 +253,11 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
         .boxed()
     }
 
+    fn missed(&self, error: &RpcError) {
+        // A value is missing: what comes later is not read.
+        self.0.end(Err(error.clone()));
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

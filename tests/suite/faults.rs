@@ -3,6 +3,8 @@
 //! Nothing here waits for the real clock: tests run on one thread with a paused one, so time passes in no time, in
 //! order, and a hang is a failure after a minute that nobody spends.
 
+#[path = "faults/beside.rs"]
+mod beside;
 #[path = "faults/broker.rs"]
 mod broker;
 #[path = "faults/raw.rs"]

@@ -4,8 +4,9 @@ use opendo::testing::SessionStats;
 use opendo::transport::envelope::EnvelopeKind;
 use opendo::{ErrorKind, ObjectId};
 
+use super::beside::Beside::*;
+use super::beside::*;
 use super::broker::*;
-use super::raw::Beside::*;
 use super::raw::*;
 use super::world::*;
 

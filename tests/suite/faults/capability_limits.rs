@@ -8,8 +8,9 @@ use opendo::testing::{Network, SessionStats};
 use opendo::transport::envelope::EnvelopeKind;
 use opendo::{ErrorKind, Limits, RpcStream};
 
+use super::beside::Beside::*;
+use super::beside::*;
 use super::broker::*;
-use super::raw::Beside::*;
 use super::raw::*;
 use super::world::*;
 

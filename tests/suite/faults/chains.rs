@@ -5,8 +5,9 @@ use opendo::ErrorKind;
 use opendo::transport::envelope::{EnvelopeKind, EnvelopeView};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::beside::Beside::*;
+use super::beside::*;
 use super::broker::*;
-use super::raw::Beside::*;
 use super::raw::*;
 use super::world::*;
 

@@ -12,8 +12,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::beside::Beside::*;
+use super::beside::*;
 use super::broker::*;
-use super::raw::Beside::*;
 use super::raw::*;
 use super::world::*;
 

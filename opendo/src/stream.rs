@@ -24,7 +24,7 @@ use serde::ser::{self, Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::encoding::{decode_all, with_encoder};
-use crate::rpc::cap::{Cap, Passed, pass, passed};
+use crate::rpc::cap::{Cap, Passed, complain, pass, passed};
 use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -235,9 +235,9 @@ impl<T: Streamed> Serialize for RpcStream<T> {
             Passed::Chunks(Arc::new(Mutex::new(chunks)))
         });
         if passed_on {
-            return Err(ser::Error::custom("the stream was passed on before, or read to its end"));
+            return Err(ser::Error::custom(complain("the stream was passed on before, or read to its end")));
         }
-        serializer.serialize_newtype_struct(STREAM, &place.map_err(ser::Error::custom)?)
+        serializer.serialize_newtype_struct(STREAM, &place.map_err(|why| ser::Error::custom(complain(why)))?)
     }
 }
 
@@ -246,9 +246,9 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcStream<T> {
         match place::<D>(deserializer, STREAM)? {
             Passed::Chunks(chunks) => match chunks.lock().take() {
                 Some(chunks) => Ok(Self(Mutex::new(Source::Encoded(chunks)))),
-                None => Err(de::Error::custom("a stream that was taken before")),
+                None => Err(de::Error::custom(complain("a stream that was taken before"))),
             },
-            _ => Err(de::Error::custom("something else where a stream was expected")),
+            _ => Err(de::Error::custom(complain("something else where a stream was expected"))),
         }
     }
 }
@@ -269,7 +269,8 @@ fn place<'de, D: Deserializer<'de>>(deserializer: D, name: &'static str) -> Resu
         }
     }
 
-    passed(deserializer.deserialize_newtype_struct(name, Newtype)?).map_err(de::Error::custom)
+    passed(deserializer.deserialize_newtype_struct(name, Newtype)?)
+        .map_err(|why| de::Error::custom(complain(why)))
 }
 
 impl<T> fmt::Debug for RpcStream<T> {
@@ -407,22 +408,23 @@ impl<T: Streamed> Serialize for RpcSink<T> {
             Passed::Cap(cap)
         });
         if passed_on {
-            return Err(ser::Error::custom("the sink was closed or passed on before"));
+            return Err(ser::Error::custom(complain("the sink was closed or passed on before")));
         }
-        serializer.serialize_newtype_struct(SINK, &place.map_err(ser::Error::custom)?)
+        serializer.serialize_newtype_struct(SINK, &place.map_err(|why| ser::Error::custom(complain(why)))?)
     }
 }
 
 impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Passed::Cap(cap) = place::<D>(deserializer, SINK)? else {
-            return Err(de::Error::custom("something else where a sink was expected"));
+            return Err(de::Error::custom(complain("something else where a sink was expected")));
         };
         if let Some(SinkTarget(writer)) = cap.as_any().downcast_ref::<SinkTarget<T>>() {
             return Ok(Self(Mutex::new(Target::Pipe(writer.clone()))));
         }
-        let remote =
-            cap.remote().ok_or_else(|| de::Error::custom("another stub where a sink was expected"))?;
+        let remote = cap
+            .remote()
+            .ok_or_else(|| de::Error::custom(complain("another stub where a sink was expected")))?;
         Ok(Self(Mutex::new(Target::Outlet(Outlet::new(remote.clone(), false)))))
     }
 }

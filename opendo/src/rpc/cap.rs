@@ -243,12 +243,13 @@ thread_local! {
     static WHY: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Why the last stub of this thread could not be encoded or decoded, if it has not been told yet.
+/// Why the last stub or stream of this thread could not be encoded or decoded, if it has not been told yet.
 pub(crate) fn why() -> Option<String> {
     WHY.take()
 }
 
-fn complain(why: impl Into<String>) -> String {
+/// Has [`why`] say that.
+pub(crate) fn complain(why: impl Into<String>) -> String {
     let why = why.into();
     // Outside of a scope nobody asks: what fails later must not say this.
     if SCOPE.with_borrow(|scope| !matches!(scope, Scope::Outside)) {

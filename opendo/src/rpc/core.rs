@@ -157,6 +157,7 @@ impl Core {
                 None => out.place(&call.object).and_then(|target| Ok((target, out.describe_passed(passed)?))),
             };
         let (target, capabilities) = prepared.map_err(Unsent::Refused)?;
+        self.fits(body.len() + capabilities.bytes().len()).map_err(Unsent::Refused)?;
         let id = out.tables.next_call;
         if !call.sent(self, id) {
             return Ok(()); // withdrawn while it waited for a connection
@@ -199,15 +200,19 @@ impl Core {
         if out.byte_len().saturating_add(body) > self.limits.max_unsent {
             return overloaded(format!("{} bytes to {} are unsent", out.byte_len(), self.peer));
         }
-        self.too_large(body).map(|text| RpcError::new(ErrorKind::TooLarge, text))
+        None
     }
 
-    /// Room for the header is left out of the account: a chain of 256 calls takes 5 KiB.
-    fn too_large(&self, body: usize) -> Option<String> {
+    /// Whether the peer takes a message with so many bytes behind its header. Room for that is left out of the account:
+    /// a chain of 256 calls takes 5 KiB.
+    fn fits(&self, size: usize) -> Result<(), RpcError> {
         const HEADER: u64 = 8 * 1024;
         let limit = self.theirs.max_message;
-        (body as u64 > limit.saturating_sub(HEADER.min(limit / 2)))
-            .then(|| format!("{body} bytes, and {} accepts messages of {limit} bytes", self.peer))
+        if size as u64 <= limit.saturating_sub(HEADER.min(limit / 2)) {
+            return Ok(());
+        }
+        let text = format!("{size} bytes, and {} accepts messages of {limit} bytes", self.peer);
+        Err(RpcError::new(ErrorKind::TooLarge, text))
     }
 
     /// Tells the peer that a call's caller is gone.
@@ -288,22 +293,16 @@ impl Core {
     }
 
     pub(crate) fn reply(self: &Arc<Self>, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
-        let refusal = match self.too_large(body.len()) {
-            Some(text) => RpcError::new(ErrorKind::TooLarge, text),
-            None => match self.push_reply(id, status, passed, |out| out.extend_from_slice(body)) {
-                Ok(()) => return,
-                Err(refusal) => refusal,
-            },
-        };
-        self.reply_error(id, &refusal.may_run(true));
+        if let Err(refusal) = self.push_reply(id, status, passed, body) {
+            self.reply_error(id, &refusal.may_run(true));
+        }
     }
 
     pub(crate) fn reply_error(self: &Arc<Self>, id: u64, error: &RpcError) {
-        let Ok(()) =
-            self.push_reply(id, ReplyStatus::Rpc, &[], |out| encode_body(&WireError::from_rpc(error), out))
-        else {
-            unreachable!("nothing is passed with an error");
-        };
+        let mut body = Vec::new();
+        encode_body(&WireError::from_rpc(error), &mut body);
+        let sent = self.push_reply(id, ReplyStatus::Rpc, &[], &body);
+        debug_assert!(sent.is_ok(), "nothing is passed with an error, and every peer takes one");
     }
 
     fn push_reply(
@@ -311,7 +310,7 @@ impl Core {
         id: u64,
         status: ReplyStatus,
         passed: &[Passed],
-        body: impl FnOnce(&mut Vec<u8>),
+        body: &[u8],
     ) -> Result<(), RpcError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -320,10 +319,13 @@ impl Core {
         }
         let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
         let capabilities = out.describe_passed(passed)?;
+        if status != ReplyStatus::Rpc {
+            self.fits(body.len() + capabilities.bytes().len())?;
+        }
         let header = ReplyHeader { call: id, status, capabilities: capabilities.bytes() };
         push_message(out.frames, |out| {
             header.encode(out);
-            body(out);
+            out.extend_from_slice(body);
         });
         let streams = out.commit(capabilities);
         if let Some((_, bytes)) = state.incoming.remove(&id) {
@@ -547,12 +549,15 @@ impl Core {
         for (call, _) in incoming.into_values() {
             call.abandon();
         }
-        drop(exports);
         self.status.send_replace(Status::Ended(error.clone()));
-        for (_, hook) in on_end {
-            hook(error);
-        }
         idle.into_iter().for_each(Waker::wake);
+        // Other people's code, which must not keep the rest from being told.
+        for export in exports {
+            quietly("a target's `Drop`", || drop(export));
+        }
+        for (_, hook) in on_end {
+            quietly("a hook of a session's end", || hook(error));
+        }
     }
 
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
@@ -649,6 +654,13 @@ impl Uplink for Core {
 pub(crate) fn broken(error: &RpcError) -> RpcError {
     let text = format!("it belonged to a session that has ended ({}); get a new one", error.message());
     RpcError::new(ErrorKind::Broken, text)
+}
+
+/// Runs code of the user's where a panic is nobody else's business.
+fn quietly(what: &str, run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        tracing::error!("{what} panicked");
+    }
 }
 
 /// Appends a control message.

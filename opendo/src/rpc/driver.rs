@@ -195,6 +195,7 @@ impl Driver {
     /// Runs the session to its end.
     pub(crate) async fn run(self) {
         let Self { core, mut sender, mut receiver, mut peer_side } = self;
+        let _ended = EndOnPanic(core.clone());
         let mut keepalive = Keepalive::new(&core.limits);
         let mut writing = Writing { batch: Frames::default(), gathered: false, farewell: None };
         let error = poll_fn(|cx| {
@@ -222,6 +223,15 @@ impl Driver {
             let _ = timeout(core.limits.hello_timeout, rest).await;
         }
         let _ = timeout(core.limits.hello_timeout, poll_fn(|cx| sender.poll_close(cx))).await;
+    }
+}
+
+/// A `Drop` of the user's may panic in the reader: whoever waits for the session learns that it is over.
+struct EndOnPanic(Arc<Core>);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        self.0.end(&RpcError::new(ErrorKind::Disconnected, "the task of the session is gone"));
     }
 }
 

@@ -181,7 +181,7 @@ impl PeerSide {
         }
         let call = IncomingCall::of_session(core.clone(), id, kept);
         let reply = RemoteReply::new(call.clone());
-        if let Err(error) = core.admit(id, &call, view.body().len()) {
+        if let Err(error) = core.admit(id, &call, message.len()) {
             if let Ok((cap, _)) = self.target(core, view.target(), view.method()) {
                 cap.missed(&error);
             }

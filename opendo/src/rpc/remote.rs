@@ -153,6 +153,8 @@ pub(crate) struct RemoteCall {
     pub(crate) keep: bool,
     /// The result, for calls on it, where there is no other side.
     pub(crate) kept: Option<Arc<Promise>>,
+    /// For calls on the result while the call itself waits for its arguments: resolved when it leaves.
+    leaving: Mutex<Option<Arc<Promise>>>,
     /// For an idempotent method: what it takes to make the call again on another connection.
     again: Option<(CallParts, Box<[u8]>)>,
     /// An earlier attempt may have run.
@@ -202,6 +204,7 @@ impl RemoteCall {
             route: Mutex::new(Route::Unsent),
             keep,
             kept: (keep && here).then(|| Promise::new(Limits::default().max_pipelined)),
+            leaving: Mutex::default(),
             again: None,
             tried: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -252,7 +255,10 @@ impl RemoteCall {
 
     /// Whether the result can be named in a message that goes the same way as this call did.
     pub(crate) fn goes_with(&self, uplink: Option<u64>) -> bool {
-        self.keep && uplink.is_some() && self.object.uplink.number() == uplink
+        self.keep
+            && uplink.is_some()
+            && self.object.uplink.number() == uplink
+            && self.leaving.lock().is_none()
     }
 
     /// The method's signature as the caller knows it.
@@ -499,8 +505,9 @@ impl Remote {
     }
 
     pub(crate) fn of_result(call: Arc<RemoteCall>, path: Arc<[Box<str>]>) -> Self {
-        match &call.kept {
-            Some(kept) => Self::of_promise(kept.clone(), path),
+        let promise = call.kept.clone().or_else(|| call.leaving.lock().clone());
+        match promise {
+            Some(promise) => Self::of_promise(promise, path),
             None => Self::new(call.object.uplink.clone(), Place::Result(call, path)),
         }
     }
@@ -591,12 +598,22 @@ fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Pass
     if !arg::must_wait(&passed, uplink.number()) {
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
     }
+    if call.keep && call.kept.is_none() {
+        *call.leaving.lock() = Some(Promise::new(Limits::default().max_pipelined));
+    }
     let (call, parts, body) = (call.clone(), parts.clone(), Bytes::copy_from_slice(body));
-    arg::when_nameable(passed, uplink.number(), move |passed| match passed {
-        Ok(passed) => {
-            uplink.send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
+    arg::when_nameable(passed, uplink.number(), move |passed| {
+        match passed {
+            Ok(passed) => {
+                uplink.send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
+            }
+            Err(error) => call.complete(Err(error.may_run(false))),
         }
-        Err(error) => call.complete(Err(error.may_run(false))),
+        // Calls on the result go the same way, or find that there is none.
+        let leaving = call.leaving.lock().take();
+        if let Some(leaving) = leaving {
+            leaving.resolve(Ok(Resolution::PassedOn(call)));
+        }
     });
 }
 

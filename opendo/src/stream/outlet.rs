@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::Chunk;
 use super::flow::{FlowController, Token};
-use crate::rpc::cap::PeerInterface;
+use crate::rpc::cap::{Capability, PeerInterface};
 use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
@@ -114,13 +114,18 @@ impl Outlet {
 
     /// Writes everything in `chunks`, until one of the ends is gone.
     pub(super) async fn pump(mut self, mut chunks: BoxStream<'static, Result<Chunk, RpcError>>) {
+        let mut session_ended = Capability::broken(&self.remote);
         loop {
             let next = poll_fn(|cx| {
                 // Also while there is nothing to write: a reader that is gone may be heard of.
                 if self.poll_ready(cx).map_err(drop)?.is_pending() {
                     return Poll::Pending;
                 }
-                chunks.poll_next_unpin(cx).map(Ok::<_, ()>)
+                match chunks.poll_next_unpin(cx) {
+                    // With no write under way, nothing else tells.
+                    Poll::Pending if session_ended.poll_unpin(cx).is_ready() => Poll::Ready(Err(())),
+                    polled => polled.map(Ok),
+                }
             });
             match next.await {
                 Ok(Some(Ok(chunk))) => self.write(chunk),

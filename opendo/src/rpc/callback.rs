@@ -67,6 +67,9 @@ impl<T: ArgType + ReplyType + Send + 'static> CallbackType for T {}
 impl<A: CallbackType, R: CallbackType> Callback<A, R> {
     /// A callback that runs `function`.
     ///
+    /// The future may not borrow from the closure, since calls overlap: one that captures state is written
+    /// `move |n| { let state = state.clone(); async move { … } }`.
+    ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn new<F>(function: F) -> Self

@@ -24,7 +24,7 @@ pub struct Limits {
     /// further ones fail with [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 256 MiB.
     pub max_call_bytes: usize,
     /// How many calls may wait for one result that has not come; further ones fail with
-    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 4,096.
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 16,384.
     pub max_pipelined: usize,
     /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
     /// more chunk may be on its way. Default 16 MiB.
@@ -57,7 +57,7 @@ impl Default for Limits {
             max_calls: 65_536,
             max_capabilities: 65_536,
             max_call_bytes: 256 * 1024 * 1024,
-            max_pipelined: 4096,
+            max_pipelined: 16_384,
             max_stream_buffer: 16 * 1024 * 1024,
             max_bindings: 1 << 20,
             max_unsent: 64 * 1024 * 1024,

@@ -18,7 +18,6 @@ use tokio::runtime::Handle;
 
 use crate::rpc::cap::{Cap, Capabilities, Erased, Passed};
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
-use crate::rpc::gone::Gone;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
 use crate::rpc::pipeline::{PipelineOf, Source};
@@ -73,20 +72,20 @@ struct State {
     outcome: Option<Result<Arc<Resolution>, RpcError>>,
     /// Somebody runs the waiters: what comes waits behind them.
     draining: bool,
-    broken: Gone,
 }
 
 impl Promise {
     pub(crate) fn new(max_waiting: usize) -> Arc<Self> {
-        let state =
-            State { waiting: VecDeque::new(), outcome: None, draining: false, broken: Gone::default() };
-        Arc::new(Self { state: Mutex::new(state), max_waiting })
+        Self::with_outcome(None, max_waiting)
     }
 
     pub(crate) fn failed(error: RpcError) -> Arc<Self> {
-        let promise = Self::new(0);
-        promise.resolve(Err(error));
-        promise
+        Self::with_outcome(Some(Err(error)), 0)
+    }
+
+    fn with_outcome(outcome: Option<Result<Arc<Resolution>, RpcError>>, max_waiting: usize) -> Arc<Self> {
+        let state = State { waiting: VecDeque::new(), outcome, draining: false };
+        Arc::new(Self { state: Mutex::new(state), max_waiting })
     }
 
     /// Resolves it; the first time counts. What waits has run when this returns, or another thread is about to
@@ -134,12 +133,7 @@ impl Promise {
             let mut state = self.state.lock();
             let Some(waiter) = state.waiting.pop_front() else {
                 state.draining = false;
-                let watchers = match state.outcome {
-                    Some(Err(_)) => state.broken.set(),
-                    _ => Vec::new(),
-                };
-                drop(state);
-                return watchers.into_iter().for_each(std::task::Waker::wake);
+                return;
             };
             let outcome = state.outcome.clone().expect("it was resolved above");
             drop(state);

@@ -4,3 +4,5 @@
 mod behaviour;
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/simulation.rs"]
+mod simulation;

@@ -1,82 +1,29 @@
-//! A peer that says a proper hello and then anything: no panic, no hang, and a client beside it notices nothing.
+//! A peer that says a proper hello and then anything: no panic, no hang, no more in the tables than may be and nothing
+//! at the end, and a client beside it notices nothing.
 //!
-//! The first byte decides whether the rest is raw bytes or cut into messages, each behind a byte that is its size.
 //! `cargo +nightly fuzz run --fuzz-dir tests/fuzz session -- -max_total_time=120`
 
 #![no_main]
 
+mod script;
+mod worker;
+
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use opendo::Stub;
 use opendo::prelude::*;
-use opendo::testing::{Network, node_stats};
+use opendo::testing::{Network, SessionStats, node_stats};
+use script::{Script, describe, put};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
+use worker::*;
 
-pub struct Worker {
-    log: Vec<u8>,
-}
-
-#[durable_object]
-impl Worker {
-    pub fn push(&mut self, byte: u8) -> usize {
-        self.log.push(byte);
-        self.log.len()
-    }
-
-    pub fn swap(&mut self, log: Vec<u8>) -> Vec<u8> {
-        std::mem::replace(&mut self.log, log)
-    }
-
-    pub fn name(&self, of: Option<String>) -> Result<(u64, String), String> {
-        of.map(|name| (name.len() as u64, name)).ok_or_else(|| "nobody".to_owned())
-    }
-
-    #[method(concurrent)]
-    pub async fn hold(&self, #[call] call: &CallInfo) {
-        call.cancelled().await;
-    }
-
-    #[method(concurrent)]
-    pub async fn call_back(&self, #[call] call: &CallInfo) -> Option<usize> {
-        let back: WorkerStub = call.session()?.get("back");
-        back.push(1).await.ok()
-    }
-}
-
-impl DurableObject for Worker {
-    async fn new(_: Ctx) -> opendo::Result<Self> {
-        Ok(Self { log: Vec::new() })
-    }
-}
-
-fn put(out: &mut Vec<u8>, message: &[u8]) {
-    out.extend_from_slice(&(message.len() as u32).to_le_bytes());
-    out.extend_from_slice(message);
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Hello, the class, and objects 1 and 2 of it.
+/// Hello, the classes, and objects 1 and 2.
 fn opening() -> Vec<u8> {
     let mut out = Vec::new();
     put(&mut out, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x80\x08\0\0");
-    let interface = WorkerStub::INTERFACE;
-    let mut describe = vec![4, 0, interface.name.len() as u8];
-    describe.extend_from_slice(interface.name.as_bytes());
-    describe.push(interface.methods.len() as u8);
-    for method in interface.methods {
-        put_varint(&mut describe, u64::from(method.id));
-        put_varint(&mut describe, method.fingerprint);
-    }
-    put(&mut out, &describe);
+    put(&mut out, &describe::<WorkerStub>(0));
+    put(&mut out, &describe::<ListenerStub>(1));
     for (import, name) in [(2, "a"), (4, "b")] {
         let mut bind = vec![5, import, 0, 0];
         bind.extend_from_slice(opendo::ObjectId::<WorkerStub>::from_name(name).as_bytes());
@@ -86,41 +33,13 @@ fn opening() -> Vec<u8> {
     out
 }
 
-/// Calls are easier to find with this: a message that begins with 1 and the number of a method is made one.
-fn message(piece: &[u8], calls: &mut u64) -> Vec<u8> {
-    let methods = WorkerStub::INTERFACE.methods;
-    match piece {
-        [1, method, rest @ ..] if usize::from(*method) < methods.len() => {
-            *calls += 1;
-            let mut out = vec![1, 0];
-            put_varint(&mut out, *calls);
-            out.push(if method % 2 == 0 { 2 } else { 4 });
-            out.extend_from_slice(&methods[usize::from(*method)].id.to_le_bytes());
-            out.extend_from_slice(&[0; 8]);
-            out.extend_from_slice(rest);
-            out
-        }
-        _ => piece.to_vec(),
-    }
-}
-
 fuzz_target!(|input: &[u8]| {
-    let Some((mode, input)) = input.split_first() else { return };
-    let mut script = opening();
-    if mode % 2 == 0 {
-        let (mut rest, mut calls) = (input, 0);
-        while let Some((size, tail)) = rest.split_first() {
-            let (piece, tail) = tail.split_at(usize::from(*size).min(tail.len()));
-            put(&mut script, &message(piece, &mut calls));
-            rest = tail;
-        }
-    } else {
-        script.extend_from_slice(input);
-    }
+    let mut script = Script::new(methods(), 2);
+    let says = script.says(input);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let run = async {
-            let node = Node::builder().object::<Worker>().start().await.unwrap();
+            let node = Node::builder().object::<Worker>().limits(limits()).start().await.unwrap();
             let client = Network::new(&node).client().connect().await.unwrap();
             let bystander: WorkerStub = client.get("bystander");
             assert_eq!(bystander.push(0).await.unwrap(), 1);
@@ -129,16 +48,30 @@ fuzz_target!(|input: &[u8]| {
                 let mut buffer = [0; 1024];
                 while read.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
             });
-            let _ = timeout(Duration::from_secs(1), write.write_all(&script)).await;
+            let _ = timeout(Duration::from_secs(1), write.write_all(&opening())).await;
+            for (at, message) in says.iter().enumerate() {
+                let _ = timeout(Duration::from_secs(1), write.write_all(message)).await;
+                if at % 3 == 2 {
+                    // Its calls run, and what they return can be used.
+                    sleep(Duration::from_millis(1)).await;
+                }
+                for stats in node_stats(&node) {
+                    assert!(within(&stats), "{stats:?}");
+                }
+            }
             sleep(Duration::from_millis(10)).await;
             assert_eq!(bystander.push(0).await.unwrap(), 2);
             sink.abort();
             let _ = sink.await;
             drop(write);
             sleep(Duration::from_secs(1)).await;
-            let stats = node_stats(&node);
-            assert_eq!(stats.len(), 1);
-            assert_eq!((stats[0].running_calls, stats[0].pending_calls, stats[0].unsent_bytes), (0, 0, 0));
+            let bystanders = SessionStats { bound_objects: 1, ..SessionStats::default() };
+            assert_eq!(node_stats(&node), [bystanders]);
+            for name in ["a", "b"] {
+                client.get::<WorkerStub>(name).forget().await.unwrap();
+            }
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(listeners(), 0);
             client.close().await;
         };
         timeout(Duration::from_secs(300), run).await.expect("it hangs");

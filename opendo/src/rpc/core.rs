@@ -205,7 +205,7 @@ impl Core {
 
     /// Whether the peer takes a message with so many bytes behind its header. Room for that is left out of the account:
     /// a chain of 256 calls takes 5 KiB.
-    fn fits(&self, size: usize) -> Result<(), RpcError> {
+    pub(crate) fn fits(&self, size: usize) -> Result<(), RpcError> {
         const HEADER: u64 = 8 * 1024;
         let limit = self.theirs.max_message;
         if size as u64 <= limit.saturating_sub(HEADER.min(limit / 2)) {

@@ -204,8 +204,13 @@ impl RemoteReply {
         passed: Vec<Passed>,
         capabilities: impl FnOnce() -> Capabilities,
     ) {
-        self.answered = true;
         if let Some(kept) = &self.call.kept {
+            // What the caller cannot be told, it should not find to have been called, either.
+            if let To::Session(core, _) = &self.call.to
+                && let Err(refusal) = core.fits(body.len())
+            {
+                return self.fail(refusal.may_run(true));
+            }
             kept.resolve(if is_ok {
                 let (body, passed) = (Bytes::copy_from_slice(body), passed.clone());
                 Ok(Resolution::Result { capabilities: capabilities(), body, passed })
@@ -213,6 +218,7 @@ impl RemoteReply {
                 Err(failed_call(method))
             });
         }
+        self.answered = true;
         match &self.call.to {
             To::Session(core, id) => {
                 let status = if is_ok { ReplyStatus::Ok } else { ReplyStatus::Application };

@@ -21,9 +21,8 @@ use crate::rpc::core::{Core, Status, Unsent, uplink_number};
 use crate::rpc::driver::{Access, Driver, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{
-    self, Binding, CallParts, OutgoingCall, Place, Remote, RemoteCall, RemoteObject, Uplink, cap_of,
-};
+use crate::rpc::outgoing::{CallParts, OutgoingCall, RemoteCall};
+use crate::rpc::remote::{self, Binding, Place, Remote, RemoteObject, Uplink, cap_of};
 use crate::rpc::session::Session;
 use crate::rpc::stub::{Broken, Stub};
 use crate::testing::Network;

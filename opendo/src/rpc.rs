@@ -14,6 +14,7 @@ pub(crate) mod incoming;
 pub(crate) mod info;
 pub(crate) mod limits;
 pub(crate) mod method;
+pub(crate) mod outgoing;
 pub(crate) mod peer_side;
 pub(crate) mod pipeline;
 pub(crate) mod promise;

@@ -16,7 +16,8 @@ use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::CallInfo;
 use crate::rpc::method::Run;
-use crate::rpc::remote::{Binding, OutgoingCall, Place, Remote, RemoteObject, Uplink};
+use crate::rpc::outgoing::OutgoingCall;
+use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::slot::Slot;
 use crate::rpc::stub::{Broken, CallOptions, Calls};
 

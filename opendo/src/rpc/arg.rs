@@ -12,8 +12,8 @@ use crate::rpc::call::Call;
 use crate::rpc::cap::{Passed, pass, passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::method::ArgType;
+use crate::rpc::outgoing::RemoteCall;
 use crate::rpc::promise::{Promise, Resolution, failed_call};
-use crate::rpc::remote::RemoteCall;
 
 /// An argument that may be given as a value or as the [`Call`] that will return it.
 ///

@@ -19,9 +19,9 @@ use crate::rpc::chain::Link;
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Method;
+use crate::rpc::outgoing::RemoteCall;
 use crate::rpc::pipeline::{PipelineOf, Pipelined, Source};
 use crate::rpc::promise::{Promise, Resolution, failed_call, refused_by};
-use crate::rpc::remote::RemoteCall;
 use crate::rpc::slot::Slot;
 
 /// One call, already on its way: await it for the answer.

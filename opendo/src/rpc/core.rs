@@ -4,7 +4,6 @@
 //! one short lock. Nothing here waits.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
@@ -26,12 +25,19 @@ use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{Binding, Body, OutgoingCall, Place, RemoteCall, RemoteObject, Uplink};
+use crate::rpc::outgoing::{Body, OutgoingCall, RemoteCall};
+use crate::rpc::remote::{Binding, Place, RemoteObject, Uplink};
 use crate::rpc::session::SessionStats;
 use crate::rpc::stub::Broken;
 use crate::rpc::tables::{Out, PassedStream, Tables};
 use crate::rpc::wire::{Hello, Released, WireError, decode_body, encode_body};
 use crate::stream;
+
+mod ending;
+mod output;
+
+use self::output::wake;
+pub(crate) use self::output::{Output, push_control, push_message};
 
 /// Sessions and clients share one count, so that a number names one way.
 pub(crate) fn uplink_number() -> u64 {
@@ -409,41 +415,6 @@ impl Core {
             || (uplink.is_some() && uplink == self.client.get().map(|(number, _)| *number))
     }
 
-    // ---- the end
-
-    /// Runs `hook` when the session has ended: now, if it has. The number is for [`Core::forget`].
-    pub(crate) fn on_end(&self, hook: OnEnd) -> u64 {
-        let mut state = self.state.lock();
-        if let Some(error) = state.ended.clone() {
-            drop(state);
-            hook(&error);
-            return 0;
-        }
-        state.next_on_end += 1;
-        let number = state.next_on_end;
-        state.on_end.push((number, hook));
-        number
-    }
-
-    pub(crate) fn forget(&self, number: u64) {
-        let hook = {
-            let mut state = self.state.lock();
-            let at = state.on_end.iter().position(|(registered, _)| *registered == number);
-            at.map(|at| state.on_end.remove(at))
-        };
-        drop(hook);
-    }
-
-    /// Ready when no call is unanswered, in either direction.
-    pub(crate) fn poll_idle(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
-        let mut state = self.state.lock();
-        if state.ended.is_some() || (state.pending.is_empty() && state.incoming.is_empty()) {
-            return std::task::Poll::Ready(());
-        }
-        state.idle.push(cx.waker().clone());
-        std::task::Poll::Pending
-    }
-
     pub(crate) fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         SessionStats {
@@ -455,156 +426,6 @@ impl Core {
             exports: state.tables.exports.len(),
             imports: state.tables.imports,
         }
-    }
-
-    // ---- the driver's side
-
-    /// Appends a control message.
-    pub(crate) fn push_control(&self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return;
-        }
-        state.push_control(kind, body);
-        let writer = state.wake_writer();
-        drop(state);
-        wake(writer);
-    }
-
-    /// Gives a sign of life, unless the peer does not take them.
-    pub(crate) fn pong(&self) -> Result<(), RpcError> {
-        if self.state.lock().out.byte_len() > self.limits.max_unsent {
-            let text = format!("{} does not read what it asks for", self.peer);
-            return Err(RpcError::new(ErrorKind::Disconnected, text));
-        }
-        self.push_control(Kind::Pong, |_| ());
-        Ok(())
-    }
-
-    /// Swaps what is to be written into `batch`; when there is nothing, leaves the waker. Tells what to do next.
-    pub(crate) fn take_output(&self, batch: &mut Frames, waker: &Waker, gathered: bool) -> Output {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return Output::Ended;
-        }
-        if state.out.is_empty() {
-            let quiet = state.we_drain && state.pending.is_empty() && state.incoming.is_empty();
-            if quiet && state.peer_drains {
-                return Output::Drained;
-            }
-            state.writer = Some(waker.clone());
-            return if quiet { Output::Farewell } else { Output::Nothing };
-        }
-        // Others are about to add to it: one turn of the scheduler, and one system call takes them all.
-        if !gathered && state.pending.len() + state.incoming.len() > 1 {
-            return Output::Gather;
-        }
-        std::mem::swap(&mut state.out, batch);
-        state.handed_over = state.tables.next_call;
-        Output::Write
-    }
-
-    /// Takes no new calls in either direction, and tells the peer.
-    pub(crate) fn drain(&self) {
-        let mut state = self.state.lock();
-        if state.we_drain || state.ended.is_some() {
-            return;
-        }
-        state.we_drain = true;
-        state.push_control(Kind::Drain, |_| ());
-        let writer = state.wake_writer();
-        drop(state);
-        wake(writer);
-        self.status.send_if_modified(to_draining);
-    }
-
-    /// The peer takes no new calls. It is answered with the same: then it knows that no call of ours is on its way.
-    pub(crate) fn peer_drains(&self) {
-        self.state.lock().peer_drains = true;
-        self.drain();
-    }
-
-    /// Ends the session: every call in flight fails with the truth about whether it may have run.
-    pub(crate) fn end(&self, error: &RpcError) {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return;
-        }
-        state.ended = Some(error.clone());
-        state.out = Frames::default();
-        let handed_over = state.handed_over;
-        let mut pending: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
-        let incoming = std::mem::take(&mut state.incoming);
-        let exports = std::mem::take(&mut state.tables.exports);
-        state.tables.imports = 0;
-        let on_end = std::mem::take(&mut state.on_end);
-        let idle = std::mem::take(&mut state.idle);
-        let writer = state.wake_writer();
-        drop(state);
-        wake(writer);
-        pending.sort_unstable_by_key(|(id, _)| *id);
-        for (id, call) in pending {
-            call.lost(error.clone().may_run(id < handed_over));
-        }
-        for (call, _) in incoming.into_values() {
-            call.abandon();
-        }
-        self.status.send_replace(Status::Ended(error.clone()));
-        idle.into_iter().for_each(Waker::wake);
-        // Other people's code, which must not keep the rest from being told.
-        for export in exports {
-            quietly("a target's `Drop`", || drop(export));
-        }
-        for (_, hook) in on_end {
-            quietly("a hook of a session's end", || hook(error));
-        }
-    }
-
-    pub(crate) fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
-    }
-
-    pub(crate) async fn ended(&self) {
-        // The sender lives in `self`, so this cannot fail.
-        let _ = self.status().wait_for(|status| matches!(status, Status::Ended(_))).await;
-    }
-}
-
-fn to_draining(status: &mut Status) -> bool {
-    let open = matches!(status, Status::Open);
-    if open {
-        *status = Status::Draining;
-    }
-    open
-}
-
-/// What the writer does next.
-pub(crate) enum Output {
-    Write,
-    /// Come back after one turn of the scheduler.
-    Gather,
-    Nothing,
-    /// There is nothing left to do but to hear that the peer has nothing either.
-    Farewell,
-    /// The session was drained: nothing is left to do.
-    Drained,
-    Ended,
-}
-
-impl State {
-    fn push_control(&mut self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
-        push_control(&mut self.out, kind, body);
-    }
-
-    /// Whoever waits for the session to be idle, if it is.
-    fn wake_if_idle(&mut self) -> Vec<Waker> {
-        let idle = self.pending.is_empty() && self.incoming.is_empty();
-        if idle { std::mem::take(&mut self.idle) } else { Vec::new() }
-    }
-
-    /// The last answer of a session that is being closed lets the writer finish.
-    fn wake_writer_if_drained(&mut self) -> Option<Waker> {
-        if self.we_drain { self.wake_writer() } else { None }
     }
 }
 
@@ -654,35 +475,6 @@ impl Uplink for Core {
 pub(crate) fn broken(error: &RpcError) -> RpcError {
     let text = format!("it belonged to a session that has ended ({}); get a new one", error.message());
     RpcError::new(ErrorKind::Broken, text)
-}
-
-/// Runs code of the user's where a panic is nobody else's business.
-fn quietly(what: &str, run: impl FnOnce()) {
-    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-        tracing::error!("{what} panicked");
-    }
-}
-
-/// Appends a control message.
-pub(crate) fn push_control(frames: &mut Frames, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
-    push_message(frames, |out| {
-        kind.encode(out);
-        body(out);
-    });
-}
-
-/// Appends a message whose encoding cannot fail.
-pub(crate) fn push_message(frames: &mut Frames, message: impl FnOnce(&mut Vec<u8>)) {
-    let Ok(_) = frames.push_with(|out| {
-        message(out);
-        Ok::<_, Infallible>(())
-    });
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
 }
 
 fn micros(duration: Duration) -> u64 {

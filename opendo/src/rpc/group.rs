@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::rpc::cap::Cap;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
-use crate::rpc::remote::{
-    Binding, Body, OutgoingCall, Place, Remote, RemoteCall, RemoteObject, Uplink, cap_of, of_remote,
-};
+use crate::rpc::outgoing::{Body, OutgoingCall, RemoteCall};
+use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink, cap_of, of_remote};
 use crate::rpc::stub::{Broken, Stub};
 
 /// Stubs of one type that are called together: a call on the group goes to each of them, its arguments encoded once.

@@ -17,8 +17,8 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::gone::Gone;
 use crate::rpc::info::{Caller, Waiting};
 use crate::rpc::method::{Method, MethodDesc};
+use crate::rpc::outgoing::{Body, CallParts, OutgoingCall, RemoteCall};
 use crate::rpc::promise::{Promise, Resolution, failed_call};
-use crate::rpc::remote::{Body, CallParts, OutgoingCall, RemoteCall};
 
 /// A call whose arguments are not decoded yet.
 pub struct Incoming {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::rpc::cap::{Capabilities, Erased};
+use crate::rpc::outgoing::RemoteCall;
 use crate::rpc::promise::Promise;
-use crate::rpc::remote::{Remote, RemoteCall};
+use crate::rpc::remote::Remote;
 use crate::rpc::stub::{Stub, StubCore};
 
 /// A result whose stubs can be called before it has arrived.

@@ -20,8 +20,9 @@ use crate::rpc::cap::{Cap, Capabilities, Erased, Passed};
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
+use crate::rpc::outgoing::{OutgoingCall, RemoteCall};
 use crate::rpc::pipeline::{PipelineOf, Source};
-use crate::rpc::remote::{Binding, OutgoingCall, Place, Remote, RemoteCall, RemoteObject, Uplink};
+use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::stub::{Broken, Stub};
 
 /// What came of a promise.

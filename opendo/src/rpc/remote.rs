@@ -1,33 +1,24 @@
-//! The caller's side of a call that goes encoded: over a session, or through a promise.
+//! What is called by encoding, wherever it is: its name, and the way to it.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
-use opendo_transport::envelope::TraceContext;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::encoding::with_encoder;
 use crate::object::id::{ObjectKey, ToObjectId};
-use crate::rpc::arg;
 use crate::rpc::call::{Call, Named, deadline_after};
-use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed, PeerInterface};
-use crate::rpc::chain::Link;
+use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
 use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
-use crate::rpc::info::{CallInfo, Caller, Waiting};
+use crate::rpc::incoming::Incoming;
+use crate::rpc::info::{CallInfo, Caller};
 use crate::rpc::limits::Limits;
-use crate::rpc::method::{Interface, Method, MethodDesc, MethodFlags};
-use crate::rpc::promise::{Promise, Resolution, failed_call};
-use crate::rpc::slot::Slot;
+use crate::rpc::method::{Interface, Method, MethodDesc};
+use crate::rpc::outgoing::{CallParts, OutgoingCall, RemoteCall, let_go, pass_on, send};
+use crate::rpc::promise::Promise;
 use crate::rpc::stub::{Broken, CallOptions, Calls, Stub, StubCore};
-use crate::rpc::wire::Released;
 use crate::stream;
 
 /// Something that is not known to be in this process: encodes calls and hands them to the way that leads there.
@@ -42,12 +33,12 @@ impl std::fmt::Debug for Remote {
 
 /// What is called, and its number in the current session.
 pub(crate) struct RemoteObject {
-    uplink: Arc<dyn Uplink>,
+    pub(super) uplink: Arc<dyn Uplink>,
     pub(crate) place: Place,
     /// As this program knows it; not known while nobody has asked for a stub of it.
-    interface: OnceLock<&'static Interface>,
+    pub(super) interface: OnceLock<&'static Interface>,
     /// As the peer described it, for what the peer gave us.
-    peer: Option<Arc<PeerInterface>>,
+    pub(super) peer: Option<Arc<PeerInterface>>,
     pub(crate) binding: Mutex<Binding>,
     /// The client whose session it belongs to, which lives as long as its stubs.
     _client: Option<Arc<dyn Uplink>>,
@@ -114,349 +105,6 @@ pub(crate) trait Uplink: Send + Sync {
     /// Resolves when calls on the object can never succeed any more.
     fn broken(self: Arc<Self>, object: &RemoteObject) -> Broken;
 }
-
-/// An encoded call on its way out.
-#[derive(Clone, Copy)]
-pub(crate) struct OutgoingCall<'a> {
-    pub(crate) call: &'a Arc<RemoteCall>,
-    pub(crate) parts: &'a CallParts,
-    pub(crate) body: &'a [u8],
-    pub(crate) passed: &'a [Passed],
-}
-
-/// What the header of a call says, beside where it goes.
-#[derive(Clone)]
-pub(crate) struct CallParts {
-    pub(crate) method: MethodDesc,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<TraceContext>,
-    pub(crate) chain: Option<Arc<Link>>,
-    /// Who calls, where that is of use: within the process.
-    pub(crate) caller: Caller,
-}
-
-/// What came back: the encoding of the result, or of the method's error.
-#[derive(Debug, Clone)]
-pub(crate) struct Body {
-    pub(crate) is_ok: bool,
-    pub(crate) bytes: Bytes,
-    pub(crate) passed: Vec<Passed>,
-}
-
-/// One encoded call, as its caller, the client's queue and the session's table share it.
-pub(crate) struct RemoteCall {
-    to: To,
-    pub(crate) object: Arc<RemoteObject>,
-    method: MethodDesc,
-    route: Mutex<Route>,
-    /// The result is used before it has arrived: the other side keeps it until this is dropped.
-    pub(crate) keep: bool,
-    /// The result, for calls on it, where there is no other side.
-    pub(crate) kept: Option<Arc<Promise>>,
-    /// For calls on the result while the call itself waits for its arguments: resolved when it leaves.
-    leaving: Mutex<Option<Arc<Promise>>>,
-    /// For an idempotent method: what it takes to make the call again on another connection.
-    again: Option<(CallParts, Box<[u8]>)>,
-    /// An earlier attempt may have run.
-    tried: AtomicBool,
-    failure: OnceLock<RpcError>,
-}
-
-/// Who wants the answer.
-enum To {
-    Caller(Slot<Body>),
-    /// The caller's caller: the call was passed on.
-    PassedOn(Mutex<PassedOn>),
-    /// It is one of many.
-    Hook(Mutex<Option<Answered>>),
-}
-
-struct PassedOn {
-    reply: Option<RemoteReply>,
-    hooks: Vec<Hook>,
-    /// Kept if the result may be used as a value.
-    answer: Option<Result<Body, RpcError>>,
-}
-
-/// Takes the answer.
-type Answered = Box<dyn FnOnce(Result<Body, RpcError>) + Send>;
-
-/// Told of the answer before its caller is.
-pub(crate) type Hook = crate::rpc::slot::Hook<Body>;
-
-#[derive(Clone)]
-enum Route {
-    Unsent,
-    Sent(Arc<Core>, u64),
-    /// It was handed to something in this process.
-    Here(Arc<IncomingCall>),
-    /// Answered or withdrawn; where its result is kept, if it is.
-    Over(Option<(Arc<Core>, u64)>),
-}
-
-impl RemoteCall {
-    fn new(object: Arc<RemoteObject>, method: MethodDesc, keep: bool, to: To) -> Self {
-        let here = object.uplink.number().is_none();
-        Self {
-            to,
-            object,
-            method,
-            route: Mutex::new(Route::Unsent),
-            keep,
-            kept: (keep && here).then(|| Promise::new(Limits::default().max_pipelined)),
-            leaving: Mutex::default(),
-            again: None,
-            tried: AtomicBool::new(false),
-            failure: OnceLock::new(),
-        }
-    }
-
-    /// The same call to one of many.
-    pub(crate) fn for_hook(
-        whole: &Self,
-        hook: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
-    ) -> Arc<Self> {
-        let to = To::Hook(Mutex::new(Some(Box::new(hook))));
-        Arc::new(Self::new(whole.object.clone(), whole.method, false, to))
-    }
-
-    /// Notes where the call went; false when it was withdrawn before.
-    pub(crate) fn sent(&self, core: &Arc<Core>, id: u64) -> bool {
-        self.leave(Route::Sent(core.clone(), id))
-    }
-
-    /// The same for a call that stays in this process.
-    pub(crate) fn delivered(&self, call: &Arc<IncomingCall>) -> bool {
-        self.leave(Route::Here(call.clone()))
-    }
-
-    fn leave(&self, to: Route) -> bool {
-        let mut route = self.route.lock();
-        let unsent = matches!(*route, Route::Unsent);
-        if unsent {
-            *route = to;
-        }
-        unsent
-    }
-
-    /// The call's number in that session, if it went there.
-    pub(crate) fn number_in(&self, core: &Arc<Core>) -> Option<u64> {
-        match &*self.route.lock() {
-            Route::Sent(to, id) | Route::Over(Some((to, id))) if Arc::ptr_eq(to, core) => Some(*id),
-            _ => None,
-        }
-    }
-
-    /// Why it has no result.
-    pub(crate) fn failure(&self) -> RpcError {
-        let gone = || RpcError::new(ErrorKind::Broken, "the result it needs went with an earlier connection");
-        self.failure.get().cloned().unwrap_or_else(gone)
-    }
-
-    /// Whether the result can be named in a message that goes the same way as this call did.
-    pub(crate) fn goes_with(&self, uplink: Option<u64>) -> bool {
-        self.keep
-            && uplink.is_some()
-            && self.object.uplink.number() == uplink
-            && self.leaving.lock().is_none()
-    }
-
-    /// The method's signature as the caller knows it.
-    pub(crate) fn signature(&self) -> &'static str {
-        self.method.signature
-    }
-
-    pub(crate) fn slot(&self) -> &Slot<Body> {
-        match &self.to {
-            To::Caller(slot) => slot,
-            To::PassedOn(_) | To::Hook(_) => {
-                unreachable!("only the calls of a caller in this process are awaited")
-            }
-        }
-    }
-
-    /// The connection was lost before the answer came: makes the call again if that does no harm.
-    pub(crate) fn lost(self: Arc<Self>, error: RpcError) {
-        match &self.again {
-            Some((parts, body)) if error.kind() == ErrorKind::Disconnected => {
-                {
-                    let mut route = self.route.lock();
-                    if matches!(*route, Route::Over(_)) {
-                        return; // withdrawn
-                    }
-                    *route = Route::Unsent;
-                }
-                self.tried.fetch_or(error.may_have_run(), Ordering::Relaxed);
-                let outgoing = OutgoingCall { call: &self, parts, body, passed: &[] };
-                self.object.uplink.clone().send(outgoing);
-            }
-            _ => self.complete(Err(error)),
-        }
-    }
-
-    fn over(&self) -> Route {
-        let mut route = self.route.lock();
-        let kept = match &*route {
-            Route::Sent(core, id) if self.keep => Some((core.clone(), *id)),
-            Route::Over(kept) => kept.clone(),
-            _ => None,
-        };
-        std::mem::replace(&mut *route, Route::Over(kept))
-    }
-
-    /// The answer, from the session or from whatever prevented one.
-    pub(crate) fn complete(&self, answer: Result<Body, RpcError>) {
-        let answer = match answer {
-            Err(error) if self.tried.load(Ordering::Relaxed) => Err(error.may_run(true)),
-            answer => answer,
-        };
-        drop(self.over());
-        match &answer {
-            Err(error) => {
-                if error.is_reset() || self.object.is_sink() {
-                    self.object.binding.lock().break_with(error);
-                }
-                let _ = self.failure.set(error.clone());
-                if let Some(kept) = &self.kept {
-                    kept.resolve(Err(error.clone()));
-                }
-            }
-            Ok(body) if !body.is_ok => {
-                let _ = self.failure.set(failed_call(self.method.name));
-            }
-            Ok(_) => {}
-        }
-        match &self.to {
-            To::Caller(slot) => slot.complete(answer),
-            To::Hook(hook) => {
-                let hook = hook.lock().take();
-                if let Some(hook) = hook {
-                    hook(answer);
-                }
-            }
-            To::PassedOn(passed_on) => {
-                let (reply, hooks) = {
-                    let mut passed_on = passed_on.lock();
-                    passed_on.answer = Some(answer.clone()).filter(|_| self.keep);
-                    (passed_on.reply.take(), std::mem::take(&mut passed_on.hooks))
-                };
-                for hook in hooks {
-                    hook(answer.as_ref());
-                }
-                match (reply, answer) {
-                    (Some(reply), Ok(Body { is_ok, bytes, passed })) => {
-                        reply.answer(self.method.name, is_ok, &bytes, passed, || Capabilities::None);
-                    }
-                    (Some(reply), Err(error)) => reply.fail(error),
-                    (None, _) => {}
-                }
-            }
-        }
-    }
-
-    /// Has `hook` told of the answer: now, if it is there.
-    pub(crate) fn when_done(&self, hook: Hook) {
-        match &self.to {
-            To::Caller(slot) => slot.on_done(hook),
-            To::Hook(_) => unreachable!("the result of one of many is nobody's argument"),
-            To::PassedOn(passed_on) => {
-                let mut passed_on = passed_on.lock();
-                match passed_on.answer.clone() {
-                    Some(answer) => {
-                        drop(passed_on);
-                        hook(answer.as_ref());
-                    }
-                    None => passed_on.hooks.push(hook),
-                }
-            }
-        }
-    }
-
-    /// The caller is gone. Returns whether the method may have run.
-    pub(crate) fn withdraw(&self) -> bool {
-        let route = self.over();
-        match &self.to {
-            To::Caller(slot) => drop(slot.abandon()),
-            To::Hook(_) => {}
-            To::PassedOn(passed_on) => {
-                let reply = passed_on.lock().reply.take();
-                if let Some(reply) = reply {
-                    let error = RpcError::new(ErrorKind::Cancelled, "its caller went away");
-                    reply.fail(error.may_run(true));
-                }
-            }
-        }
-        match route {
-            Route::Sent(core, id) => {
-                core.cancel(id);
-                true
-            }
-            Route::Here(call) => {
-                call.abandon();
-                true
-            }
-            Route::Unsent => self.tried.load(Ordering::Relaxed),
-            Route::Over(_) => true,
-        }
-    }
-}
-
-impl Drop for RemoteCall {
-    fn drop(&mut self) {
-        if let Route::Over(Some((core, id))) | Route::Sent(core, id) = self.route.get_mut()
-            && self.keep
-        {
-            core.release(&Released::Result(*id));
-        }
-    }
-}
-
-/// Woken when the caller of a call that was passed on is gone.
-impl Wake for RemoteCall {
-    fn wake(self: Arc<Self>) {
-        self.withdraw();
-    }
-}
-
-/// Makes the call for the one that came.
-fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
-    let refusal = match (&object.peer, object.interface.get()) {
-        // What it was given as, or what it is called as here, need not be what the caller takes it for.
-        (Some(peer), _) => incoming.mismatch(|id| {
-            let fingerprint = *peer.methods.get(&id)?;
-            Some(MethodDesc { id, fingerprint, ..UNKNOWN })
-        }),
-        (None, Some(interface)) => incoming.mismatch(|id| interface.method(id).copied()),
-        (None, None) => None,
-    };
-    if let Some(refusal) = refusal {
-        return incoming.reply.fail(refusal);
-    }
-    let method = object.interface.get().and_then(|interface| interface.method(incoming.method)).copied();
-    let method = method.unwrap_or(MethodDesc { id: incoming.method, ..UNKNOWN });
-    let Incoming { reply, body, passed, deadline, trace, chain, caller, .. } = incoming;
-    let (waiting, keep) = (reply.call().clone(), reply.call().kept.is_some());
-    let to = To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
-    let call = Arc::new(RemoteCall::new(object.clone(), method, keep, to));
-    if waiting.poll_gone(&mut Context::from_waker(&Waker::from(call.clone()))).is_ready() {
-        call.withdraw();
-    }
-    let parts = CallParts { method, deadline, trace, chain, caller };
-    object.uplink.clone().send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
-    // After it: calls on the result go the same way, and there it must be known.
-    if let Some(kept) = &waiting.kept {
-        kept.resolve(Ok(Resolution::PassedOn(call)));
-    }
-}
-
-/// A method of which only the id is known.
-const UNKNOWN: MethodDesc = MethodDesc {
-    id: 0,
-    name: "method",
-    fingerprint: 0,
-    signature: "",
-    flags: MethodFlags { shared: false, concurrent: false, idempotent: false, cancel: false },
-};
 
 impl Remote {
     pub(crate) fn new(uplink: Arc<dyn Uplink>, place: Place) -> Self {
@@ -546,7 +194,7 @@ impl Remote {
 
     /// Sends a call whose arguments are encoded already. Nobody else awaits it, so nothing checks for cycles.
     pub(crate) fn call_raw(&self, method: MethodDesc, body: &[u8], passed: Vec<Passed>) -> Arc<RemoteCall> {
-        let call = Arc::new(RemoteCall::new(self.0.clone(), method, false, To::Caller(Slot::new())));
+        let call = RemoteCall::awaited(self.0.clone(), method, false, None);
         let parts = CallParts { method, deadline: None, trace: None, chain: None, caller: Caller::Local };
         send(&call, &parts, body, passed);
         call
@@ -575,11 +223,10 @@ impl Remote {
                 let (body, passed) = encoded
                     .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the arguments: {error}")))?;
                 let keep = options.keep || M::PIPELINE.is_some();
-                let mut call = RemoteCall::new(object.clone(), M::DESC, keep, To::Caller(Slot::new()));
                 // What was passed with it may be gone with the connection, so such a call is not made again.
-                call.again =
+                let again =
                     (M::DESC.flags.idempotent && passed.is_empty()).then(|| (parts.clone(), body.into()));
-                let call = Arc::new(call);
+                let call = RemoteCall::awaited(object.clone(), M::DESC, keep, again);
                 send(&call, &parts, body, passed);
                 Ok(call)
             },
@@ -590,31 +237,6 @@ impl Remote {
         };
         call.named(object.clone(), M::DESC.name)
     }
-}
-
-/// Sends a call, once the values that cannot be named where it goes have arrived.
-fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
-    let uplink = call.object.uplink.clone();
-    if !arg::must_wait(&passed, uplink.number()) {
-        return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
-    }
-    if call.keep && call.kept.is_none() {
-        *call.leaving.lock() = Some(Promise::new(Limits::default().max_pipelined));
-    }
-    let (call, parts, body) = (call.clone(), parts.clone(), Bytes::copy_from_slice(body));
-    arg::when_nameable(passed, uplink.number(), move |passed| {
-        match passed {
-            Ok(passed) => {
-                uplink.send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
-            }
-            Err(error) => call.complete(Err(error.may_run(false))),
-        }
-        // Calls on the result go the same way, or find that there is none.
-        let leaving = call.leaving.lock().take();
-        if let Some(leaving) = leaving {
-            leaving.resolve(Ok(Resolution::PassedOn(call)));
-        }
-    });
 }
 
 impl RemoteObject {
@@ -644,7 +266,7 @@ impl RemoteObject {
         self.peer.as_ref()?.methods.get(&method).copied()
     }
 
-    fn is_sink(&self) -> bool {
+    pub(super) fn is_sink(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| stream::is_sink(&peer.name))
     }
 
@@ -728,35 +350,6 @@ impl Drop for RemoteObject {
         if let Place::Result(call, _) = std::mem::replace(&mut self.place, Place::Group) {
             let_go(call);
         }
-    }
-}
-
-thread_local! {
-    /// Calls that this thread is to let go, after the one it is at.
-    static LET_GO: RefCell<Option<Vec<Arc<RemoteCall>>>> = const { RefCell::new(None) };
-}
-
-/// Lets go of a call whose result was used. It may hold the result of another one, and so on: a chain as long as a peer
-/// likes, which must not take a stack as deep.
-fn let_go(call: Arc<RemoteCall>) {
-    let mut next = Some(call);
-    // The outermost of these on the stack takes the others over, unless the thread is about to end.
-    let outermost = LET_GO.try_with(|waiting| match &mut *waiting.borrow_mut() {
-        Some(waiting) => {
-            waiting.extend(next.take());
-            false
-        }
-        none => {
-            *none = Some(Vec::new());
-            true
-        }
-    });
-    while let Some(call) = next {
-        drop(call);
-        next = LET_GO.try_with(|waiting| waiting.borrow_mut().as_mut().and_then(Vec::pop)).ok().flatten();
-    }
-    if outermost == Ok(true) {
-        let _ = LET_GO.try_with(RefCell::take);
     }
 }
 

@@ -15,7 +15,8 @@ use crate::rpc::cap::{Capability, PeerInterface};
 use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
-use crate::rpc::remote::{Remote, RemoteCall};
+use crate::rpc::outgoing::RemoteCall;
+use crate::rpc::remote::Remote;
 use crate::rpc::wire::encode_body;
 
 const fn method(name: &'static str) -> MethodDesc {

@@ -1,17 +1,19 @@
-//! How many instructions things take: a number that does not depend on what else the machine does.
+//! How many instructions plain calls take: a number that does not depend on what else the machine does.
 //!
-//! Runs itself under `valgrind --tool=callgrind`, once for a number of repetitions and once for twice as many; the
-//! difference has neither start-up nor tear-down in it. `-- --top` also shows which functions they are spent in.
+//! `-- --top` also shows which functions they are spent in.
 
 use std::hint::black_box;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use opendo_transport::envelope::{CallHeader, EnvelopeView};
 
+use crate::callgrind::Case;
 use crate::floor::Actor;
 use crate::subject::{CounterStub, Subject};
-use crate::table::{Number, for_real, table};
+use crate::table::for_real;
 
+#[path = "common/callgrind.rs"]
+mod callgrind;
 // Only its part in one process is used here.
 #[allow(dead_code)]
 #[path = "common/floor.rs"]
@@ -23,72 +25,26 @@ mod subject;
 #[path = "common/table.rs"]
 mod table;
 
-const CASES: [(&str, &str); 6] = [
+const CASES: [Case; 7] = [
     ("encode", "envelope and `(u64,)`, encode"),
     ("parse", "envelope and `(u64,)`, decode"),
     ("floor", "round trip in process, by hand (actor task)"),
     ("local", "round trip in process"),
     ("ready", "round trip in process, 64 in flight"),
     ("session", "round trip over a session (`memory:`), both sides"),
+    ("unix", "round trip over a session (`unix:`), both sides"),
 ];
-
-const TIMES: u32 = 1_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [run, case, times, ..] = &arguments[..]
-        && run == "run"
-    {
-        repeat(case, times.parse().expect("a number"));
-        return ExitCode::SUCCESS;
-    }
-    if !for_real() {
+    if let Some((case, times)) = callgrind::is_counted(&arguments) {
+        repeat(case, times);
+    } else if !for_real() {
         CASES.iter().for_each(|(case, _)| repeat(case, 64));
-        return ExitCode::SUCCESS;
-    }
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        eprintln!("`valgrind` counts the instructions, and is not installed");
+    } else if !callgrind::report(&CASES, arguments.iter().any(|argument| argument == "--top")) {
         return ExitCode::FAILURE;
     }
-    let top = arguments.iter().any(|argument| argument == "--top");
-    let rows: Vec<_> = CASES
-        .iter()
-        .map(|(case, name)| {
-            let count = f64::from(TIMES);
-            let each = (counted(case, 2 * TIMES, top) - counted(case, TIMES, false)) / count;
-            vec![(*name).to_owned(), Number(each).to_string()]
-        })
-        .collect();
-    table("Instructions", &["", "instructions each"], &rows);
     ExitCode::SUCCESS
-}
-
-/// Instructions of a whole run.
-fn counted(case: &str, times: u32, top: bool) -> f64 {
-    let file = std::env::temp_dir().join(format!("opendo-callgrind-{}", std::process::id()));
-    let output = Command::new("valgrind")
-        .arg("--tool=callgrind")
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(std::env::current_exe().expect("it runs"))
-        .args(["run", case, &times.to_string()])
-        .output()
-        .expect("it is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let total = said.lines().find_map(|line| line.split("Collected :").nth(1)).expect("its summary");
-    if top {
-        let annotated =
-            Command::new("callgrind_annotate").arg(&file).output().expect("it comes with valgrind");
-        println!("\n### {case}, {times} times\n\n```text");
-        String::from_utf8_lossy(&annotated.stdout)
-            .lines()
-            .skip(20)
-            .take(45)
-            .for_each(|line| println!("{line}"));
-        println!("```");
-    }
-    let _ = std::fs::remove_file(file);
-    total.trim().parse().expect("a number")
 }
 
 fn repeat(case: &str, times: u32) {
@@ -132,6 +88,15 @@ fn repeat(case: &str, times: u32) {
             node.listen("memory:bench").await.expect("a free name");
             let client = opendo::connect("memory:bench").await.expect("it listens");
             increment(client.get::<CounterStub>("bench"), times).await;
+        }),
+        "unix" => runtime.block_on(async {
+            let node = subject::node().await;
+            let path = std::env::temp_dir().join(format!("opendo-instructions-{}.sock", std::process::id()));
+            let address = format!("unix:{}", path.display());
+            node.listen(&address).await.expect("a free name");
+            let client = opendo::connect(&address).await.expect("it listens");
+            increment(client.get::<CounterStub>("bench"), times).await;
+            let _ = std::fs::remove_file(path);
         }),
         other => panic!("`{other}` is none of the cases"),
     }

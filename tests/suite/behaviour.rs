@@ -10,9 +10,17 @@
 mod world;
 #[path = "behaviour/actor.rs"]
 mod actor;
+#[path = "behaviour/broker.rs"]
+mod broker;
 #[path = "behaviour/by_name.rs"]
 mod by_name;
+#[path = "behaviour/library.rs"]
+mod library;
 
+#[path = "behaviour/arguments.rs"]
+mod arguments;
+#[path = "behaviour/broken.rs"]
+mod broken;
 #[path = "behaviour/cancellation.rs"]
 mod cancellation;
 #[path = "behaviour/capabilities.rs"]
@@ -27,6 +35,8 @@ mod deadlines;
 mod encoding;
 #[path = "behaviour/errors.rs"]
 mod errors;
+#[path = "behaviour/groups.rs"]
+mod groups;
 #[path = "behaviour/identity.rs"]
 mod identity;
 #[path = "behaviour/info.rs"]
@@ -35,14 +45,28 @@ mod info;
 mod lifecycle;
 #[path = "behaviour/ordering.rs"]
 mod ordering;
+#[path = "behaviour/passing.rs"]
+mod passing;
+#[path = "behaviour/promises.rs"]
+mod promises;
 #[path = "behaviour/returns.rs"]
 mod returns;
+#[path = "behaviour/roots.rs"]
+mod roots;
+#[path = "behaviour/scopes.rs"]
+mod scopes;
 #[path = "behaviour/service_binding.rs"]
 mod service_binding;
+#[path = "behaviour/sinks.rs"]
+mod sinks;
 #[path = "behaviour/storage.rs"]
 mod storage;
+#[path = "behaviour/streams.rs"]
+mod streams;
 #[path = "behaviour/targets.rs"]
 mod targets;
+#[path = "behaviour/trips.rs"]
+mod trips;
 #[path = "behaviour/values.rs"]
 mod values;
 #[path = "behaviour/versions.rs"]

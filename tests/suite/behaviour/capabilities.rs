@@ -1,258 +1,334 @@
-//! Stubs as values: passed, kept, returned, passed on, and let go.
+//! Stubs as values: passed, kept, returned, let go, and how their targets learn of it.
 
 use std::collections::BTreeMap;
 
+use opendo::NodeBuilder;
 use opendo::prelude::*;
-use opendo::{Arg, ErrorKind, NodeBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::by_name::Log;
-use super::errors::failure;
-use super::world::World;
+use super::broker::{self, BrokerStub, Ear, ListenerStub, listener};
+use super::by_name::{Gate, Log};
+use super::world::{World, let_others_run};
 
-/// A target on either side.
-pub struct Listener {
-    log: Log,
+#[opendo::interface]
+pub trait Hearing {
+    async fn hear(&self, what: u64) -> u64;
 }
+
+pub struct Wall(Log);
 
 #[rpc_target]
-impl Listener {
-    pub fn hear(&mut self, what: u64) -> u64 {
-        self.log.push(what);
-        what + 1
+impl Hearing for Wall {
+    async fn hear(&self, what: u64) -> u64 {
+        self.0.push(what);
+        what
     }
 }
 
-fn listener() -> (ListenerStub, Log) {
-    let log = Log::new();
-    (opendo::serve(Listener { log: log.clone() }), log)
-}
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wrapped(ListenerStub);
 
-#[derive(Clone, Debug, Serialize, Deserialize, opendo::Pipelined)]
-pub struct Pair {
-    pub first: ListenerStub,
-    pub second: Option<ListenerStub>,
-    pub count: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Nested {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Chosen {
     Nothing,
     One(ListenerStub),
-    Many { all: Vec<ListenerStub>, by_name: BTreeMap<String, Option<ListenerStub>> },
+    Named { by: HearingStub, also: Box<Option<BrokerStub>> },
 }
 
-pub struct Broker {
-    ctx: Ctx,
-    kept: Vec<ListenerStub>,
+/// Stubs of all kinds, in all that values can be made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Everything {
+    target: ListenerStub,
+    object: BrokerStub,
+    interface: HearingStub,
+    wrapped: Wrapped,
+    tuple: (ListenerStub, u64, Option<HearingStub>),
+    array: [ListenerStub; 2],
+    result: Result<HearingStub, String>,
+    chosen: Vec<Chosen>,
+    maps: BTreeMap<String, BTreeMap<u8, Vec<Option<ListenerStub>>>>,
 }
+
+/// What is given everything.
+pub struct Mirror;
+
+#[rpc_target]
+impl Mirror {
+    pub fn show(&self, everything: Everything) -> Everything {
+        everything
+    }
+}
+
+/// An object that gives out mirrors.
+pub struct Hall;
 
 #[durable_object]
-impl Broker {
-    pub async fn tell(&self, listener: ListenerStub, what: u64) -> u64 {
-        listener.hear(what).await.unwrap()
+impl Hall {
+    pub fn mirror(&self) -> MirrorStub {
+        opendo::serve(Mirror)
     }
 
-    pub fn keep(&mut self, listener: ListenerStub) {
-        self.kept.push(listener);
-    }
-
-    pub async fn tell_all(&mut self, what: u64) -> u64 {
-        let mut sum = 0;
-        for listener in &self.kept {
-            sum += listener.hear(what).await.unwrap();
-        }
-        sum
-    }
-
-    pub fn forget(&mut self) {
-        self.kept.clear();
-    }
-
-    pub fn echo(&self, listener: ListenerStub) -> ListenerStub {
-        listener
-    }
-
-    pub async fn make(&self, log: Log) -> ListenerStub {
-        opendo::serve(Listener { log })
-    }
-
-    pub async fn fail(&self) -> Result<ListenerStub, String> {
-        Err("not today".into())
-    }
-
-    pub async fn pair(&self, log: Log) -> Pair {
-        let first: ListenerStub = opendo::serve(Listener { log });
-        Pair { first: first.clone(), second: Some(first), count: 3 }
-    }
-
-    pub async fn nested(&self, nested: Nested) -> Nested {
-        nested
-    }
-
-    pub fn other(&self, name: String) -> BrokerStub {
-        self.ctx.get(name)
-    }
-
-    pub fn name(&self) -> Option<String> {
-        self.ctx.key().name().map(Into::into)
-    }
-
-    pub async fn store(&mut self, broker: BrokerStub) -> Result<(), String> {
-        self.ctx.storage().put("broker", &broker).map_err(|error| error.to_string())
-    }
-
-    pub async fn stored(&self) -> BrokerStub {
-        self.ctx.storage().get("broker").await.unwrap().unwrap()
-    }
-
-    pub fn add(&self, a: u64, b: u64) -> u64 {
-        a + b
-    }
-
-    pub fn square(&self, n: Arg<u64>) -> u64 {
-        *n * *n
-    }
-
-    pub fn refuse(&self) -> Result<u64, String> {
-        Err("no".into())
+    pub async fn show(&self, everything: Everything) -> Result<Everything, Everything> {
+        everything.wrapped.0.hear(0).await.unwrap();
+        if everything.tuple.1 == 0 { Ok(everything) } else { Err(everything) }
     }
 }
 
-impl DurableObject for Broker {
-    async fn new(ctx: Ctx) -> opendo::Result<Self> {
-        Ok(Self { ctx, kept: Vec::new() })
+impl DurableObject for Hall {
+    async fn new(_: Ctx) -> opendo::Result<Self> {
+        Ok(Self)
     }
 }
 
 fn hosted() -> NodeBuilder {
-    Node::builder().object::<Broker>()
+    broker::hosted().object::<Hall>()
+}
+
+impl Everything {
+    fn of(target: &ListenerStub, object: &BrokerStub, interface: &HearingStub, number: u64) -> Self {
+        let (target, object, interface) = (|| target.clone(), object.clone(), || interface.clone());
+        Self {
+            target: target(),
+            object: object.clone(),
+            interface: interface(),
+            wrapped: Wrapped(target()),
+            tuple: (target(), number, Some(interface())),
+            array: [target(), target()],
+            result: Ok(interface()),
+            chosen: vec![
+                Chosen::Nothing,
+                Chosen::One(target()),
+                Chosen::Named { by: interface(), also: Box::new(Some(object)) },
+            ],
+            maps: BTreeMap::from([("a".into(), BTreeMap::from([(1, vec![None, Some(target())])]))]),
+        }
+    }
+
+    /// Calls each of them: the targets seven times, the interface four times.
+    async fn call(&self, name: &str) -> opendo::Result<()> {
+        let mut targets = vec![&self.target, &self.wrapped.0, &self.tuple.0, &self.array[0], &self.array[1]];
+        targets.extend(self.maps["a"][&1].iter().flatten());
+        let mut walls = vec![&self.interface, self.tuple.2.as_ref().unwrap(), self.result.as_ref().unwrap()];
+        let mut objects = vec![&self.object];
+        assert_eq!(self.chosen.len(), 3);
+        for chosen in &self.chosen {
+            match chosen {
+                Chosen::Nothing => {}
+                Chosen::One(target) => targets.push(target),
+                Chosen::Named { by, also } => {
+                    walls.push(by);
+                    objects.push(Option::as_ref(also).unwrap());
+                }
+            }
+        }
+        for target in targets {
+            assert_eq!(target.hear(1).await?, 2);
+        }
+        for wall in walls {
+            assert_eq!(wall.hear(2).await?, 2);
+        }
+        for object in objects {
+            assert_eq!(object.name().await?.as_deref(), Some(name));
+        }
+        Ok(())
+    }
 }
 
 every_way! {
-    async fn a_callback_is_called_during_the_call(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let (listener, log) = listener();
-        assert_eq!(broker.tell(listener, 4).await?, 5);
-        assert_eq!(log.take(), [4]);
+    async fn stubs_of_every_kind_travel_in_every_nesting(world: &World) {
+        let (hall, object): (HallStub, BrokerStub) = (world.get("hall"), world.get("o"));
+        let ((target, ear), log) = (listener(), Log::new());
+        let wall: HearingStub = opendo::serve(Wall(log.clone()));
+        let shown = hall.show(Everything::of(&target, &object, &wall, 0)).await;
+        shown.unwrap().call("o").await?;
+        assert_eq!((ear.heard(), log.take()), (vec![0, 1, 1, 1, 1, 1, 1, 1], vec![2, 2, 2, 2]));
+        // In an error of the method as well, and by way of a target made over there.
+        let Err(CallError::App(back)) = hall.show(Everything::of(&target, &object, &wall, 1)).await else {
+            panic!("no error")
+        };
+        let mirror = hall.mirror();
+        mirror.show(back).await?.call("o").await?;
+        assert_eq!((ear.heard().len(), log.take().len()), (8, 4));
+        drop((target, mirror));
+        ear.gone().await;
     }
 
-    async fn a_callback_that_is_kept_is_called_later_and_let_go(world: &World) {
+    async fn one_stub_many_times_in_one_message(world: &World) {
         let broker: BrokerStub = world.get("a");
-        let (listener, log) = listener();
-        broker.keep(listener.clone()).await?;
-        broker.keep(listener).await?;
-        assert_eq!(broker.tell_all(1).await?, 4);
-        assert_eq!(log.take(), [1, 1]);
-        broker.forget().await?;
-        assert_eq!(broker.tell_all(1).await?, 0);
-    }
-
-    async fn a_stub_that_comes_home_is_the_one_that_left(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let (listener, log) = listener();
-        let back = broker.echo(listener).await?;
-        assert!(format!("{back:?}").contains("target"));
-        assert_eq!(back.hear(1).await?, 2);
-        assert_eq!(log.take(), [1]);
-        // And out again.
-        assert_eq!(broker.tell(back, 2).await?, 3);
-    }
-
-    async fn a_target_made_by_a_method_lives_as_long_as_its_stubs(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let log = Log::new();
-        let made = broker.make(log.clone()).await?;
-        let copy = made.clone();
-        drop(made);
-        assert_eq!(copy.hear(1).await?, 2);
-        // It goes home, and the method calls it there.
-        assert_eq!(broker.tell(copy, 2).await?, 3);
-        assert_eq!(log.take(), [1, 2]);
-    }
-
-    async fn calls_on_a_result_need_not_await_it(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let log = Log::new();
-        assert_eq!(broker.make(log.clone()).hear(1).await?, 2);
-        let made = broker.make(log.clone());
-        let (a, b) = (made.hear(2), made.hear(3));
-        assert_eq!((b.await?, a.await?), (4, 3));
-        let made = made.await?;
-        assert_eq!(made.hear(4).await?, 5);
-        assert_eq!(log.take(), [1, 2, 3, 4]);
-    }
-
-    async fn calls_on_fields_of_a_result_need_not_await_it(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let log = Log::new();
-        let pair = broker.pair(log.clone());
-        let (a, b) = (pair.first.hear(1), pair.second.hear(2));
-        assert_eq!((a.await?, b.await?), (2, 3));
-        assert_eq!(pair.await?.count, 3);
-        assert_eq!(log.take(), [1, 2]);
-    }
-
-    async fn a_chain_of_results(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let name = broker.other("b".into()).other("c".into()).other("d".into()).name().await?;
-        assert_eq!(name.as_deref(), Some("d"));
-    }
-
-    async fn a_result_that_did_not_come_fails_what_was_called_on_it(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let failed = broker.fail();
-        let (a, b) = (failed.hear(1), failed.hear(2));
-        assert_eq!(failure(a.await), (ErrorKind::Failed, false));
-        assert_eq!(failure(b.await), (ErrorKind::Failed, false));
-        assert_eq!(failed.await.unwrap_err(), CallError::App("not today".into()));
-        assert_eq!(failure(broker.fail().hear(1).await), (ErrorKind::Failed, false));
-    }
-
-    async fn a_result_that_has_not_come_is_an_argument(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let log = Log::new();
-        let made = broker.make(log.clone());
-        let stub: ListenerStub = (*made).clone();
-        assert_eq!(broker.tell(stub, 7).await?, 8);
-        assert_eq!(log.take(), [7]);
-    }
-
-    async fn stubs_nest_in_anything(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let (listener, log) = listener();
-        assert!(matches!(broker.nested(Nested::Nothing).await?, Nested::Nothing));
-        let Nested::One(back) = broker.nested(Nested::One(listener.clone())).await? else { panic!() };
-        back.hear(1).await?;
-        let by_name = BTreeMap::from([("a".to_owned(), Some(listener.clone())), ("b".to_owned(), None)]);
-        let many = Nested::Many { all: vec![listener.clone(), listener], by_name };
-        let Nested::Many { all, by_name } = broker.nested(many).await? else { panic!() };
-        assert_eq!((all.len(), by_name.len()), (2, 2));
-        for stub in all.iter().chain(by_name.values().flatten()) {
-            stub.hear(2).await?;
+        let (target, ear) = listener();
+        let made = broker.make(ear.clone()).await?;
+        assert_eq!(ear.live(), 2);
+        let many: Vec<_> = (0..200).map(|at| if at % 2 == 0 { target.clone() } else { made.clone() }).collect();
+        drop((target, made));
+        let mut back = broker.echo_all(many).await?;
+        assert_eq!(back.len(), 200);
+        for (what, stub) in (0..).zip(&back) {
+            assert_eq!(stub.hear(what).await?, what + 1);
         }
-        assert_eq!(log.take(), [1, 2, 2, 2]);
+        assert_eq!(ear.heard(), (0..200).collect::<Vec<_>>());
+        // One of each is enough.
+        back.drain(1..199);
+        let_others_run().await;
+        assert_eq!(ear.live(), 2);
+        drop(back);
+        ear.gone().await;
     }
 
-    async fn stubs_of_objects_know_their_name_and_can_be_stored(world: &World) {
-        let broker: BrokerStub = world.get("a");
-        let other = broker.other("b".into()).await?;
-        assert_eq!(other.key().unwrap().name(), Some("b"));
-        assert_eq!(other.name().await?.as_deref(), Some("b"));
-        broker.store(other).await?;
-        opendo::testing::hibernate(&world.node, &broker).await;
-        assert_eq!(broker.stored().await?.name().await?.as_deref(), Some("b"));
+    /// Original, clone, one kept by an object, one that came back; and the same for a target made over there.
+    async fn a_target_lives_until_the_last_of_its_stubs_whichever_that_is(world: &World) {
+        let (broker, other): (BrokerStub, BrokerStub) = (world.get("a"), world.get("b"));
+        for first in 0..4 {
+            for (step, made_there) in [(1, false), (3, true), (1, true), (3, false)] {
+                let ear = Ear::new();
+                let original = if made_there { broker.make(ear.clone()).await? } else { ear.serve() };
+                other.keep(original.clone()).await?;
+                let back = broker.echo(original.clone()).await?;
+                let mut holds = [Some(original.clone()), Some(original), Some(back)];
+                for turn in 0..4 {
+                    assert_eq!(ear.live(), 1);
+                    match holds.get_mut((first + turn * step) % 4) {
+                        Some(hold) => drop(hold.take()),
+                        None => other.forget().await?,
+                    }
+                    if turn < 3 {
+                        let_others_run().await;
+                    }
+                }
+                ear.gone().await;
+            }
+        }
     }
 
-    async fn the_value_of_a_call_is_an_argument(world: &World) {
+    async fn a_stub_that_is_dropped_while_it_is_called_is_let_go_afterwards(world: &World) {
         let broker: BrokerStub = world.get("a");
-        assert_eq!(broker.square(Arg::new(3)).await?, 9);
-        let sum = broker.promised().add(1, 2);
-        assert_eq!(broker.square(sum.into()).await?, 9);
-        // Also when nobody said that it would be one.
-        assert_eq!(broker.square(broker.add(2, 2).into()).await?, 16);
-        assert_eq!(broker.square(broker.promised().square(Arg::new(2)).into()).await?, 16);
-        assert_eq!(failure(broker.square(broker.promised().refuse().into()).await), (ErrorKind::Failed, false));
-        assert_eq!(failure(broker.square(broker.refuse().into()).await), (ErrorKind::Failed, false));
+        let (ear, gate) = (Ear::new(), Gate::new());
+        let made = broker.make(ear.clone()).await?;
+        let call = made.hold(gate.clone(), 1);
+        drop(made);
+        gate.reached().await;
+        let_others_run().await;
+        assert_eq!(ear.live(), 1);
+        gate.open();
+        assert_eq!(call.await?, 2);
+        ear.gone().await;
+        // The other way round.
+        let (target, ear) = listener();
+        let call = broker.tell_and_drop(target, gate.clone(), 2);
+        gate.reached().await;
+        let_others_run().await;
+        assert_eq!(ear.live(), 1);
+        gate.open();
+        assert_eq!(call.await?, 3);
+        ear.gone().await;
+        // And a call that nobody waits for.
+        let made = broker.make(ear.clone()).await?;
+        Call::detach(made.hear(3));
+        drop(made);
+        ear.gone().await;
+        assert_eq!(ear.heard(), [2, 3]);
+    }
+
+    /// Nothing of it waits for anything: passes, releases and calls of both sides cross each other.
+    async fn what_is_passed_again_while_it_is_let_go_stays(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let (target, ear) = listener();
+        let mut calls = Vec::new();
+        for what in 0..100 {
+            Call::detach(broker.keep(target.clone()));
+            calls.push(broker.tell_all(what));
+            Call::detach(broker.forget());
+            drop(broker.echo(target.clone())); // withdrawn, or its result is let go
+        }
+        for (what, call) in (0..).zip(calls) {
+            assert_eq!(call.await?, what + 1);
+        }
+        assert_eq!(ear.heard(), (0..100).collect::<Vec<_>>());
+        broker.keep(target).await?;
+        assert_eq!(broker.tell_all(7).await?, 8);
+        broker.forget().await?;
+        ear.gone().await;
+    }
+
+    async fn calls_that_are_withdrawn_let_go_of_what_they_passed(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let (target, ear) = listener();
+        let gate = Gate::new();
+        let busy = broker.hold(gate.clone());
+        gate.reached().await;
+        drop(broker.keep(target.clone())); // it will not run
+        let running = broker.tell_and_drop(target, gate.clone(), 1);
+        world.get::<BrokerStub>("barrier").name().await?;
+        gate.open();
+        busy.await?;
+        gate.reached().await;
+        drop(running); // it runs, and nobody waits
+        gate.open();
+        ear.gone().await;
+        assert_eq!(ear.heard(), [1]);
+    }
+
+    /// Its calls do not go anywhere: they also work when there is no connection any more.
+    async fn a_stub_that_comes_home_is_local_again(world: &World) {
+        let client = world.dial().connect().await?;
+        let broker: BrokerStub = client.get("a");
+        let (target, ear) = listener();
+        broker.keep(target.clone()).await?;
+        let back = [
+            broker.echo(target.clone()).await?,
+            broker.echo_all(vec![target.clone()]).await?.remove(0),
+            broker.kept().await?.unwrap(),
+            // Two hops, one of them between objects.
+            broker.echo_by(client.get("b"), target.clone()).await?,
+        ];
+        client.close().await;
+        for stub in &back {
+            assert!(format!("{stub:?}").contains("target"));
+            // One instance, one order: each other call on another stub.
+            let calls = [stub.hear_slowly(1), target.hear(2), stub.hear_slowly(3), target.hear(4)];
+            for call in calls {
+                call.await?;
+            }
+            assert_eq!(ear.heard(), [1, 2, 3, 4]);
+        }
+        drop((back, target));
+        world.get::<BrokerStub>("a").forget().await?;
+        ear.gone().await;
+    }
+
+    async fn ten_thousand_callbacks_start_in_the_order_in_which_they_were_made(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let (target, ear) = listener();
+        broker.tell_many(target, 10_000).await?;
+        assert_eq!(ear.heard(), (0..10_000).collect::<Vec<_>>());
+        ear.gone().await;
+    }
+
+    async fn callbacks_fail_like_other_calls(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let (target, ear) = listener();
+        assert!(broker.provoke(target.clone(), false).await?.contains("not today"));
+        let reset = broker.provoke(target.clone(), true).await?;
+        assert!(reset.contains("panicked"), "{reset}");
+        // It is gone for good, and says so to everybody.
+        assert!(broker.try_tell(target.clone(), 1).await.is_err());
+        assert!(target.hear(1).await.is_err());
+        drop(target);
+        ear.gone().await;
+    }
+
+    /// The interface is implemented here, kept over there, and called by later calls.
+    async fn an_implementation_of_the_caller_is_called_later_and_let_go(world: &World) {
+        let (hall, object): (HallStub, BrokerStub) = (world.get("hall"), world.get("o"));
+        let (target, ear) = listener();
+        object.keep(target.clone()).await?;
+        object.keep(target).await?;
+        for what in 1..4 {
+            assert_eq!(object.tell_all(what).await?, 2 * (what + 1));
+        }
+        hall.mirror().await?;
+        assert_eq!(ear.heard(), [1, 1, 2, 2, 3, 3]);
+        opendo::testing::hibernate(&world.node, &object).await; // memory is all that held it
+        ear.gone().await;
+        assert_eq!(object.tell_all(4).await?, 0);
     }
 }

@@ -98,21 +98,44 @@ impl World {
         &self.address
     }
 
-    /// Waits until every call of every session was answered and written.
+    /// What the sessions of both sides hold at the moment.
+    pub(crate) fn stats(&self) -> Vec<SessionStats> {
+        let mut sessions = testing::node_stats(&self.node);
+        sessions.extend(self.client.as_ref().and_then(Client::session).map(|it| testing::stats(&it)));
+        sessions
+    }
+
+    /// Waits until every call of every session was answered and written, and nothing is left of what they passed.
     pub(crate) async fn settled(&self) {
-        let unsettled = |stats: &SessionStats| {
-            *stats != SessionStats { bound_objects: stats.bound_objects, ..SessionStats::default() }
+        let is_settled = || {
+            // A writer that is silent does not hear that its reader is gone: only the client's side can have that.
+            let mut sessions = self.stats();
+            if self.is_remote()
+                && let Some(ours) = sessions.last_mut()
+            {
+                ours.bound_objects = 0;
+            }
+            sessions.iter().all(|stats| *stats == SessionStats::default())
         };
         for _ in 0..TURNS {
-            let mut sessions = testing::node_stats(&self.node);
-            sessions.extend(self.client.as_ref().and_then(Client::session).map(|it| testing::stats(&it)));
-            if !sessions.iter().any(unsettled) {
+            if is_settled() {
                 return;
             }
             yield_now().await;
         }
-        panic!("something is left: {:?}", testing::node_stats(&self.node));
+        panic!("something is left: {:?}", self.stats());
     }
+}
+
+/// Waits, without letting time pass, until that is so.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..TURNS {
+        if is_so() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("not so, however long one waits: {what}");
 }
 
 /// A name that nothing else in this process has.

@@ -62,7 +62,7 @@ pub(crate) struct Actor {
 }
 
 /// Whoever waits longer waits in vain, whatever happens to the network.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 impl Actor {
     pub(crate) fn new(chance: Chance) -> Self {
@@ -136,7 +136,7 @@ impl Actor {
         }
         let pending = self.pending.remove(self.chance.place(self.pending.len()));
         let detach = self.chance.percent(50);
-        let how = if detach { "is detached" } else { "is dropped" };
+        let how = if detach { record::DETACHED } else { "is dropped" };
         let go = |tag| record::let_go(tag, how);
         match pending {
             Pending::Number(tag, call) => {
@@ -246,7 +246,7 @@ impl Actor {
 
 /// The answer, which comes in time or never does.
 async fn patiently<T: opendo::Streamed>(tag: Tag, call: Call<T, String>) -> Result<T, CallError<String>> {
-    match tokio::time::timeout(PATIENCE * 2, call).await {
+    match tokio::time::timeout(PATIENCE, call).await {
         Ok(answer) => {
             record::ended(tag, &answer);
             answer

@@ -58,6 +58,9 @@ impl Common {
 
 const HURRY: Duration = Duration::from_secs(3);
 
+/// Longer than it takes to notice that a connection is gone.
+const LONELY: Duration = Duration::from_secs(120);
+
 /// Calls `note`, in that line, and waits for the answer.
 async fn tell(stub: &PartyStub, line: Line) -> Result<u32, String> {
     let tag = record::made("note", line, None);
@@ -96,8 +99,8 @@ pub trait Party {
     /// Until the caller is gone: one that was detached never is.
     async fn hold(&self, tag: Tag, #[call] call: &CallInfo) -> Result<u32, String> {
         record::ran(tag, self.common().number);
-        let gone = timeout(Duration::from_secs(30), call.cancelled()).await.is_ok();
-        record::note(format_args!("#{} is alone: {gone}", tag.call));
+        let gone = timeout(LONELY, call.cancelled()).await.is_ok();
+        record::lonely(tag, gone);
         Ok(tag.call)
     }
 

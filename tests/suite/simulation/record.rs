@@ -50,6 +50,7 @@ struct Made {
     parent: Option<u32>,
     outcome: Outcome,
     runs: u32,
+    detached: bool,
 }
 
 #[derive(Default)]
@@ -134,7 +135,7 @@ pub(crate) fn made(what: &'static str, line: Line, parent: Option<Tag>) -> Tag {
         *made += 1;
         let at = *made;
         let parent = parent.map(|parent| parent.call);
-        record.calls.push(Made { what, line, at, parent, outcome: Outcome::Open, runs: 0 });
+        record.calls.push(Made { what, line, at, parent, outcome: Outcome::Open, runs: 0, detached: false });
         record.note(format_args!("#{call} {what} in {}.{at} on {parent:?}", line.0));
         Tag { call }
     })
@@ -180,7 +181,24 @@ pub(crate) fn ended<T>(tag: Tag, answer: &Result<T, CallError<String>>) {
 pub(crate) fn let_go(tag: Tag, how: &str) {
     with(|record| {
         record.note(format_args!("#{} {how}", tag.call));
-        record.calls[tag.call as usize].outcome = Outcome::LetGo;
+        let call = &mut record.calls[tag.call as usize];
+        call.outcome = Outcome::LetGo;
+        call.detached = how == DETACHED;
+    });
+}
+
+pub(crate) const DETACHED: &str = "is detached";
+
+/// A method that waits for its caller to go away was told, or not.
+pub(crate) fn lonely(tag: Tag, told: bool) {
+    with(|record| {
+        record.note(format_args!("#{} is alone: {told}", tag.call));
+        let call = &record.calls[tag.call as usize];
+        // A call that nobody awaits yet is still wanted, also after its deadline.
+        if !told && !call.detached && call.outcome != Outcome::Open {
+            let text = format!("#{} was not told that its caller is gone: {:?}", tag.call, call.outcome);
+            record.wrong(text);
+        }
     });
 }
 

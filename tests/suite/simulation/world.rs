@@ -216,7 +216,7 @@ async fn stand_by(bystander: &Client, over: &Cell<bool>) {
 /// Everybody has let go of everything: nothing may be left.
 async fn clear(hub: &Node, guests: &[Guest], bystander: Client) {
     const TURN: Duration = Duration::from_secs(60);
-    sleep(TURN).await;
+    sleep(TURN * 4).await;
     // What targets keep of each other, in a ring maybe, is theirs.
     for common in record::commons() {
         if let Some(common) = common.upgrade() {

@@ -310,6 +310,11 @@ impl ObjectKey {
         self.name.as_deref()
     }
 
+    /// The name as the object gets to know it, which is all that is worth telling others: not an overlong one.
+    pub(crate) fn known_name(&self) -> Option<&str> {
+        self.name().filter(|name| name.len() <= LONGEST_KNOWN_NAME)
+    }
+
     /// As the object itself sees it: without an overlong name.
     pub(crate) fn for_object(mut self) -> Self {
         self.name = self.name.filter(|name| name.len() <= LONGEST_KNOWN_NAME);

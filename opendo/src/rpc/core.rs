@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use opendo_transport::envelope::{
     CallHeader, CancelHeader, EnvelopeKind as Kind, MAX_CHAIN, ReplyHeader, ReplyStatus,
@@ -53,6 +54,24 @@ pub(crate) enum Unsent {
     Refused(RpcError),
 }
 
+/// A result that is kept for the peer.
+struct Kept {
+    body: Box<[u8]>,
+    core: Arc<Core>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.core.kept_bytes.fetch_sub(self.body.len(), Ordering::Relaxed);
+    }
+}
+
 /// How far a session is.
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
@@ -76,6 +95,7 @@ pub(crate) struct Core {
     /// Entries in the driver's tables: what the peer has named, and results that it has not released.
     pub(crate) bound: AtomicUsize,
     pub(crate) kept: AtomicUsize,
+    kept_bytes: AtomicUsize,
 }
 
 struct State {
@@ -137,6 +157,7 @@ impl Core {
             status: watch::Sender::new(Status::Open),
             bound: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
+            kept_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -160,7 +181,11 @@ impl Core {
         let prepared =
             match broken.or_else(|| self.refuse(state.pending.len(), out.frames, body.len(), chain.len())) {
                 Some(refusal) => Err(refusal),
-                None => out.place(&call.object).and_then(|target| Ok((target, out.describe_passed(passed)?))),
+                None => out.place(&call.object).and_then(|target| {
+                    let capabilities = out.describe_passed(passed)?;
+                    out.has_room(capabilities.names() + usize::from(call.keep))?;
+                    Ok((target, capabilities))
+                }),
             };
         let (target, capabilities) = prepared.map_err(Unsent::Refused)?;
         self.fits(body.len() + capabilities.bytes().len()).map_err(Unsent::Refused)?;
@@ -184,6 +209,7 @@ impl Core {
             header.encode(out);
             out.extend_from_slice(body);
         });
+        out.tables.names += usize::from(call.keep);
         let streams = out.commit(capabilities);
         state.pending.insert(id, call.clone());
         let writer = state.wake_writer();
@@ -200,7 +226,7 @@ impl Core {
         if chain > MAX_CHAIN {
             return overloaded(format!("{chain} calls wait for this one, and {MAX_CHAIN} may"));
         }
-        if pending >= self.theirs.max_calls as usize {
+        if pending >= self.theirs.max_calls.min(self.limits.max_calls) as usize {
             return overloaded(format!("{pending} calls to {} are unanswered", self.peer));
         }
         if out.byte_len().saturating_add(body) > self.limits.max_unsent {
@@ -221,6 +247,20 @@ impl Core {
         Err(RpcError::new(ErrorKind::TooLarge, text))
     }
 
+    /// A copy of a result that the peer may use until it releases it, which counts as long as it is there.
+    pub(crate) fn keep(self: &Arc<Self>, body: &[u8]) -> Result<Bytes, RpcError> {
+        if body.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let before = self.kept_bytes.fetch_add(body.len(), Ordering::Relaxed);
+        let kept = Kept { body: body.into(), core: self.clone() };
+        if before.saturating_add(body.len()) > self.limits.max_call_bytes {
+            let text = format!("{before} bytes of results are kept for {}", self.peer);
+            return Err(RpcError::new(ErrorKind::Overloaded, text));
+        }
+        Ok(Bytes::from_owner(kept))
+    }
+
     /// Tells the peer that a call's caller is gone.
     pub(crate) fn cancel(&self, id: u64) {
         let mut state = self.state.lock();
@@ -238,7 +278,7 @@ impl Core {
         &self,
         id: u64,
         status: ReplyStatus,
-        bytes: bytes::Bytes,
+        bytes: Bytes,
         passed: Vec<Passed>,
     ) -> Result<(), RpcError> {
         let mut state = self.state.lock();
@@ -325,6 +365,7 @@ impl Core {
         }
         let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
         let capabilities = out.describe_passed(passed)?;
+        out.has_room(capabilities.names())?;
         if status != ReplyStatus::Rpc {
             self.fits(body.len() + capabilities.bytes().len())?;
         }
@@ -369,8 +410,11 @@ impl Core {
         }
         match released {
             Released::Number(..0) => state.tables.imports -= 1,
-            Released::Number(id) => drop(state.tables.streams.remove(id)),
-            Released::Result(_) => {}
+            Released::Number(id) => {
+                state.tables.streams.remove(id);
+                state.tables.names -= 1;
+            }
+            Released::Result(_) => state.tables.names -= 1,
         }
         state.push_control(Kind::Release, |out| encode_body(released, out));
         let writer = state.wake_writer();

@@ -87,6 +87,7 @@ pub(crate) async fn establish(
     let own = Hello {
         max_message: limits.max_message as u64,
         max_calls: limits.max_calls,
+        max_bindings: limits.max_bindings,
         max_capabilities: limits.max_capabilities,
         max_stream_buffer: limits.max_stream_buffer as u64,
         features: 0,

@@ -206,17 +206,18 @@ impl RemoteReply {
     ) {
         if let Some(kept) = &self.call.kept {
             // What the caller cannot be told, it should not find to have been called, either.
-            if let To::Session(core, _) = &self.call.to
-                && let Err(refusal) = core.fits(body.len())
-            {
-                return self.fail(refusal.may_run(true));
+            let body = match &self.call.to {
+                To::Session(core, _) => core.fits(body.len()).and_then(|()| core.keep(body)),
+                To::Caller(_) => Ok(Bytes::copy_from_slice(body)),
+            };
+            match body {
+                Err(refusal) => return self.fail(refusal.may_run(true)),
+                Ok(_) if !is_ok => kept.resolve(Err(failed_call(method))),
+                Ok(body) => {
+                    let (capabilities, passed) = (capabilities(), passed.clone());
+                    kept.resolve(Ok(Resolution::Result { capabilities, body, passed }));
+                }
             }
-            kept.resolve(if is_ok {
-                let (body, passed) = (Bytes::copy_from_slice(body), passed.clone());
-                Ok(Resolution::Result { capabilities: capabilities(), body, passed })
-            } else {
-                Err(failed_call(method))
-            });
         }
         self.answered = true;
         match &self.call.to {

@@ -20,7 +20,7 @@ pub struct Limits {
     /// session. What would pass one more fails with [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that
     /// passes more than that ends the session. Default 65,536.
     pub max_capabilities: u32,
-    /// How many bytes the unanswered calls of the peer may have together, unread values of its streams included;
+    /// How many bytes the unanswered calls of the peer may have together, and as many the results kept for it, unread values of its streams included;
     /// further ones fail with [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 256 MiB.
     pub max_call_bytes: usize,
     /// How many calls may wait for one result that has not come; further ones fail with
@@ -29,7 +29,9 @@ pub struct Limits {
     /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
     /// more chunk may be on its way. Default 16 MiB.
     pub max_stream_buffer: usize,
-    /// How many objects the peer may have named and not released; one more ends the session. Default 1,048,576.
+    /// How many names (objects, roots, parts of results, streams) and results the peer may have us hold. What would be
+    /// one more fails at the peer with [`Overloaded`](crate::ErrorKind::Overloaded); a peer that sends it all the same
+    /// ends the session. Default 1,048,576.
     pub max_bindings: u32,
     /// How many bytes may wait to be written. Beyond it own calls fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that does not read its replies is disconnected.

@@ -68,6 +68,10 @@ enum Named {
 /// Names of classes that are not here are kept, and told to whoever calls them.
 const LONGEST_CLASS_NAME: usize = 512;
 
+/// What names something: a path, or an object's id with its name, which is left out when it is longer than objects
+/// get to know.
+const LONGEST_BIND: usize = 16 * 1024;
+
 /// Methods that all described classes may have together.
 const MAX_METHODS: usize = 1 << 20;
 
@@ -143,6 +147,8 @@ impl PeerSide {
                 Ok(())
             }
             Kind::Interface => self.describe(decode_body(view.body(), "a class")?),
+            // Before it is taken apart: a path of many parts takes much more memory than it has bytes.
+            Kind::Bind if view.body().len() > LONGEST_BIND => Err(protocol("a name that is too long")),
             Kind::Bind => self.bind(core, &decode_body(view.body(), "a name")?),
             Kind::Release => self.release(core, &decode_body(view.body(), "a release")?),
             Kind::Ping => core.pong(),

@@ -25,6 +25,8 @@ pub(crate) struct Tables {
     pub(crate) next_call: u64,
     /// For the next thing to be named.
     next_name: i64,
+    /// Names that the peer holds for us, and results.
+    pub(crate) names: usize,
     /// Classes that the peer was told about: by name, and by the interface that is meant, which is kept so that its
     /// address stays its own.
     described: FxHashMap<(Arc<str>, usize), (u32, Known)>,
@@ -40,6 +42,7 @@ impl Default for Tables {
         Self {
             next_call: 1,
             next_name: 1,
+            names: 0,
             described: FxHashMap::default(),
             last_export: 0,
             exports: FxHashMap::default(),
@@ -72,6 +75,11 @@ impl Prepared {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.descriptors
     }
+
+    /// How many new things the peer has to hold under names of ours.
+    pub(crate) fn names(&self) -> usize {
+        self.streams.len()
+    }
 }
 
 /// A message on its way out, under the session's lock.
@@ -90,7 +98,7 @@ impl Out<'_> {
         }
         let (class, place) = match &object.place {
             Place::Object(key) => {
-                let bound = Bound::Object { id: *key.bytes(), name: key.name() };
+                let bound = Bound::Object { id: *key.bytes(), name: key.known_name() };
                 (key.class_arc().clone(), bound)
             }
             Place::Root => (object.known().name().into(), Bound::Root),
@@ -106,12 +114,25 @@ impl Out<'_> {
                 ));
             }
         };
+        self.has_room(1)?;
         let class = self.describe(class, &object.known())?;
         let import = self.tables.take_name();
+        self.tables.names += 1;
         push_control(self.frames, Kind::Bind, |out| encode_body(&Bind { import, class, place }, out));
         binding.session = self.core.number;
         binding.import = import;
         Ok(import)
+    }
+
+    /// Whether the peer holds so many more things under names of ours: it would end the session.
+    pub(crate) fn has_room(&self, more: usize) -> Result<(), RpcError> {
+        let (held, allowed) = (self.tables.names, self.core.theirs.max_bindings);
+        if more == 0 || held + more <= allowed as usize {
+            return Ok(());
+        }
+        let text =
+            format!("{} holds {held} names and results for us, and {allowed} are allowed", self.core.peer);
+        Err(RpcError::new(ErrorKind::Overloaded, text))
     }
 
     /// The number of a class, which is described to the peer the first time.
@@ -215,13 +236,14 @@ impl Out<'_> {
             self.tables.last_export = id;
             self.tables.exports.insert(id, cap);
         }
+        self.tables.names += prepared.streams.len();
         self.tables.streams.extend(prepared.streams.iter().map(|(id, _)| *id));
         prepared.streams
     }
 }
 
 fn wire_key(key: &ObjectKey) -> WireKey<'_> {
-    WireKey { class: key.class(), id: *key.bytes(), name: key.name() }
+    WireKey { class: key.class(), id: *key.bytes(), name: key.known_name() }
 }
 
 /// What the peer passes to us under a number of its own: a way to it.

@@ -16,6 +16,8 @@ pub(crate) struct Hello {
     pub(crate) max_message: u64,
     /// How many unanswered calls this side accepts.
     pub(crate) max_calls: u32,
+    /// How many names and results this side holds for the other.
+    pub(crate) max_bindings: u32,
     /// How many capabilities this side holds of the other.
     pub(crate) max_capabilities: u32,
     /// How many bytes of one stream this side keeps for its reader.
@@ -208,6 +210,7 @@ mod tests {
         let hello = Hello {
             max_message: 1,
             max_calls: 2,
+            max_bindings: 7,
             max_capabilities: 5,
             max_stream_buffer: 6,
             features: 3,
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn a_hello_is_pinned_byte_for_byte() {
         let (hello, bytes) = hello();
-        assert_eq!(bytes, [b'O', b'D', b'O', 1, 0, 1, 2, 5, 6, 3, 1, 4]);
+        assert_eq!(bytes, [b'O', b'D', b'O', 1, 0, 1, 2, 7, 5, 6, 3, 1, 4]);
         assert_eq!(Hello::decode(&bytes).unwrap(), hello);
     }
 

@@ -247,7 +247,9 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
             if shared.reader_gone {
                 return Poll::Ready(reader_gone());
             }
-            shared.writers.push(cx.waker().clone());
+            if !shared.writers.iter().any(|known| known.will_wake(cx.waker())) {
+                shared.writers.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .boxed()

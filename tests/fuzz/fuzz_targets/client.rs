@@ -30,7 +30,7 @@ async fn node(io: DuplexStream, says: Vec<Vec<u8>>) {
         while read.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
     });
     let mut opening = Vec::new();
-    put(&mut opening, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x80\x08\0\0");
+    put(&mut opening, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x10\x80\x08\0\0");
     put(&mut opening, &describe::<WorkerStub>(0));
     put(&mut opening, &describe::<ListenerStub>(1));
     // The client's root.

@@ -21,7 +21,7 @@ use worker::*;
 /// Hello, the classes, and objects 1 and 2.
 fn opening() -> Vec<u8> {
     let mut out = Vec::new();
-    put(&mut out, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x80\x08\0\0");
+    put(&mut out, b"\0ODO\x01\0\x80\x80\x04\x10\x10\x10\x80\x08\0\0");
     put(&mut out, &describe::<WorkerStub>(0));
     put(&mut out, &describe::<ListenerStub>(1));
     for (import, name) in [(2, "a"), (4, "b")] {

@@ -117,7 +117,7 @@ fn violations() -> Vec<(&'static str, Vec<Step>, &'static str)> {
         (
             "a part with a long name",
             vec![kept(1, "give", &[]), Send(bind_result(2, 1, 1, &[&"x".repeat(100_000)]))],
-            "too deep",
+            "too long",
         ),
         ("a part of no class", vec![kept(1, "give", &[]), Send(bind_result(2, 3, 1, &[]))], "class 3"),
         ("a part in 1's place", vec![kept(1, "give", &[]), Send(bind_result(1, 1, 1, &[]))], "number 1 "),

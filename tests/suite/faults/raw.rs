@@ -254,6 +254,7 @@ pub(super) fn hello_all(
     let mut out = control(EnvelopeKind::Hello, b"ODO\x01\0");
     put_varint(&mut out, max_message);
     put_varint(&mut out, u64::from(max_calls));
+    put_varint(&mut out, 1 << 20);
     put_varint(&mut out, u64::from(max_capabilities));
     put_varint(&mut out, max_stream_buffer);
     put_varint(&mut out, 0);

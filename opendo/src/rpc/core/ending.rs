@@ -40,7 +40,9 @@ impl Core {
         if state.ended.is_some() || (state.pending.is_empty() && state.incoming.is_empty()) {
             return Poll::Ready(());
         }
-        state.idle.push(cx.waker().clone());
+        if !state.idle.iter().any(|known| known.will_wake(cx.waker())) {
+            state.idle.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

@@ -171,25 +171,32 @@ enum Scope {
 }
 
 /// Restores the outer scope, also when a `Serialize` panics or makes a call itself.
-struct Outer(Scope);
+struct Outer(Option<Scope>);
 
 impl Outer {
     fn enter(scope: Scope) -> Self {
-        Self(SCOPE.replace(scope))
+        Self(Some(SCOPE.replace(scope)))
+    }
+
+    /// Returns the inner one.
+    fn restore(mut self) -> Scope {
+        self.0.take().map_or(Scope::Outside, |outer| SCOPE.replace(outer))
     }
 }
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        SCOPE.replace(std::mem::replace(&mut self.0, Scope::Outside));
+        if let Some(outer) = self.0.take() {
+            SCOPE.replace(outer);
+        }
     }
 }
 
 /// Collects what `encode` passes.
 pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, Vec<Passed>) {
-    let _outer = Outer::enter(Scope::Encoding(Vec::new()));
+    let outer = Outer::enter(Scope::Encoding(Vec::new()));
     let result = encode();
-    match SCOPE.replace(Scope::Outside) {
+    match outer.restore() {
         Scope::Encoding(passed) => (result, passed),
         _ => (result, Vec::new()),
     }
@@ -197,11 +204,14 @@ pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, Vec<Passed>) {
 
 /// Lets `decode` take from what was passed. What it leaves is let go.
 pub(crate) fn decoding<R>(passed: Vec<Passed>, decode: impl FnOnce() -> R) -> R {
+    let some = !passed.is_empty();
     let _outer = Outer::enter(Scope::Decoding(passed));
     let result = decode();
-    // Dropped here and not under the borrow: it may be the last of something.
-    let left = SCOPE.replace(Scope::Outside);
-    drop(left);
+    if some {
+        // Dropped here and not under the borrow: it may be the last of something.
+        let left = SCOPE.replace(Scope::Outside);
+        drop(left);
+    }
     result
 }
 

@@ -396,7 +396,14 @@ impl Core {
 
     // ---- capabilities
 
+    #[inline]
     fn pump(self: &Arc<Self>, streams: Vec<PassedStream>) {
+        if !streams.is_empty() {
+            self.pump_all(streams);
+        }
+    }
+
+    fn pump_all(self: &Arc<Self>, streams: Vec<PassedStream>) {
         for (id, chunks) in streams {
             stream::pump_over(self, id, &chunks);
         }

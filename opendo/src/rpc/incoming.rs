@@ -101,10 +101,15 @@ impl Incoming {
     }
 
     /// Goes on when every value that the call takes has arrived; fails it when one does not.
-    pub(crate) fn when_complete(mut self, then: impl FnOnce(Self) + Send + 'static) {
+    #[inline]
+    pub(crate) fn when_complete(self, then: impl FnOnce(Self) + Send + 'static) {
         if !self.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
             return then(self);
         }
+        self.complete_later(then);
+    }
+
+    fn complete_later(mut self, then: impl FnOnce(Self) + Send + 'static) {
         let passed = std::mem::take(&mut self.passed);
         arg::when_all_there(passed, move |passed| match passed {
             Ok(passed) => {

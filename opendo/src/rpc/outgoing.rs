@@ -65,11 +65,14 @@ pub(crate) struct RemoteCall {
     /// For calls on the result while the call itself waits for its arguments: resolved when it leaves.
     pub(super) leaving: Mutex<Option<Arc<Promise>>>,
     /// For an idempotent method: what it takes to make the call again on another connection.
-    again: Option<(CallParts, Box<[u8]>)>,
+    again: Option<Box<Again>>,
     /// An earlier attempt may have run.
     tried: AtomicBool,
     failure: OnceLock<RpcError>,
 }
+
+/// What it takes to make a call once more. Boxed where it is kept: few calls may be.
+type Again = (CallParts, Box<[u8]>);
 
 /// Who wants the answer.
 enum To {
@@ -105,14 +108,14 @@ enum Route {
 
 impl RemoteCall {
     fn new(object: Arc<RemoteObject>, method: MethodDesc, keep: bool, to: To) -> Self {
-        let here = object.uplink.number().is_none();
+        let here = keep && object.uplink.number().is_none();
         Self {
             to,
             object,
             method,
             route: Mutex::new(Route::Unsent),
             keep,
-            kept: (keep && here).then(|| Promise::new(Limits::default().max_pipelined)),
+            kept: here.then(|| Promise::new(Limits::default().max_pipelined)),
             leaving: Mutex::default(),
             again: None,
             tried: AtomicBool::new(false),
@@ -125,10 +128,10 @@ impl RemoteCall {
         object: Arc<RemoteObject>,
         method: MethodDesc,
         keep: bool,
-        again: Option<(CallParts, Box<[u8]>)>,
+        again: Option<Again>,
     ) -> Arc<Self> {
         let mut call = Self::new(object, method, keep, To::Caller(Slot::new()));
-        call.again = again;
+        call.again = again.map(Box::new);
         Arc::new(call)
     }
 
@@ -198,7 +201,7 @@ impl RemoteCall {
 
     /// The connection was lost before the answer came: makes the call again if that does no harm.
     pub(crate) fn lost(self: Arc<Self>, error: RpcError) {
-        match &self.again {
+        match self.again.as_deref() {
             Some((parts, body)) if error.kind() == ErrorKind::Disconnected => {
                 {
                     let mut route = self.route.lock();
@@ -382,7 +385,7 @@ const UNKNOWN: MethodDesc = MethodDesc {
 /// Sends a call, once the values that cannot be named where it goes have arrived.
 pub(super) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
     let uplink = call.object.uplink.clone();
-    if !arg::must_wait(&passed, uplink.number()) {
+    if passed.is_empty() || !arg::must_wait(&passed, uplink.number()) {
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
     }
     if call.keep && call.kept.is_none() {

@@ -348,7 +348,13 @@ impl PeerSide {
     }
 
     /// Takes what was passed beside a message.
-    fn receive(&mut self, core: &Arc<Core>, mut block: &[u8]) -> Result<Vec<Passed>, RpcError> {
+    #[inline]
+    fn receive(&mut self, core: &Arc<Core>, block: &[u8]) -> Result<Vec<Passed>, RpcError> {
+        // Most messages pass nothing.
+        if block.is_empty() { Ok(Vec::new()) } else { self.receive_all(core, block) }
+    }
+
+    fn receive_all(&mut self, core: &Arc<Core>, mut block: &[u8]) -> Result<Vec<Passed>, RpcError> {
         let mut all = Vec::new();
         let (mut count, mut results) = (0, 0);
         let mut one_more = || {

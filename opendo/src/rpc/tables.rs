@@ -153,7 +153,13 @@ impl Out<'_> {
     }
 
     /// Writes down what is passed. Nothing is exported yet: the message may still come to nothing.
+    #[inline]
     pub(crate) fn describe_passed(&mut self, passed: &[Passed]) -> Result<Prepared, RpcError> {
+        // Most messages pass nothing.
+        if passed.is_empty() { Ok(Prepared::default()) } else { self.describe_all(passed) }
+    }
+
+    fn describe_all(&mut self, passed: &[Passed]) -> Result<Prepared, RpcError> {
         let mut prepared = Prepared::default();
         for passed in passed {
             match passed {
@@ -231,7 +237,12 @@ impl Out<'_> {
 
     /// The message is on its way: what was passed is the peer's to hold now. The streams are to be written, once the
     /// lock is free.
+    #[inline]
     pub(crate) fn commit(&mut self, prepared: Prepared) -> Vec<PassedStream> {
+        if prepared.descriptors.is_empty() { Vec::new() } else { self.commit_all(prepared) }
+    }
+
+    fn commit_all(&mut self, prepared: Prepared) -> Vec<PassedStream> {
         for (id, cap) in prepared.exports {
             self.tables.last_export = id;
             self.tables.exports.insert(id, cap);

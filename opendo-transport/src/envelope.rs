@@ -83,10 +83,12 @@ pub enum EnvelopeKind {
     Drain = 9,
     /// Ends the session, with the reason.
     Abort = 10,
+    /// Says that nobody reads the stream any more that the receiver writes.
+    Unread = 11,
 }
 
 impl EnvelopeKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Hello,
         Self::Call,
         Self::Reply,
@@ -98,6 +100,7 @@ impl EnvelopeKind {
         Self::Pong,
         Self::Drain,
         Self::Abort,
+        Self::Unread,
     ];
 
     /// Begins a message of this kind. The header of a call, a reply or a cancellation is written by its own type.
@@ -556,7 +559,7 @@ mod tests {
         let with_chain = |count: &[u8]| [&flagged(4, count)[..], &[0; 4000]].concat();
         let table: &[(&[u8], EnvelopeError)] = &[
             (b"", Truncated { what: "kind" }),
-            (b"\x0b", UnknownKind { kind: 11 }),
+            (b"\x0c", UnknownKind { kind: 12 }),
             (b"\xff", UnknownKind { kind: 255 }),
             (b"\x02\x00\x00\x03", UnknownStatus { status: 3 }),
             (b"\x03\x80\x00", BadVarint { what: "call id" }),

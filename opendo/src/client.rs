@@ -308,7 +308,8 @@ impl Client {
         }
     }
 
-    /// Ends the connection in order: calls in flight are waited for, new ones fail with
+    /// Ends the connection in order: calls in flight are waited for (values of a stream that nobody reads are such), new
+    /// ones fail with
     /// [`Closed`](ErrorKind::Closed), and there is no reconnecting. The same for all clones and stubs.
     pub async fn close(&self) {
         let before = std::mem::replace(&mut *self.0.state.lock(), State::Closed);

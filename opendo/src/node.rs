@@ -444,6 +444,11 @@ const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
 pub(crate) struct WeakNode(Weak<Inner>);
 
 impl WeakNode {
+    /// Whether both are the same node.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.0, &other.0)
+    }
+
     /// No node.
     pub(crate) fn none() -> Self {
         Self(Weak::new())

@@ -28,7 +28,10 @@ use crate::rpc::cap::{Cap, Passed, complain, pass, passed};
 use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
+use crate::rpc::wire::encode_body;
+use opendo_transport::envelope::EnvelopeKind;
 use outlet::Outlet;
+pub(crate) use pipe::reader_gone;
 use pipe::{Piece, Reader, SinkTarget, Writer};
 
 /// An encoded value of a stream.
@@ -62,7 +65,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Streamed for T {}
 /// is room for it, so what waits anywhere is bounded; see [`Limits::max_stream_buffer`]. Values may be or hold stubs
 /// and streams.
 ///
-/// Dropping it tells the writer, whose next write fails; a source is dropped then. A stream that was passed on is no
+/// Dropping it tells the writer: a source is dropped, and the next write to a sink fails. A stream that was passed on is no
 /// longer here: reading or passing it again is an error.
 ///
 /// ```
@@ -441,10 +444,19 @@ pub(crate) fn is_sink(interface: &str) -> bool {
 }
 
 /// A pipe that the peer will write into: what it writes to, and what is read here.
-pub(crate) fn pipe_from_peer(core: &Core) -> (Cap, Chunks) {
+pub(crate) fn pipe_from_peer(core: &Arc<Core>, id: i64) -> (Cap, Chunks) {
     enum Never {}
-    let (writer, reader) = pipe::pipe::<Never>(core.limits.max_stream_buffer);
-    let chunks = reader.map(|piece| {
+    let (writer, mut reader) = pipe::pipe::<Never>(core.limits.max_stream_buffer);
+    let session = Arc::downgrade(core);
+    reader.on_drop(move || {
+        if let Some(session) = session.upgrade() {
+            session.push_control(EnvelopeKind::Unread, |out| encode_body(&id, out));
+        }
+    });
+    // A stream that is read keeps the client that it comes by, as a stub does.
+    let client = core.client();
+    let chunks = reader.map(move |piece| {
+        let _client = &client;
         piece.map(|piece| match piece {
             Piece::Encoded(chunk) => chunk,
             Piece::Moved(never) => match never {},
@@ -460,5 +472,6 @@ pub(crate) fn pump_over(core: &Arc<Core>, id: i64, chunks: &Mutex<Option<Chunks>
         return Outlet::into_pipe(core, id, false).abort("the stream was taken elsewhere");
     };
     let outlet = Outlet::into_pipe(core, id, chunks.latest);
+    core.writes_to(id, outlet.object());
     core.runtime.spawn(outlet.pump(chunks.stream));
 }

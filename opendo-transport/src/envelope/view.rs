@@ -78,7 +78,8 @@ impl<'a> EnvelopeView<'a> {
             | EnvelopeKind::Ping
             | EnvelopeKind::Pong
             | EnvelopeKind::Drain
-            | EnvelopeKind::Abort => {}
+            | EnvelopeKind::Abort
+            | EnvelopeKind::Unread => {}
         }
         let body = message.len() - read.rest.len();
         Ok(Self { message, body, kind, status, method, call, target, timestamp, optional })

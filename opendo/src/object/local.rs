@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use parking_lot::Mutex;
 
+use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Job, LocalReply, MethodJob, Reply};
 use crate::object::strand::{Activation, short_type_name};
@@ -124,6 +125,14 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
         match &*self.0 {
             Home::Target(_) => None,
             Home::Object { key, .. } => Some(key),
+        }
+    }
+
+    #[allow(private_interfaces)]
+    fn node(&self) -> Option<&WeakNode> {
+        match &*self.0 {
+            Home::Target(_) => None,
+            Home::Object { class, .. } => Some(class.node()),
         }
     }
 

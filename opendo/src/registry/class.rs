@@ -203,6 +203,10 @@ impl<O: Send + Sync + 'static> Class<O> {
         Activation::of_object(birth, control, limits.max_mailbox)
     }
 
+    pub(crate) fn node(&self) -> &WeakNode {
+        &self.surroundings.node
+    }
+
     fn remove(&self, ended: &Arc<Activation<O>>) {
         if let Some(key) = ended.key()
             && let Entry::Occupied(entry) = self.live.lock().objects.entry(*key.bytes())

@@ -35,8 +35,8 @@ pub(crate) trait Capability: Send + Sync + 'static {
 
     fn interface(&self) -> Known;
 
-    /// The object of this process that it is.
-    fn hosted_key(&self) -> Option<&ObjectKey>;
+    /// The object of that node that it is.
+    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey>;
 
     fn broken(&self) -> Broken;
 
@@ -64,9 +64,9 @@ impl<S: Stub> Capability for S {
         Known::Here(S::INTERFACE)
     }
 
-    fn hosted_key(&self) -> Option<&ObjectKey> {
+    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey> {
         let calls = self.core().calls();
-        if calls.remote().is_some() { None } else { calls.key() }
+        calls.key().filter(|_| calls.node().is_some_and(|home| home.is(node)))
     }
 
     fn broken(&self) -> Broken {
@@ -221,6 +221,14 @@ pub(crate) fn storing<R>(node: &WeakNode, access: impl FnOnce() -> R) -> R {
     access()
 }
 
+/// The node in whose storage a value is put, or found.
+fn storage() -> Option<WeakNode> {
+    SCOPE.with_borrow(|scope| match scope {
+        Scope::Storage(node) => Some(node.clone()),
+        _ => None,
+    })
+}
+
 /// Adds to the table; the place of what was added.
 pub(crate) fn pass(what: impl FnOnce() -> Passed) -> Result<u32, &'static str> {
     SCOPE.with_borrow_mut(|scope| match scope {
@@ -278,9 +286,8 @@ enum StoredOrPassed {
 
 /// Encodes a stub.
 pub fn serialize_stub<S: Stub, Z: Serializer>(stub: &S, serializer: Z) -> Result<Z::Ok, Z::Error> {
-    let stored = SCOPE.with_borrow(|scope| matches!(scope, Scope::Storage(_)));
-    if stored {
-        let key = stub.hosted_key().ok_or_else(|| {
+    if let Some(node) = storage() {
+        let key = stub.hosted_key(&node).ok_or_else(|| {
             ser::Error::custom(complain(
                 "only stubs of this node's own objects can be stored: others end with their session",
             ))
@@ -317,11 +324,7 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
 
     match deserializer.deserialize_newtype_struct(CAP, Newtype)? {
         StoredOrPassed::Stored(key) => {
-            let node = SCOPE.with_borrow(|scope| match scope {
-                Scope::Storage(node) => Some(node.clone()),
-                _ => None,
-            });
-            let node = node.ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
+            let node = storage().ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
             Ok(node.stub_of(key))
         }
         StoredOrPassed::Passed(place) => {

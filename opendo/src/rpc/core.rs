@@ -409,6 +409,21 @@ impl Core {
         }
     }
 
+    /// Who writes to the peer's pipe of that number.
+    pub(crate) fn writes_to(&self, id: i64, writer: &Arc<RemoteObject>) {
+        if let Some(known) = self.state.lock().tables.streams.get_mut(&id) {
+            *known = Arc::downgrade(writer);
+        }
+    }
+
+    /// Nobody reads what is written there any more.
+    pub(crate) fn unread(&self, id: i64) {
+        let writer = self.state.lock().tables.streams.get(&id).and_then(Weak::upgrade);
+        if let Some(writer) = writer {
+            writer.break_with(&stream::reader_gone());
+        }
+    }
+
     /// The peer need not keep that any longer.
     pub(crate) fn release(&self, released: &Released) {
         let mut state = self.state.lock();

@@ -171,6 +171,11 @@ impl RemoteCall {
         }
     }
 
+    /// Why it has no result, if that is known.
+    pub(super) fn failed(&self) -> Option<&RpcError> {
+        self.failure.get()
+    }
+
     /// Why it has no result.
     pub(crate) fn failure(&self) -> RpcError {
         let gone = || RpcError::new(ErrorKind::Broken, "the result it needs went with an earlier connection");
@@ -238,7 +243,7 @@ impl RemoteCall {
         match &answer {
             Err(error) => {
                 if error.is_reset() || self.object.is_sink() {
-                    self.object.binding.lock().break_with(error);
+                    self.object.break_with(error);
                 }
                 let _ = self.failure.set(error.clone());
                 if let Some(kept) = &self.kept {

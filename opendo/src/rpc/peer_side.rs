@@ -158,6 +158,11 @@ impl PeerSide {
                 Ok(())
             }
             Kind::Abort => Err(decode_body::<WireError>(view.body(), "an abort")?.into_rpc(None)),
+            Kind::Unread => {
+                // Of a stream that has ended meanwhile, it says nothing new.
+                core.unread(decode_body(view.body(), "an end of reading")?);
+                Ok(())
+            }
             Kind::Hello => Err(protocol("a second hello")),
         }
     }
@@ -426,7 +431,7 @@ impl PeerSide {
             CapDescriptor::Stream(id) => {
                 self.take_name(id)?;
                 self.has_room(core)?;
-                let (cap, chunks) = stream::pipe_from_peer(core);
+                let (cap, chunks) = stream::pipe_from_peer(core, id);
                 self.bound.insert(id, Named::Stream(cap));
                 self.count(core);
                 Ok(Passed::Chunks(Arc::new(Mutex::new(Some(chunks)))))

@@ -1,12 +1,15 @@
 //! What is called by encoding, wherever it is: its name, and the way to it.
 
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::encoding::with_encoder;
+use crate::node::WeakNode;
 use crate::object::id::{ObjectKey, ToObjectId};
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
@@ -69,14 +72,11 @@ pub(crate) struct Binding {
     pub(crate) session: u64,
     pub(crate) import: i64,
     pub(crate) broken: Option<RpcError>,
+    /// Who wants to know.
+    watchers: Vec<Waker>,
 }
 
-impl Binding {
-    /// The instance is gone: every later call on the stub fails the same way (checklist 2.6).
-    pub(crate) fn break_with(&mut self, error: &RpcError) {
-        self.broken.get_or_insert_with(|| error.clone().may_run(false));
-    }
-}
+impl Binding {}
 
 /// A way to what is called: a session, a client that keeps making new ones, a promise.
 pub(crate) trait Uplink: Send + Sync {
@@ -130,7 +130,7 @@ impl Remote {
         peer: Arc<PeerInterface>,
         key: Option<Arc<ObjectKey>>,
     ) -> Self {
-        let binding = Binding { session: core.number, import, broken: None };
+        let binding = Binding { session: core.number, import, ..Binding::default() };
         let client = core.client();
         match (key, client) {
             (Some(key), Some(client)) => Self::bound(client, Place::Object(key), Some(peer), binding, None),
@@ -255,6 +255,27 @@ impl RemoteObject {
         }
     }
 
+    /// What it leads to is gone: every later call fails the same way (checklist 2.6).
+    pub(crate) fn break_with(&self, error: &RpcError) {
+        let watchers = {
+            let mut binding = self.binding.lock();
+            binding.broken.get_or_insert_with(|| error.clone().may_run(false));
+            std::mem::take(&mut binding.watchers)
+        };
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<RpcError> {
+        let mut binding = self.binding.lock();
+        if let Some(error) = &binding.broken {
+            return Poll::Ready(error.clone());
+        }
+        if !binding.watchers.iter().any(|known| known.will_wake(cx.waker())) {
+            binding.watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Why a call on a group has an empty result, if it should not.
     pub(crate) fn without_members(&self, body: &[u8]) -> Option<RpcError> {
         let empty = body.is_empty() && matches!(self.place, Place::Group);
@@ -310,18 +331,32 @@ impl Capability for Remote {
         self.0.known()
     }
 
-    fn hosted_key(&self) -> Option<&ObjectKey> {
+    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
         None
     }
 
     fn broken(&self) -> Broken {
-        let uplink = self.0.uplink.clone();
-        uplink.broken(&self.0)
+        let way = self.0.uplink.clone().broken(&self.0);
+        // A watch is no hold.
+        let object = Arc::downgrade(&self.0);
+        if let Place::Result(call, _) = &self.0.place {
+            let (object, result) = (object.clone(), Arc::downgrade(call));
+            call.when_done(Box::new(move |_| {
+                if let (Some(object), Some(result)) = (object.upgrade(), result.upgrade())
+                    && let Some(failure) = result.failed()
+                {
+                    object.break_with(failure);
+                }
+            }));
+        }
+        let found =
+            poll_fn(move |cx| object.upgrade().map_or(Poll::Pending, |object| object.poll_broken(cx)));
+        async move { futures::future::select(way, found).await.factor_first().0 }.boxed()
     }
 
     fn missed(&self, error: &RpcError) {
         if self.0.is_sink() {
-            self.0.binding.lock().break_with(error);
+            self.0.break_with(error);
         }
     }
 

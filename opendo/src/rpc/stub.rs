@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use opendo_transport::envelope::TraceContext;
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::node::WeakNode;
 use crate::object::id::{ObjectId, ObjectKey};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
@@ -93,8 +94,10 @@ pub trait StubExt: Stub {
     }
 
     /// Resolves when calls on this stub can never succeed any more, with the reason: the session that it came over
-    /// has ended, its target was reset, the result it stands for did not come. For a stub of an object at the other
-    /// end of a [`Client`](crate::Client), which heals, that is when the client is closed.
+    /// has ended, what it leads to was reset, the result it stands for did not come. A stub of an object at the other
+    /// end of a [`Client`](crate::Client) heals: its session's end is none, but the client's is. That something
+    /// elsewhere was reset shows with the next call to it. Waiting for it does not hold what the stub leads to, if that
+    /// is elsewhere.
     ///
     /// ```
     /// # use opendo::prelude::*;
@@ -148,6 +151,13 @@ pub trait Calls: Send + Sync {
 
     /// Where it leads, unless it is in this process.
     fn remote(&self) -> Option<&Remote> {
+        None
+    }
+
+    /// The node that hosts it, if it is an object of this process.
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn node(&self) -> Option<&WeakNode> {
         None
     }
 

@@ -5,11 +5,11 @@
 //! arguments and results; each occurrence gets its own, so a count of one is all there is to release). Calls have a
 //! count of their own, since a plain one leaves nothing behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::object::id::ObjectKey;
 use crate::rpc::arg::Value;
@@ -33,7 +33,7 @@ pub(crate) struct Tables {
     last_export: i64,
     pub(crate) exports: FxHashMap<i64, Cap>,
     /// Pipes of the peer's that we write to.
-    pub(crate) streams: FxHashSet<i64>,
+    pub(crate) streams: FxHashMap<i64, Weak<RemoteObject>>,
     pub(crate) imports: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for Tables {
             described: FxHashMap::default(),
             last_export: 0,
             exports: FxHashMap::default(),
-            streams: FxHashSet::default(),
+            streams: FxHashMap::default(),
             imports: 0,
         }
     }
@@ -205,7 +205,7 @@ impl Out<'_> {
                 {
                     return Ok(CapDescriptor::Yours(self.place(remote.object())?));
                 }
-                let key = cap.hosted_key();
+                let key = cap.hosted_key(&self.core.objects.0);
                 let interface = cap.interface();
                 let class = self.describe(interface.name().into(), &interface)?;
                 let planned = i64::try_from(prepared.exports.len()).unwrap_or(i64::MAX);
@@ -248,7 +248,7 @@ impl Out<'_> {
             self.tables.exports.insert(id, cap);
         }
         self.tables.names += prepared.streams.len();
-        self.tables.streams.extend(prepared.streams.iter().map(|(id, _)| *id));
+        self.tables.streams.extend(prepared.streams.iter().map(|(id, _)| (*id, Weak::new())));
         prepared.streams
     }
 }

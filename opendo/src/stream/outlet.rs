@@ -16,7 +16,7 @@ use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
 use crate::rpc::outgoing::RemoteCall;
-use crate::rpc::remote::Remote;
+use crate::rpc::remote::{Remote, RemoteObject};
 use crate::rpc::wire::encode_body;
 
 const fn method(name: &'static str) -> MethodDesc {
@@ -61,6 +61,10 @@ impl Outlet {
     pub(super) fn into_pipe(core: &Arc<Core>, id: i64, latest: bool) -> Self {
         let peer = Arc::new(PeerInterface { name: INTERFACE.name.to_owned(), ..PeerInterface::default() });
         Self::new(Remote::import(core, id, peer, None), latest)
+    }
+
+    pub(super) fn object(&self) -> &Arc<RemoteObject> {
+        self.remote.object()
     }
 
     pub(super) fn into_remote(self) -> Remote {
@@ -115,7 +119,7 @@ impl Outlet {
 
     /// Writes everything in `chunks`, until one of the ends is gone.
     pub(super) async fn pump(mut self, mut chunks: BoxStream<'static, Result<Chunk, RpcError>>) {
-        let mut session_ended = Capability::broken(&self.remote);
+        let mut gone = Capability::broken(&self.remote);
         loop {
             let next = poll_fn(|cx| {
                 // Also while there is nothing to write: a reader that is gone may be heard of.
@@ -124,7 +128,7 @@ impl Outlet {
                 }
                 match chunks.poll_next_unpin(cx) {
                     // With no write under way, nothing else tells.
-                    Poll::Pending if session_ended.poll_unpin(cx).is_ready() => Poll::Ready(Err(())),
+                    Poll::Pending if gone.poll_unpin(cx).is_ready() => Poll::Ready(Err(())),
                     polled => polled.map(Ok),
                 }
             });

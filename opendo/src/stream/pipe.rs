@@ -10,6 +10,7 @@ use futures::{FutureExt, Stream};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Chunk, aborted};
+use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::rpc::cap::{Capabilities, Capability, Known};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -43,6 +44,8 @@ struct Shared<T> {
     end: Option<Result<(), RpcError>>,
     reader: Option<Waker>,
     reader_gone: bool,
+    /// Tells a writer that is elsewhere.
+    on_drop: Option<Box<dyn FnOnce() + Send>>,
     writers: Vec<Waker>,
 }
 
@@ -60,12 +63,13 @@ pub(super) fn pipe<T>(max_bytes: usize) -> (Writer<T>, Reader<T>) {
         end: None,
         reader: None,
         reader_gone: false,
+        on_drop: None,
         writers: Vec::new(),
     }));
     (Writer(shared.clone()), Reader(shared))
 }
 
-fn reader_gone() -> RpcError {
+pub(crate) fn reader_gone() -> RpcError {
     aborted("the reader of the stream is gone")
 }
 
@@ -162,6 +166,13 @@ impl<T> Drop for Writer<T> {
     }
 }
 
+impl<T> Reader<T> {
+    /// Has `tell` called when the reader is dropped before the stream's end.
+    pub(super) fn on_drop(&mut self, tell: impl FnOnce() + Send + 'static) {
+        self.0.lock().on_drop = Some(Box::new(tell));
+    }
+}
+
 fn answer(reply: RemoteReply) {
     reply.answer("write", true, &[], Vec::new(), || Capabilities::None);
 }
@@ -198,8 +209,12 @@ impl<T> Drop for Reader<T> {
         let queue = std::mem::take(&mut shared.queue);
         shared.bytes = 0;
         let writers = std::mem::take(&mut shared.writers);
+        let on_drop = shared.on_drop.take().filter(|_| shared.end.is_none());
         drop(shared);
         writers.into_iter().for_each(Waker::wake);
+        if let Some(on_drop) = on_drop {
+            on_drop();
+        }
         for entry in queue {
             if let Some(write) = entry.write {
                 write.fail(reader_gone());
@@ -235,7 +250,7 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
         Known::Here(&INTERFACE)
     }
 
-    fn hosted_key(&self) -> Option<&ObjectKey> {
+    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
         None
     }
 

@@ -107,6 +107,34 @@ every_way! {
         ours.gone().await;
     }
 
+    async fn a_reset_that_a_call_finds_breaks_the_stub_wherever_it_is(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let ear = Ear::new();
+        let made = broker.make(ear.clone()).await?;
+        let copy = made.clone();
+        let mut broken = Box::pin(copy.broken());
+        assert!(is_whole(&mut broken));
+        assert_eq!(failure(made.panic().await), (ErrorKind::Reset, true));
+        assert_eq!(broken.await.kind(), ErrorKind::Reset);
+        assert_eq!(failure(copy.hear(1).await), (ErrorKind::Reset, false));
+    }
+
+    async fn a_result_that_does_not_come_breaks_its_stub(world: &World) {
+        let broker: BrokerStub = world.get("a");
+        let gate = Gate::new();
+        let failed = broker.fail();
+        let stub: ListenerStub = (*failed).clone();
+        assert_eq!(stub.broken().await.kind(), ErrorKind::Failed);
+        // A watch is no hold, and one on a result that comes does not end.
+        let made = broker.make_slowly(Ear::new(), gate.clone());
+        let mut broken = Box::pin(made.broken());
+        gate.reached().await;
+        gate.open();
+        assert_eq!(made.hear(1).await?, 2);
+        assert!(is_whole(&mut broken));
+        drop((made, stub, failed));
+    }
+
     async fn what_is_reset_breaks_its_stubs_in_its_process(world: &World) {
         let (target, ear) = listener();
         let mut broken = Box::pin(target.broken());

@@ -268,6 +268,17 @@ every_way! {
         }
     }
 
+    /// Nothing has to be written for that: what a silent stream holds is let go on both sides.
+    async fn the_reader_of_a_silent_stream_is_missed_at_once(world: &World) {
+        let hall: HallStub = world.get("a");
+        for _ in 0..100 {
+            let mut stream = hall.news(None).await?;
+            assert!(matches!(stream.next().await, Some(Ok(FeedEvent::Began(_)))));
+        }
+        drop(hall);
+        world.settled().await;
+    }
+
     async fn a_feed_that_was_lost_with_its_object_is_a_gap_of_unknown_size(world: &World) {
         let hall: HallStub = world.get("a");
         let mut news = follow(&hall);

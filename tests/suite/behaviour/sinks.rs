@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 
 use super::errors::failure;
 use super::library::{self, LibraryStub, Well, all};
-use super::world::{World, let_others_run, unique, until};
+use super::world::{World, let_others_run, unique};
 
 /// A stream that is encoded twice, and decoded twice from its first place.
 #[derive(Debug)]
@@ -242,9 +242,12 @@ every_way! {
         assert!(silence.next().now_or_never().is_none());
         let_others_run().await;
         assert_eq!(well.live(), 1);
+        // What is read keeps the client, as stubs do.
+        let session = client.session().unwrap();
         drop(client);
-        let ended = || world.node.sessions() == usize::from(world.is_remote());
-        until("the session has ended", ended).await;
+        let_others_run().await;
+        assert_eq!(well.live(), 1);
+        session.close().await;
         well.gone().await;
         let error = silence.next().await.unwrap().unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Aborted | ErrorKind::Closed), "{error}");

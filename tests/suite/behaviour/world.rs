@@ -107,18 +107,8 @@ impl World {
 
     /// Waits until every call of every session was answered and written, and nothing is left of what they passed.
     pub(crate) async fn settled(&self) {
-        let is_settled = || {
-            // A writer that is silent does not hear that its reader is gone: only the client's side can have that.
-            let mut sessions = self.stats();
-            if self.is_remote()
-                && let Some(ours) = sessions.last_mut()
-            {
-                ours.bound_objects = 0;
-            }
-            sessions.iter().all(|stats| *stats == SessionStats::default())
-        };
         for _ in 0..TURNS {
-            if is_settled() {
+            if self.stats().iter().all(|stats| *stats == SessionStats::default()) {
                 return;
             }
             yield_now().await;

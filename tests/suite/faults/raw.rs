@@ -60,8 +60,8 @@ impl Raw {
             match message[0] {
                 found if found == kind as u8 => return (message, releases),
                 found if found == EnvelopeKind::Release as u8 => releases += 1,
-                // A class is described before it is passed.
-                found if found == EnvelopeKind::Interface as u8 => {}
+                // A class is described before it is passed, and a stream that nobody asked for is not read.
+                found if [EnvelopeKind::Interface as u8, EnvelopeKind::Unread as u8].contains(&found) => {}
                 _ => panic!("{message:?}"),
             }
         }

@@ -501,7 +501,7 @@ mod tests {
             kind.encode(&mut out);
             out[0]
         });
-        assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     #[test]

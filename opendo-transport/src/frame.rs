@@ -230,7 +230,8 @@ impl Batch for Frames {
     }
 
     fn take(&mut self) -> Self {
-        let next = Self::with_capacity(self.byte_len().min(REPLACEMENT));
+        // Room to spare: a header asks for as much as it may need, which is more than it takes.
+        let next = Self::with_capacity((2 * self.byte_len()).clamp(64, REPLACEMENT));
         std::mem::replace(self, next)
     }
 

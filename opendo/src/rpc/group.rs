@@ -151,9 +151,13 @@ impl Uplink for Members {
         let answers = Arc::new(Mutex::new(answers));
         for (place, (id, cap)) in list.into_iter().enumerate() {
             let (members, answers, whole) = (self.clone(), answers.clone(), call.clone());
-            let each = RemoteCall::for_hook(call, move |answer| {
-                members.answered(id, place, answer, &answers, &whole);
-            });
+            let hook = move |answer| members.answered(id, place, answer, &answers, &whole);
+            // Straight to where it is: nothing has to be passed on.
+            if let Some(remote) = cap.remote() {
+                remote.call_one_of_many(call, parts, &body, passed.to_vec(), hook);
+                continue;
+            }
+            let each = RemoteCall::for_hook(call, call.object.clone(), hook);
             if let Some(incoming) = Incoming::shared(&each, parts, body.clone(), passed.to_vec()) {
                 incoming.when_complete(move |incoming| cap.deliver(incoming));
             }

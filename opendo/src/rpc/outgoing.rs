@@ -138,10 +138,11 @@ impl RemoteCall {
     /// The same call to one of many.
     pub(crate) fn for_hook(
         whole: &Self,
+        object: Arc<RemoteObject>,
         hook: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
     ) -> Arc<Self> {
         let to = To::Hook(Mutex::new(Some(Box::new(hook))));
-        Arc::new(Self::new(whole.object.clone(), whole.method, false, to))
+        Arc::new(Self::new(object, whole.method, false, to))
     }
 
     /// Notes where the call went; false when it was withdrawn before.

@@ -19,7 +19,7 @@ use crate::rpc::incoming::Incoming;
 use crate::rpc::info::{CallInfo, Caller};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::{Interface, Method, MethodDesc};
-use crate::rpc::outgoing::{CallParts, OutgoingCall, RemoteCall, let_go, pass_on, send};
+use crate::rpc::outgoing::{Body, CallParts, OutgoingCall, RemoteCall, let_go, pass_on, send};
 use crate::rpc::promise::Promise;
 use crate::rpc::stub::{Broken, CallOptions, Calls, Stub, StubCore};
 use crate::stream;
@@ -198,6 +198,22 @@ impl Remote {
         let parts = CallParts { method, deadline: None, trace: None, chain: None, caller: Caller::Local };
         send(&call, &parts, body, passed);
         call
+    }
+
+    /// Sends a call on a group to this one of its members.
+    pub(crate) fn call_one_of_many(
+        &self,
+        whole: &RemoteCall,
+        parts: &CallParts,
+        body: &[u8],
+        passed: Vec<Passed>,
+        answered: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
+    ) {
+        let object = &self.0;
+        if let Some(refusal) = object.peer.as_ref().and_then(|peer| peer.refusal(&parts.method)) {
+            return answered(Err(refusal));
+        }
+        send(&RemoteCall::for_hook(whole, object.clone(), answered), parts, body, passed);
     }
 
     /// Encodes and sends.

@@ -6,7 +6,7 @@
 //! table is exported only when everything was encoded, so a value that fails half-way leaks nothing.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -159,96 +159,120 @@ impl fmt::Debug for Passed {
 // ---- the scope
 
 thread_local! {
-    static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Outside) };
+    /// What this thread is at. Apart from the table, which most values have no use for.
+    static SCOPE: Cell<Scope> = const { Cell::new(Scope { doing: Doing::Nothing, from: 0, to: 0 }) };
+    /// The tables of all scopes, the innermost last.
+    static TABLE: RefCell<Vec<Passed>> = const { RefCell::new(Vec::new()) };
+    static STORAGE: RefCell<Option<WeakNode>> = const { RefCell::new(None) };
 }
 
-enum Scope {
-    Outside,
-    Encoding(Vec<Passed>),
-    Decoding(Vec<Passed>),
-    /// A value on its way into or out of an object's storage.
-    Storage(WeakNode),
+#[derive(Clone, Copy)]
+struct Scope {
+    doing: Doing,
+    /// Which part of the table is its own.
+    from: u32,
+    to: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Doing {
+    Nothing,
+    Encoding,
+    Decoding,
+    /// A value is on its way into or out of an object's storage.
+    Storing,
 }
 
 /// Restores the outer scope, also when a `Serialize` panics or makes a call itself.
-struct Outer(Option<Scope>);
+struct Outer(Scope);
 
 impl Outer {
-    fn enter(scope: Scope) -> Self {
-        Self(Some(SCOPE.replace(scope)))
+    fn enter(doing: Doing, passed: Vec<Passed>) -> Self {
+        let outer = SCOPE.get();
+        let mut to = outer.to;
+        if !passed.is_empty() {
+            to += u32::try_from(passed.len()).expect("a message has fewer bytes than that");
+            TABLE.with_borrow_mut(|table| table.extend(passed));
+        }
+        SCOPE.set(Scope { doing, from: outer.to, to });
+        Self(outer)
     }
 
-    /// Returns the inner one.
-    fn restore(mut self) -> Scope {
-        self.0.take().map_or(Scope::Outside, |outer| SCOPE.replace(outer))
+    /// What is in the inner one's table.
+    fn take() -> Vec<Passed> {
+        let scope = SCOPE.get();
+        if scope.from == scope.to {
+            return Vec::new();
+        }
+        SCOPE.set(Scope { to: scope.from, ..scope });
+        TABLE.with_borrow_mut(|table| table.split_off(scope.from as usize))
     }
 }
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        if let Some(outer) = self.0.take() {
-            SCOPE.replace(outer);
-        }
+        // Not under the borrow: it may be the last of something.
+        drop(Self::take());
+        SCOPE.set(self.0);
     }
 }
 
 /// Collects what `encode` passes.
 pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, Vec<Passed>) {
-    let outer = Outer::enter(Scope::Encoding(Vec::new()));
+    let _outer = Outer::enter(Doing::Encoding, Vec::new());
     let result = encode();
-    match outer.restore() {
-        Scope::Encoding(passed) => (result, passed),
-        _ => (result, Vec::new()),
-    }
+    (result, Outer::take())
 }
 
 /// Lets `decode` take from what was passed. What it leaves is let go.
 pub(crate) fn decoding<R>(passed: Vec<Passed>, decode: impl FnOnce() -> R) -> R {
-    let some = !passed.is_empty();
-    let _outer = Outer::enter(Scope::Decoding(passed));
-    let result = decode();
-    if some {
-        // Dropped here and not under the borrow: it may be the last of something.
-        let left = SCOPE.replace(Scope::Outside);
-        drop(left);
-    }
-    result
+    let _outer = Outer::enter(Doing::Decoding, passed);
+    decode()
 }
 
 /// Lets stubs of objects of `node` be stored by name.
 pub(crate) fn storing<R>(node: &WeakNode, access: impl FnOnce() -> R) -> R {
-    let _outer = Outer::enter(Scope::Storage(node.clone()));
+    /// Of the scope around this one.
+    struct Before(Option<WeakNode>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            STORAGE.replace(self.0.take());
+        }
+    }
+    let _before = Before(STORAGE.replace(Some(node.clone())));
+    let _outer = Outer::enter(Doing::Storing, Vec::new());
     access()
 }
 
 /// The node in whose storage a value is put, or found.
 fn storage() -> Option<WeakNode> {
-    SCOPE.with_borrow(|scope| match scope {
-        Scope::Storage(node) => Some(node.clone()),
-        _ => None,
-    })
+    if SCOPE.get().doing == Doing::Storing { STORAGE.with_borrow(Clone::clone) } else { None }
 }
 
 /// Adds to the table; the place of what was added.
 pub(crate) fn pass(what: impl FnOnce() -> Passed) -> Result<u32, &'static str> {
-    SCOPE.with_borrow_mut(|scope| match scope {
-        Scope::Encoding(table) => {
-            let place = u32::try_from(table.len()).map_err(|_| "too many capabilities in one message")?;
-            table.push(what());
-            Ok(place)
-        }
-        _ => Err(OUTSIDE),
-    })
+    if SCOPE.get().doing != Doing::Encoding {
+        return Err(OUTSIDE);
+    }
+    let what = what();
+    let scope = SCOPE.get();
+    let to = scope.to.checked_add(1).ok_or("too many capabilities in one message")?;
+    TABLE.with_borrow_mut(|table| table.push(what));
+    SCOPE.set(Scope { to, ..scope });
+    Ok(scope.to - scope.from)
 }
 
 /// What is at that place of the table. A copy: a value may be decoded twice on the way to its type.
 pub(crate) fn passed(place: u32) -> Result<Passed, &'static str> {
-    SCOPE.with_borrow(|scope| match scope {
-        Scope::Decoding(table) => {
-            table.get(place as usize).cloned().ok_or("a capability that is not in the message")
-        }
-        _ => Err(OUTSIDE),
-    })
+    let Scope { doing, from, to } = SCOPE.get();
+    if doing != Doing::Decoding {
+        return Err(OUTSIDE);
+    }
+    let own =
+        from.checked_add(place).filter(|at| *at < to).ok_or("a capability that is not in the message")?;
+    TABLE
+        .with_borrow(|table| table.get(own as usize).cloned())
+        .ok_or("a capability that is not in the message")
 }
 
 const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
@@ -270,7 +294,7 @@ pub(crate) fn why() -> Option<String> {
 pub(crate) fn complain(why: impl Into<String>) -> String {
     let why = why.into();
     // Outside of a scope nobody asks: what fails later must not say this.
-    if SCOPE.with_borrow(|scope| !matches!(scope, Scope::Outside)) {
+    if SCOPE.get().doing != Doing::Nothing {
         WHY.replace(Some(why.clone()));
     }
     why
@@ -311,7 +335,7 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
         }
 
         fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<StoredOrPassed, D::Error> {
-            if SCOPE.with_borrow(|scope| matches!(scope, Scope::Storage(_))) {
+            if SCOPE.get().doing == Doing::Storing {
                 let (class, id, name) = <(String, [u8; 32], Option<String>)>::deserialize(inner)?;
                 ObjectKey::verified(&class.into(), id, name.as_deref())
                     .map(StoredOrPassed::Stored)

@@ -1,6 +1,7 @@
 //! Calls: made on stubs, carried by sessions, answered once.
 
 pub(crate) mod arg;
+pub(crate) mod backoff;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cap;

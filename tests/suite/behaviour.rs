@@ -16,6 +16,8 @@ mod broker;
 mod by_name;
 #[path = "behaviour/library.rs"]
 mod library;
+#[path = "behaviour/place.rs"]
+mod place;
 
 #[path = "behaviour/arguments.rs"]
 mod arguments;

@@ -220,24 +220,13 @@ impl Value {
                 }));
             }
             Self::Promise(promise) => {
-                let refusal = promise.overloaded();
-                let then = Arc::new(parking_lot::Mutex::new(Some(then)));
-                let waiting = then.clone();
-                let refused = promise.when_resolved(Box::new(move |outcome| {
-                    let Some(then) = waiting.lock().take() else { return };
-                    match outcome {
-                        Ok(Resolution::Result { body, passed, .. }) => {
-                            then(Ok((body.clone(), passed.clone())));
-                        }
-                        Ok(Resolution::PassedOn(call)) => Self::Call(call.clone()).when_there(then),
-                        Err(error) => then(Err(error.clone())),
+                promise.when_resolved(Box::new(move |outcome| match outcome {
+                    Ok(Resolution::Result { body, passed, .. }) => {
+                        then(Ok((body.clone(), passed.clone())));
                     }
+                    Ok(Resolution::PassedOn(call)) => Self::Call(call.clone()).when_there(then),
+                    Err(error) => then(Err(error.clone())),
                 }));
-                if refused.is_err()
-                    && let Some(then) = then.lock().take()
-                {
-                    then(Err(refusal));
-                }
             }
         }
     }

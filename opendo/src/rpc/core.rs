@@ -413,13 +413,16 @@ impl Core {
     pub(crate) fn writes_to(&self, id: i64, writer: &Arc<RemoteObject>) {
         if let Some(known) = self.state.lock().tables.streams.get_mut(&id) {
             *known = Arc::downgrade(writer);
+            return;
         }
+        // The peer was quicker: it has said already that nobody reads it.
+        writer.break_with(&stream::reader_gone());
     }
 
     /// Nobody reads what is written there any more.
     pub(crate) fn unread(&self, id: i64) {
-        let writer = self.state.lock().tables.streams.get(&id).and_then(Weak::upgrade);
-        if let Some(writer) = writer {
+        let writer = self.state.lock().tables.streams.remove(&id);
+        if let Some(writer) = writer.and_then(|writer| writer.upgrade()) {
             writer.break_with(&stream::reader_gone());
         }
     }

@@ -142,21 +142,21 @@ impl Promise {
         }
     }
 
-    /// Runs `waiter` when the promise is resolved: now, if it is. Gives it back when too many wait.
-    pub(crate) fn when_resolved(&self, waiter: Waiter) -> Result<(), Waiter> {
+    /// Runs `waiter` when the promise is resolved: now, if it is; and now, with an error, when too many wait.
+    pub(crate) fn when_resolved(&self, waiter: Waiter) {
         let mut state = self.state.lock();
         match &state.outcome {
             Some(outcome) if !state.draining => {
                 let outcome = outcome.clone();
                 drop(state);
                 waiter(outcome.as_ref().map(|it| &**it));
-                Ok(())
             }
-            _ if state.waiting.len() >= self.max_waiting => Err(waiter),
-            _ => {
-                state.waiting.push_back(waiter);
-                Ok(())
+            _ if state.waiting.len() >= self.max_waiting => {
+                drop(state);
+                let text = format!("{} calls wait for a result that has not come", self.max_waiting);
+                waiter(Err(&RpcError::new(ErrorKind::Overloaded, text)));
             }
+            _ => state.waiting.push_back(waiter),
         }
     }
 
@@ -165,29 +165,13 @@ impl Promise {
             return call.reply.fail(circular());
         }
         call.promises += 1;
-        // Shared, so that a refused waiter does not take the call with it.
-        let call = Arc::new(Mutex::new(Some(call)));
-        let waiting = call.clone();
-        let refused = self.when_resolved(Box::new(move |outcome| {
-            let Some(call) = waiting.lock().take() else { return };
-            match outcome {
-                Ok(resolution) => match resolution.at(&path) {
-                    Ok(cap) => cap.deliver(call),
-                    Err(error) => call.reply.fail(error),
-                },
-                Err(error) => call.reply.fail(error.clone().may_run(false)),
-            }
+        self.when_resolved(Box::new(move |outcome| match outcome {
+            Ok(resolution) => match resolution.at(&path) {
+                Ok(cap) => cap.deliver(call),
+                Err(error) => call.reply.fail(error),
+            },
+            Err(error) => call.reply.fail(error.clone().may_run(false)),
         }));
-        if refused.is_err()
-            && let Some(call) = call.lock().take()
-        {
-            call.reply.fail(self.overloaded());
-        }
-    }
-
-    pub(crate) fn overloaded(&self) -> RpcError {
-        let text = format!("{} calls wait for a result that has not come", self.max_waiting);
-        RpcError::new(ErrorKind::Overloaded, text)
     }
 }
 
@@ -220,15 +204,12 @@ impl Uplink for Promise {
         let path = path_of(object);
         async move {
             let (tell, told) = tokio::sync::oneshot::channel();
-            let refused = self.when_resolved(Box::new(move |outcome| {
+            self.when_resolved(Box::new(move |outcome| {
                 let _ = tell.send(match outcome {
                     Ok(resolution) => resolution.at(&path),
                     Err(error) => Err(error.clone()),
                 });
             }));
-            if refused.is_err() {
-                return self.overloaded();
-            }
             match told.await {
                 Ok(Ok(cap)) => {
                     let mut broken = cap.broken();

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use tokio::time::sleep;
 
 use super::feed::{Cursor, FeedEvent};
 use super::{RpcStream, Streamed};
+use crate::rpc::backoff::{self, LONGEST};
 use crate::rpc::call::Call;
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 
@@ -72,7 +72,7 @@ struct Following<T, F> {
     subscribe: F,
     current: Option<RpcStream<FeedEvent<T>>>,
     cursor: Option<Cursor>,
-    pauses: Option<backon::ExponentialBackoff>,
+    pauses: Option<ExponentialBackoff>,
     over: bool,
 }
 
@@ -150,20 +150,11 @@ impl<T: Streamed, F> Following<T, F> {
     /// The first attempt is made at once.
     async fn pause(&mut self) {
         match &mut self.pauses {
-            Some(pauses) => sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await,
-            at_once => {
-                let pauses = ExponentialBuilder::new()
-                    .with_min_delay(Duration::from_millis(20))
-                    .with_max_delay(LONGEST_PAUSE)
-                    .with_jitter()
-                    .without_max_times();
-                *at_once = Some(pauses.build());
-            }
+            Some(pauses) => sleep(pauses.next().unwrap_or(LONGEST)).await,
+            at_once => *at_once = Some(backoff::pauses(None)),
         }
     }
 }
-
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Whether subscribing again may help: the connection, the object's instance or its feed was lost.
 fn is_passing(error: &RpcError) -> bool {

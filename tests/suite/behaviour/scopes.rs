@@ -4,12 +4,11 @@ use std::fmt;
 
 use opendo::prelude::*;
 use opendo::{ErrorKind, NodeBuilder};
-use serde::de::value::Error as ValueError;
-use serde::de::{Deserializer, IntoDeserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::broker::{self, BrokerStub, ListenerStub, Springs, Trap, Trapped, listener};
 use super::errors::failure;
+use super::place::Place;
 use super::world::{World, unique};
 
 /// A stub that is decoded twice from the one place where it is.
@@ -27,22 +26,6 @@ impl<'de> Deserialize<'de> for Twice {
         let place = u32::deserialize(deserializer)?;
         let stub = || ListenerStub::deserialize(Place(place)).map_err(serde::de::Error::custom);
         Ok(Self(stub()?, stub()?))
-    }
-}
-
-/// The place of a stub, as encodings give it to stubs.
-struct Place(u32);
-
-impl<'de> Deserializer<'de> for Place {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self.0.into_deserializer())
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 

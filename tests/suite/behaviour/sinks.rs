@@ -3,11 +3,11 @@
 use futures::{FutureExt, StreamExt};
 use opendo::prelude::*;
 use opendo::{ErrorKind, NodeBuilder, RpcSink, RpcStream};
-use serde::de::{Deserializer, IntoDeserializer, Visitor, value::Error as ValueError};
-use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::errors::failure;
 use super::library::{self, LibraryStub, Well, all};
+use super::place::Place;
 use super::world::{World, let_others_run, unique};
 
 /// A stream that is encoded twice, and decoded twice from its first place.
@@ -26,22 +26,6 @@ impl<'de> Deserialize<'de> for Doubled {
         let stream = || RpcStream::deserialize(Place(place)).map_err(serde::de::Error::custom);
         let _first = stream()?;
         Ok(Self(stream()?, false))
-    }
-}
-
-/// The place of a stream, as encodings give it to streams.
-struct Place(u32);
-
-impl<'de> Deserializer<'de> for Place {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self.0.into_deserializer())
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 

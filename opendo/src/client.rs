@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::node::transport_limits;
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Namespace;
+use crate::rpc::any_core::{AnyCore, Unsent, uplink_number};
 use crate::rpc::cap::{Cap, Passed};
-use crate::rpc::core::{Core, Unsent, uplink_number};
-use crate::rpc::driver::{Access, Driver, Host, Role, establish};
+use crate::rpc::driver::{Access, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::outgoing::{CallParts, OutgoingCall, RemoteCall};
@@ -99,8 +99,11 @@ struct Dial {
 type Connector =
     Arc<dyn Fn(Limits) -> BoxFuture<'static, Result<Connection<kind::Bytes>, TransportError>> + Send + Sync>;
 
+/// A session at work.
+type Running = BoxFuture<'static, ()>;
+
 enum State {
-    Up(Arc<Core>),
+    Up(Arc<dyn AnyCore>),
     Down {
         /// Calls that wait for the next connection, and how many bytes they have.
         parked: VecDeque<Parked>,
@@ -206,7 +209,7 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let Self { connector, limits, credentials, host, root, jitter, patience, timeout } = self;
         let dial = Dial { connector: connector?, limits, credentials, host, root, jitter };
-        let (core, driver) = dial.dial().await?;
+        let (core, running) = dial.dial().await?;
         let inner = Arc::new(Inner {
             number: uplink_number(),
             dial,
@@ -215,8 +218,8 @@ impl ClientBuilder {
             state: Mutex::new(State::Up(core.clone())),
             closing: CancellationToken::new(),
         });
-        inner.own(&core);
-        tokio::spawn(supervise(Arc::downgrade(&inner), core, driver));
+        inner.own(&*core);
+        tokio::spawn(supervise(Arc::downgrade(&inner), core, running));
         Ok(Client(inner))
     }
 }
@@ -319,7 +322,7 @@ impl Client {
         match before {
             State::Up(core) => {
                 core.drain();
-                core.ended().await;
+                core.life().wait_for_end().await;
             }
             State::Down { parked, .. } => fail(parked, &closed()),
             State::Closed => {}
@@ -330,7 +333,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &*self.0.state.lock() {
-            State::Up(core) => format!("connected to {}", core.peer),
+            State::Up(core) => format!("connected to {}", core.life().peer),
             State::Down { .. } => "reconnecting".to_owned(),
             State::Closed => "closed".to_owned(),
         };
@@ -357,23 +360,25 @@ fn fail(parked: VecDeque<Parked>, error: &RpcError) {
 }
 
 impl Dial {
-    async fn dial(&self) -> Result<(Arc<Core>, Driver), ConnectError> {
+    async fn dial(&self) -> Result<(Arc<dyn AnyCore>, Running), ConnectError> {
         let connection = (self.connector)(self.limits.clone()).await?;
         let host = self.host.clone();
         let access = Access { root: self.root.clone(), names: self.host.is_some() };
-        Ok(establish(connection, Role::Connecting, &self.limits, &self.credentials, host, access).await?)
+        let (core, driver) =
+            establish(connection, Role::Connecting, &self.limits, &self.credentials, host, access).await?;
+        Ok((core, driver.run().boxed()))
     }
 }
 
 impl Inner {
     /// Stubs of objects that come over the session go by the client, so that they outlive it.
-    fn own(self: &Arc<Self>, core: &Core) {
+    fn own(self: &Arc<Self>, core: &dyn AnyCore) {
         let client: Arc<dyn Uplink> = self.clone();
-        core.belongs_to(self.number, Arc::downgrade(&client));
+        core.life().belongs_to(self.number, Arc::downgrade(&client));
     }
 
     /// The session takes no more calls: they wait for the next one.
-    fn down(&self, core: &Arc<Core>, why: RpcError) {
+    fn down(&self, core: &Arc<dyn AnyCore>, why: RpcError) {
         let mut state = self.state.lock();
         if matches!(&*state, State::Up(current) if Arc::ptr_eq(current, core)) {
             let patient = !self.patience.is_zero();
@@ -399,7 +404,7 @@ impl Inner {
     }
 
     /// A new session: what waited goes first, in its order.
-    fn up(self: &Arc<Self>, core: &Arc<Core>) {
+    fn up(self: &Arc<Self>, core: &Arc<dyn AnyCore>) {
         let mut state = self.state.lock();
         let State::Down { parked, .. } = &mut *state else {
             drop(state);
@@ -412,7 +417,7 @@ impl Inner {
         let mut over = false;
         while let Some(next) = parked.pop_front() {
             let Parked { call, parts, body, passed } = &next;
-            match core.send(&OutgoingCall { call, parts, body, passed }) {
+            match core.clone().try_send(&OutgoingCall { call, parts, body, passed }) {
                 Ok(()) => sent.push(next),
                 Err(Unsent::Refused(error)) => refused.push((next, error)),
                 Err(Unsent::Over(_)) => {
@@ -440,7 +445,7 @@ impl Uplink for Inner {
     fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
         let mut state = self.state.lock();
         if let State::Up(core) = &*state {
-            match core.send(&outgoing) {
+            match core.clone().try_send(&outgoing) {
                 Ok(()) => return,
                 Err(Unsent::Refused(error)) => {
                     drop(state);
@@ -477,7 +482,7 @@ impl Uplink for Inner {
 
     fn release(&self, binding: &Binding) {
         if let State::Up(core) = &*self.state.lock() {
-            Uplink::release(&**core, binding);
+            core.release(binding);
         }
     }
 

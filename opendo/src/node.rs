@@ -20,8 +20,8 @@ use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
-use crate::rpc::core::Core;
 use crate::rpc::driver::{Access, Host, Hosted, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -75,7 +75,7 @@ struct Inner {
     accept: Option<Accept>,
     allow_names: bool,
     runtime: Handle,
-    sessions: Mutex<FxHashMap<usize, Arc<Core>>>,
+    sessions: Mutex<FxHashMap<usize, Arc<dyn AnyCore>>>,
     session_permits: Arc<Semaphore>,
     closing: CancellationToken,
     /// Ends the listeners with the node.
@@ -381,7 +381,7 @@ impl Node {
         let orderly = async {
             join_all(sessions.iter().map(|core| async {
                 core.drain();
-                core.ended().await;
+                core.life().wait_for_end().await;
             }))
             .await;
             join_all(self.0.classes.values().map(|entry| entry.class.close())).await;
@@ -526,7 +526,7 @@ impl WeakNode {
         let (core, driver) = establish(connection, Role::Accepting, &limits, &[], Some(host), access).await?;
         let closed = || RpcError::new(ErrorKind::Closed, "the node is gone");
         let node = self.0.upgrade().ok_or_else(closed)?;
-        let place = Arc::as_ptr(&core) as usize;
+        let place = Arc::as_ptr(&core).addr();
         node.sessions.lock().insert(place, core.clone());
         if node.closing.is_cancelled() {
             core.drain();

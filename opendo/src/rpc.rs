@@ -1,5 +1,6 @@
 //! Calls: made on stubs, carried by sessions, answered once.
 
+pub(crate) mod any_core;
 pub(crate) mod arg;
 pub(crate) mod backoff;
 pub(crate) mod call;
@@ -14,6 +15,7 @@ pub(crate) mod group;
 pub(crate) mod incoming;
 pub(crate) mod info;
 pub(crate) mod limits;
+pub(crate) mod member;
 pub(crate) mod method;
 pub(crate) mod outgoing;
 pub(crate) mod peer_side;

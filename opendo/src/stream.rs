@@ -15,7 +15,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
@@ -23,28 +22,36 @@ use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 use serde::ser::{self, Serialize, Serializer};
 use tokio::sync::watch;
 
-use crate::encoding::{decode_all, with_encoder};
+use crate::encoding::{self, Encoded, Form, Shape};
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::{Cap, Passed, complain, pass, passed};
-use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
-use crate::rpc::wire::encode_body;
-use opendo_transport::envelope::EnvelopeKind;
 use outlet::Outlet;
 pub(crate) use pipe::reader_gone;
 use pipe::{Piece, Reader, SinkTarget, Writer};
 
-/// An encoded value of a stream.
-pub(crate) struct Chunk {
-    pub(crate) body: Bytes,
-    pub(crate) passed: Vec<Passed>,
-}
+/// An encoded value of a stream: the argument of a write.
+pub(crate) type Chunk = Encoded;
+
+type ChunkStream = BoxStream<'static, Result<Chunk, RpcError>>;
 
 /// The values of a stream on their way into a message.
 pub(crate) struct Chunks {
-    stream: BoxStream<'static, Result<Chunk, RpcError>>,
+    /// Gives them in an encoding, if it knows their type.
+    open: Box<dyn FnOnce(Form) -> ChunkStream + Send>,
     /// Only the newest value counts: one at a time is under way.
     latest: bool,
+}
+
+impl Chunks {
+    fn new(latest: bool, open: impl FnOnce(Form) -> ChunkStream + Send + 'static) -> Self {
+        Self { open: Box::new(open), latest }
+    }
+
+    pub(crate) fn open(self, form: Form) -> ChunkStream {
+        (self.open)(form)
+    }
 }
 
 /// What can be in a stream: the types that can be arguments.
@@ -96,7 +103,7 @@ pub struct RpcStream<T>(Mutex<Source<T>>);
 enum Source<T> {
     Pipe(Reader<T>),
     Own(BoxStream<'static, Result<T, RpcError>>, bool),
-    Encoded(Chunks),
+    Encoded(ChunkStream, bool),
     /// Passed on, or at its end.
     Over,
 }
@@ -162,22 +169,23 @@ impl<T: Streamed> RpcStream<T> {
     fn take_chunks(&self) -> Option<Chunks> {
         match std::mem::replace(&mut *self.0.lock(), Source::Over) {
             Source::Over => None,
-            Source::Encoded(chunks) => Some(chunks),
+            Source::Encoded(chunks, latest) => Some(Chunks::new(latest, move |form| {
+                chunks.map(move |chunk| translate::<T>(chunk?, form)).boxed()
+            })),
             Source::Own(values, latest) => {
-                let stream = values.map(|value| encode(&value?)).boxed();
-                Some(Chunks { stream, latest })
+                Some(Chunks::new(latest, move |form| values.map(move |value| encode(form, &value?)).boxed()))
             }
-            Source::Pipe(reader) => {
-                let stream = stream::unfold(reader, |mut reader| async {
+            Source::Pipe(reader) => Some(Chunks::new(false, move |form| {
+                let stream = stream::unfold(reader, move |mut reader| async move {
                     let piece = reader.next().await?;
                     let chunk = piece.and_then(|piece| match piece {
-                        Piece::Moved(value) => encode(&value),
-                        Piece::Encoded(chunk) => Ok(chunk),
+                        Piece::Moved(value) => encode(form, &value),
+                        Piece::Encoded(chunk) => translate::<T>(chunk, form),
                     });
                     Some((chunk, reader))
                 });
-                Some(Chunks { stream: stream.boxed(), latest: false })
-            }
+                stream.boxed()
+            })),
         }
     }
 }
@@ -186,18 +194,18 @@ fn aborted(reason: impl Into<String>) -> RpcError {
     RpcError::new(ErrorKind::Aborted, reason)
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Chunk, RpcError> {
-    with_encoder(
-        |out| out.append(value),
-        |encoded| match encoded {
-            Ok((body, passed)) => Ok(Chunk { body: Bytes::copy_from_slice(body), passed }),
-            Err(error) => Err(RpcError::new(ErrorKind::Encode, format!("a value of a stream: {error}"))),
-        },
-    )
+fn encode<T: Serialize>(form: Form, value: &T) -> Result<Chunk, RpcError> {
+    encoding::encoded(form, Shape::Arguments, |out| out.append(value))
+        .map_err(|error| RpcError::new(ErrorKind::Encode, format!("a value of a stream: {error}")))
+}
+
+fn translate<T: Streamed>(chunk: Chunk, form: Form) -> Result<Chunk, RpcError> {
+    if chunk.form == form { Ok(chunk) } else { encode(form, &decode::<T>(chunk)?) }
 }
 
 fn decode<T: DeserializeOwned>(chunk: Chunk) -> Result<T, RpcError> {
-    decode_all(&chunk.body, chunk.passed, |input| input.take())
+    chunk
+        .decode(&Shape::Arguments, |input| input.take())
         .map_err(|error| RpcError::new(ErrorKind::Decode, format!("a value of a stream: {error}")))
 }
 
@@ -209,8 +217,8 @@ impl<T: Streamed> Stream for RpcStream<T> {
         let next = match source {
             Source::Over => None,
             Source::Own(values, _) => ready!(values.poll_next_unpin(cx)),
-            Source::Encoded(chunks) => {
-                ready!(chunks.stream.poll_next_unpin(cx)).map(|chunk| chunk.and_then(decode))
+            Source::Encoded(chunks, _) => {
+                ready!(chunks.poll_next_unpin(cx)).map(|chunk| chunk.and_then(decode))
             }
             Source::Pipe(reader) => ready!(reader.poll_next_unpin(cx)).map(|piece| match piece? {
                 Piece::Moved(value) => Ok(value),
@@ -248,7 +256,10 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcStream<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match place::<D>(deserializer, STREAM)? {
             Passed::Chunks(chunks) => match chunks.lock().take() {
-                Some(chunks) => Ok(Self(Mutex::new(Source::Encoded(chunks)))),
+                Some(chunks) => {
+                    let latest = chunks.latest;
+                    Ok(Self(Mutex::new(Source::Encoded(chunks.open(Form::Postcard), latest))))
+                }
                 None => Err(de::Error::custom(complain("a stream that was taken before"))),
             },
             _ => Err(de::Error::custom(complain("something else where a stream was expected"))),
@@ -360,7 +371,7 @@ impl<T: Streamed> Sink<T> for RpcSink<T> {
         match self.get_mut().0.get_mut() {
             Target::Pipe(writer) => writer.push(value),
             Target::Outlet(outlet) => {
-                outlet.write(encode(&value)?);
+                outlet.write(encode(outlet.form(), &value)?);
                 Ok(())
             }
             Target::Over => Err(aborted("the sink was closed or passed on")),
@@ -444,17 +455,17 @@ pub(crate) fn is_sink(interface: &str) -> bool {
 }
 
 /// A pipe that the peer will write into: what it writes to, and what is read here.
-pub(crate) fn pipe_from_peer(core: &Arc<Core>, id: i64) -> (Cap, Chunks) {
+pub(crate) fn pipe_from_peer(core: &Arc<dyn AnyCore>, id: i64) -> (Cap, Chunks) {
     enum Never {}
-    let (writer, mut reader) = pipe::pipe::<Never>(core.limits.max_stream_buffer);
+    let (writer, mut reader) = pipe::pipe::<Never>(core.life().limits.max_stream_buffer);
     let session = Arc::downgrade(core);
     reader.on_drop(move || {
         if let Some(session) = session.upgrade() {
-            session.push_control(EnvelopeKind::Unread, |out| encode_body(&id, out));
+            session.unread(id);
         }
     });
     // A stream that is read keeps the client that it comes by, as a stub does.
-    let client = core.client();
+    let client = core.life().client();
     let chunks = reader.map(move |piece| {
         let _client = &client;
         piece.map(|piece| match piece {
@@ -462,16 +473,17 @@ pub(crate) fn pipe_from_peer(core: &Arc<Core>, id: i64) -> (Cap, Chunks) {
             Piece::Moved(never) => match never {},
         })
     });
-    (Arc::new(SinkTarget(Arc::new(writer))), Chunks { stream: chunks.boxed(), latest: false })
+    (Arc::new(SinkTarget(Arc::new(writer))), Chunks::new(false, move |_| chunks.boxed()))
 }
 
 /// Writes a stream into the peer's pipe of that number, until one of its ends is gone.
-pub(crate) fn pump_over(core: &Arc<Core>, id: i64, chunks: &Mutex<Option<Chunks>>) {
+pub(crate) fn pump_over(core: &Arc<dyn AnyCore>, id: i64, chunks: &Mutex<Option<Chunks>>) {
     // It may have been encoded twice: then the first place has it, and here nothing comes.
     let Some(chunks) = chunks.lock().take() else {
-        return Outlet::into_pipe(core, id, false).abort("the stream was taken elsewhere");
+        return Outlet::into_pipe(core.clone(), id, false).abort("the stream was taken elsewhere");
     };
-    let outlet = Outlet::into_pipe(core, id, chunks.latest);
+    let outlet = Outlet::into_pipe(core.clone(), id, chunks.latest);
     core.writes_to(id, outlet.object());
-    core.runtime.spawn(outlet.pump(chunks.stream));
+    let form = outlet.form();
+    core.life().runtime.spawn(outlet.pump(chunks.open(form)));
 }

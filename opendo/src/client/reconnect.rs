@@ -6,21 +6,20 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Dial, Inner};
+use super::{Dial, Inner, Running};
+use crate::rpc::any_core::{AnyCore, Status};
 use crate::rpc::backoff::{self, LONGEST};
-use crate::rpc::core::{Core, Status};
-use crate::rpc::driver::Driver;
 use crate::rpc::error::{ErrorKind, RpcError};
 
 /// Keeps the client connected, until it is closed or nobody holds it.
-pub(super) async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: Driver) {
+pub(super) async fn supervise(client: Weak<Inner>, mut core: Arc<dyn AnyCore>, running: Running) {
     let Some(closing) = client.upgrade().map(|client| client.closing.clone()) else { return };
-    tokio::spawn(driver.run());
+    tokio::spawn(running);
     let mut pauses = None;
     loop {
         let begun = Instant::now();
         // Also when it only drains: what runs is answered there, new calls go to a new one.
-        let mut status = core.status();
+        let mut status = core.life().status();
         let over = status.wait_for(|status| !matches!(status, Status::Open));
         let why = match closing.run_until_cancelled(over).await {
             None => return,
@@ -43,13 +42,13 @@ pub(super) async fn supervise(client: Weak<Inner>, mut core: Arc<Core>, driver: 
             pauses = None;
         }
         let redial = redial(&client, &dial, patience, &mut pauses);
-        let Some((next, driver)) = closing.run_until_cancelled(redial).await else { return };
+        let Some((next, running)) = closing.run_until_cancelled(redial).await else { return };
         core = next;
         // Before anything of the session is read.
         if let Some(client) = client.upgrade() {
-            client.own(&core);
+            client.own(&*core);
         }
-        tokio::spawn(driver.run());
+        tokio::spawn(running);
         match client.upgrade() {
             Some(client) => client.up(&core),
             None => core.drain(),
@@ -65,7 +64,7 @@ async fn redial(
     dial: &Dial,
     patience: Duration,
     pauses: &mut Option<ExponentialBackoff>,
-) -> (Arc<Core>, Driver) {
+) -> (Arc<dyn AnyCore>, Running) {
     let dialing = async {
         loop {
             match &mut *pauses {

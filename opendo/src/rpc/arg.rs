@@ -4,12 +4,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder, decode_all};
+use crate::encoding::{self, DecodeError, Decoder, EncodeError, Encoded, Encoder, Form, Shape};
 use crate::rpc::call::Call;
-use crate::rpc::cap::{Passed, pass, passed};
+use crate::rpc::cap::{Capabilities, Passed, pass, passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::method::ArgType;
 use crate::rpc::outgoing::RemoteCall;
@@ -122,23 +121,37 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> ArgType for Arg<T> {
     fn push(&self, out: &mut Encoder) -> Result<(), EncodeError> {
         match &self.0 {
             Inner::Here(value) => {
-                out.append(&0_u8)?;
+                if out.form() == Form::Postcard {
+                    out.append(&0_u8)?;
+                }
                 out.append(value)
             }
             Inner::Later(value) => {
-                let place = pass(|| Passed::Value(value.clone())).map_err(EncodeError::text)?;
-                out.append(&1_u8)?;
-                out.append(&place)
+                let value = value.clone().in_form::<T>(out.form());
+                let place = pass(|| Passed::Value(value)).map_err(EncodeError::text)?;
+                match out.form() {
+                    Form::Postcard => {
+                        out.append(&1_u8)?;
+                        out.append(&place)
+                    }
+                    #[cfg(feature = "capnweb")]
+                    Form::CapnWeb => out.append(&crate::rpc::cap::Marker(place)),
+                }
             }
         }
     }
 
     fn next(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        // In text, what comes later stands where the value itself would.
+        #[cfg(feature = "capnweb")]
+        if input.form() == Form::CapnWeb {
+            return input.take().map(Self::new);
+        }
         match input.take::<u8>()? {
             0 => Ok(Self::new(input.take()?)),
             1 => match passed(input.take()?) {
-                Ok(Passed::Value(Value::There(body, passed))) => {
-                    decode_all(&body, passed, |input| input.take().map(Self::new))
+                Ok(Passed::Value(Value::There(value))) => {
+                    value.decode(&Shape::Value, |input| input.take().map(Self::new))
                 }
                 Ok(_) => Err(DecodeError::text("a capability where the value of a call was expected")),
                 Err(text) => Err(DecodeError::text(text)),
@@ -154,7 +167,7 @@ pub(crate) enum Value {
     /// Over a session: the other side has it first.
     Call(Arc<RemoteCall>),
     Promise(Arc<Promise>),
-    There(Bytes, Vec<Passed>),
+    There(Encoded),
 }
 
 /// Whether something among them has to arrive before the call can go that way.
@@ -195,25 +208,48 @@ fn settle(mut all: Vec<Passed>, from: usize, done: impl Fn(&Passed) -> bool + Se
     let Some(at) = (from..all.len()).find(|at| !done(&all[*at])) else { return then(Ok(all)) };
     let Passed::Value(value) = all[at].clone() else { return then(Ok(all)) };
     value.when_there(Box::new(move |value| match value {
-        Ok((body, passed)) => {
-            all[at] = Passed::Value(Value::There(body, passed));
+        Ok(value) => {
+            all[at] = Passed::Value(Value::There(value));
             settle(all, at + 1, done, then);
         }
         Err(error) => then(Err(error)),
     }));
 }
 
-type There = Box<dyn FnOnce(Result<(Bytes, Vec<Passed>), RpcError>) + Send>;
+type There = Box<dyn FnOnce(Result<Encoded, RpcError>) + Send>;
 
 impl Value {
-    fn when_there(self, then: There) {
+    /// The same in that encoding, for whoever knows its type.
+    fn in_form<T: Serialize + DeserializeOwned + 'static>(self, form: Form) -> Self {
+        let own = match &self {
+            Self::Call(call) => call.form(),
+            Self::Promise(promise) => promise.form(),
+            Self::There(value) => value.form,
+        };
+        if own == form {
+            return self;
+        }
+        let promise = Promise::new(form, 1);
+        let resolve = promise.clone();
+        self.when_there(Box::new(move |value| {
+            resolve.resolve(value.and_then(|value| {
+                let value = value
+                    .decode(&Shape::Value, |input| input.take::<T>())
+                    .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the argument: {error}")))?;
+                result_of(&value, form)
+            }));
+        }));
+        Self::Promise(promise)
+    }
+
+    pub(crate) fn when_there(self, then: There) {
         match self {
-            Self::There(body, passed) => then(Ok((body, passed))),
+            Self::There(value) => then(Ok(value)),
             Self::Call(call) => {
                 let kept = call.clone();
                 call.when_done(Box::new(move |answer| {
                     then(match answer {
-                        Ok(body) if body.is_ok => Ok((body.bytes.clone(), body.passed.clone())),
+                        Ok(body) if body.is_ok => Ok(body.value.clone()),
                         Ok(_) => Err(kept.failure()),
                         Err(error) => Err(error.clone()),
                     });
@@ -221,9 +257,7 @@ impl Value {
             }
             Self::Promise(promise) => {
                 promise.when_resolved(Box::new(move |outcome| match outcome {
-                    Ok(Resolution::Result { body, passed, .. }) => {
-                        then(Ok((body.clone(), passed.clone())));
-                    }
+                    Ok(Resolution::Result { value, .. }) => then(Ok(value.clone())),
                     Ok(Resolution::PassedOn(call)) => Self::Call(call.clone()).when_there(then),
                     Err(error) => then(Err(error.clone())),
                 }));
@@ -238,18 +272,14 @@ pub(crate) fn encoded<T: Serialize, E>(
     method: &str,
 ) -> Result<Resolution, RpcError> {
     match outcome {
-        Ok(Ok(value)) => crate::encoding::with_encoder(
-            |out| out.append(value),
-            |encoded| match encoded {
-                Ok((body, passed)) => Ok(Resolution::Result {
-                    capabilities: crate::rpc::cap::Capabilities::None,
-                    body: Bytes::copy_from_slice(body),
-                    passed,
-                }),
-                Err(error) => Err(RpcError::new(ErrorKind::Encode, format!("the argument: {error}"))),
-            },
-        ),
+        Ok(Ok(value)) => result_of(value, Form::Postcard),
         Ok(Err(_)) => Err(failed_call(method)),
         Err(error) => Err(error.clone()),
     }
+}
+
+fn result_of<T: Serialize>(value: &T, form: Form) -> Result<Resolution, RpcError> {
+    let value = encoding::encoded(form, Shape::Value, |out| out.append(value))
+        .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the argument: {error}")))?;
+    Ok(Resolution::Result { capabilities: Capabilities::None, value })
 }

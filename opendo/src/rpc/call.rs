@@ -12,9 +12,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, Sleep};
 
-use crate::encoding::decode_all;
+use crate::encoding::{Encoded, Form, Shape};
 use crate::rpc::arg::{self, Value};
-use crate::rpc::cap::Passed;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -73,7 +72,7 @@ enum Answer<T, E> {
 }
 
 /// Decodes the body of a reply: a result if `true`, a method's error otherwise.
-type DecodeReply<T, E> = fn(&[u8], Vec<Passed>, bool) -> Result<Result<T, E>, RpcError>;
+type DecodeReply<T, E> = fn(Encoded, bool) -> Result<Result<T, E>, RpcError>;
 
 struct Deadline {
     at: Instant,
@@ -142,14 +141,13 @@ impl<T, E> Call<T, E> {
         match &self.answer {
             Answer::Remote(call, _) => Source::Call(call.clone()),
             Answer::Local(slot) => {
-                let promise = Promise::new(Limits::default().max_pipelined);
+                let promise = Promise::new(Form::Postcard, Limits::default().max_pipelined);
                 let resolve = promise.clone();
                 slot.on_done(Box::new(move |answer| {
                     resolve.resolve(match answer {
                         Ok(Ok(value)) => Ok(Resolution::Result {
                             capabilities: value.capabilities(),
-                            body: bytes::Bytes::new(),
-                            passed: Vec::new(),
+                            value: Encoded::NOTHING,
                         }),
                         Ok(Err(_)) => Err(failed_call(method)),
                         Err(error) => Err(error.clone()),
@@ -175,7 +173,7 @@ impl<T, E> Call<T, E> {
         match std::mem::replace(&mut self.answer, Answer::Finished) {
             Answer::Remote(call, _) => Value::Call(call),
             Answer::Local(slot) => {
-                let promise = Promise::new(1);
+                let promise = Promise::new(Form::Postcard, 1);
                 let resolve = promise.clone();
                 slot.on_done(Box::new(move |answer| resolve.resolve(arg::encoded(answer, method))));
                 Value::Promise(promise)
@@ -197,14 +195,15 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn decode_reply<M: Method>(
-    body: &[u8],
-    passed: Vec<Passed>,
-    is_ok: bool,
-) -> Result<Result<M::Ok, M::Err>, RpcError> {
-    let decoded = decode_all(body, passed, |input| {
-        if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
-    });
+fn decode_reply<M: Method>(value: Encoded, is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
+    let shape = if is_ok { Shape::Value } else { Shape::Error(None) };
+    let decoded =
+        value.decode(
+            &shape,
+            |input| {
+                if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
+            },
+        );
     decoded.map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
 }
 
@@ -218,9 +217,10 @@ impl<T, E> Future for Call<T, E> {
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => call.slot().poll_answer(cx).map(|answer| {
                 flatten(answer.and_then(|body| {
-                    let decoded = decode(&body.bytes, body.passed, body.is_ok);
+                    let is_empty = body.value.bytes.is_empty();
+                    let decoded = decode(body.value, body.is_ok);
                     // Nobody has given a result, and one was wanted.
-                    decoded.map_err(|error| call.object.without_members(&body.bytes).unwrap_or(error))
+                    decoded.map_err(|error| call.object.without_members(is_empty).unwrap_or(error))
                 }))
             }),
             Answer::Finished => panic!("`Call` polled after completion"),

@@ -4,9 +4,9 @@
 //! one short lock. Nothing here waits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,11 +17,11 @@ use opendo_transport::envelope::{
 use opendo_transport::{Frames, Peer};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::encoding::{Encoded, Form};
 use crate::registry::namespace::Objects;
+use crate::rpc::any_core::{AnyCore, Life, Unsent, broken};
 use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
@@ -40,62 +40,13 @@ mod output;
 use self::output::wake;
 pub(crate) use self::output::{Output, push_control, push_message};
 
-/// Sessions and clients share one count, so that a number names one way.
-pub(crate) fn uplink_number() -> u64 {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Why a call does not go.
-pub(crate) enum Unsent {
-    /// The session takes none any more; another one may.
-    Over(RpcError),
-    /// This call cannot go.
-    Refused(RpcError),
-}
-
-/// A result that is kept for the peer.
-struct Kept {
-    body: Box<[u8]>,
-    core: Arc<Core>,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.core.kept_bytes.fetch_sub(self.body.len(), Ordering::Relaxed);
-    }
-}
-
-/// How far a session is.
-#[derive(Clone, Debug)]
-pub(crate) enum Status {
-    Open,
-    /// One side takes no new calls; those that run are still answered.
-    Draining,
-    Ended(RpcError),
-}
-
 pub(crate) struct Core {
-    pub(crate) number: u64,
-    pub(crate) peer: Peer,
-    pub(crate) limits: Limits,
+    pub(crate) life: Life,
     pub(crate) theirs: Hello,
-    pub(crate) runtime: Handle,
-    pub(crate) objects: Objects,
-    /// The client that this is a session of: stubs of objects go by it, so that they heal.
-    client: OnceLock<(u64, Weak<dyn Uplink>)>,
     state: Mutex<State>,
-    status: watch::Sender<Status>,
     /// Entries in the driver's tables: what the peer has named, and results that it has not released.
     pub(crate) bound: AtomicUsize,
     pub(crate) kept: AtomicUsize,
-    kept_bytes: AtomicUsize,
 }
 
 struct State {
@@ -114,14 +65,9 @@ struct State {
     /// The peer takes no new calls. What it sent before it said so has been read.
     peer_drains: bool,
     ended: Option<RpcError>,
-    /// What wants to know when the session has ended, by order of registration.
-    on_end: Vec<(u64, OnEnd)>,
-    next_on_end: u64,
     /// Who waits until no call is unanswered.
     idle: Vec<Waker>,
 }
-
-type OnEnd = Box<dyn FnOnce(&RpcError) + Send>;
 
 impl State {
     fn wake_writer(&mut self) -> Option<Waker> {
@@ -130,15 +76,11 @@ impl State {
 }
 
 impl Core {
-    pub(crate) fn new(peer: Peer, limits: Limits, theirs: Hello, objects: Objects) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, limits: Limits, mut theirs: Hello, objects: Objects) -> Arc<Self> {
+        let credentials = std::mem::take(&mut theirs.credentials);
         Arc::new(Self {
-            number: uplink_number(),
-            peer,
-            limits,
+            life: Life::new(peer, limits, objects, credentials),
             theirs,
-            runtime: Handle::current(),
-            objects,
-            client: OnceLock::new(),
             state: Mutex::new(State {
                 out: Frames::default(),
                 writer: None,
@@ -150,14 +92,10 @@ impl Core {
                 we_drain: false,
                 peer_drains: false,
                 ended: None,
-                on_end: Vec::new(),
-                next_on_end: 0,
                 idle: Vec::new(),
             }),
-            status: watch::Sender::new(Status::Open),
             bound: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
-            kept_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -173,7 +111,7 @@ impl Core {
             return Err(Unsent::Over(error.clone()));
         }
         if state.we_drain || state.peer_drains {
-            let text = format!("{} takes no new calls", self.peer);
+            let text = format!("{} takes no new calls", self.life.peer);
             return Err(Unsent::Over(RpcError::new(ErrorKind::Closed, text)));
         }
         let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
@@ -190,7 +128,7 @@ impl Core {
         let (target, capabilities) = prepared.map_err(Unsent::Refused)?;
         self.fits(body.len() + capabilities.bytes().len()).map_err(Unsent::Refused)?;
         let id = out.tables.next_call;
-        if !call.sent(self, id) {
+        if !call.sent(self.clone(), id) {
             return Ok(()); // withdrawn while it waited for a connection
         }
         out.tables.next_call += 1;
@@ -226,11 +164,11 @@ impl Core {
         if chain > MAX_CHAIN {
             return overloaded(format!("{chain} calls wait for this one, and {MAX_CHAIN} may"));
         }
-        if pending >= self.theirs.max_calls.min(self.limits.max_calls) as usize {
-            return overloaded(format!("{pending} calls to {} are unanswered", self.peer));
+        if pending >= self.theirs.max_calls.min(self.life.limits.max_calls) as usize {
+            return overloaded(format!("{pending} calls to {} are unanswered", self.life.peer));
         }
-        if out.byte_len().saturating_add(body) > self.limits.max_unsent {
-            return overloaded(format!("{} bytes to {} are unsent", out.byte_len(), self.peer));
+        if out.byte_len().saturating_add(body) > self.life.limits.max_unsent {
+            return overloaded(format!("{} bytes to {} are unsent", out.byte_len(), self.life.peer));
         }
         None
     }
@@ -243,22 +181,8 @@ impl Core {
         if size as u64 <= limit.saturating_sub(HEADER.min(limit / 2)) {
             return Ok(());
         }
-        let text = format!("{size} bytes, and {} accepts messages of {limit} bytes", self.peer);
+        let text = format!("{size} bytes, and {} accepts messages of {limit} bytes", self.life.peer);
         Err(RpcError::new(ErrorKind::TooLarge, text))
-    }
-
-    /// A copy of a result that the peer may use until it releases it, which counts as long as it is there.
-    pub(crate) fn keep(self: &Arc<Self>, body: &[u8]) -> Result<Bytes, RpcError> {
-        if body.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let before = self.kept_bytes.fetch_add(body.len(), Ordering::Relaxed);
-        let kept = Kept { body: body.into(), core: self.clone() };
-        if before.saturating_add(body.len()) > self.limits.max_call_bytes {
-            let text = format!("{before} bytes of results are kept for {}", self.peer);
-            return Err(RpcError::new(ErrorKind::Overloaded, text));
-        }
-        Ok(Bytes::from_owner(kept))
     }
 
     /// Tells the peer that a call's caller is gone.
@@ -298,8 +222,10 @@ impl Core {
         wake(writer);
         idle.into_iter().for_each(Waker::wake);
         let (answer, verdict) = match status {
-            ReplyStatus::Ok => (Ok(Body { is_ok: true, bytes, passed }), Ok(())),
-            ReplyStatus::Application => (Ok(Body { is_ok: false, bytes, passed }), Ok(())),
+            ReplyStatus::Ok | ReplyStatus::Application => {
+                let value = Encoded { form: Form::Postcard, bytes, passed };
+                (Ok(Body { is_ok: status == ReplyStatus::Ok, value }), Ok(()))
+            }
             ReplyStatus::Rpc => match decode_body::<WireError>(&bytes, "an error") {
                 Ok(error) => (Err(error.into_rpc(Some(call.signature()))), Ok(())),
                 // It is in no table any more, so the end of the session does not reach it.
@@ -321,11 +247,11 @@ impl Core {
         if state.we_drain {
             return Err(RpcError::new(ErrorKind::Closed, "this node takes no new calls"));
         }
-        if state.incoming.len() >= self.limits.max_calls as usize {
+        if state.incoming.len() >= self.life.limits.max_calls as usize {
             let text = format!("{} calls of this session are unanswered", state.incoming.len());
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
-        if state.incoming_bytes.saturating_add(bytes) > self.limits.max_call_bytes {
+        if state.incoming_bytes.saturating_add(bytes) > self.life.limits.max_call_bytes {
             let text = format!("{} bytes of this session's calls are unanswered", state.incoming_bytes);
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
@@ -378,7 +304,7 @@ impl Core {
         if let Some((_, bytes)) = state.incoming.remove(&id) {
             state.incoming_bytes -= bytes;
         }
-        let overflow = state.out.byte_len() > self.limits.max_unsent;
+        let overflow = state.out.byte_len() > self.life.limits.max_unsent;
         let writer = state.wake_writer();
         let idle = state.wake_if_idle();
         drop(guard);
@@ -388,7 +314,7 @@ impl Core {
         if overflow {
             self.end(&RpcError::new(
                 ErrorKind::Disconnected,
-                format!("{} does not read its replies", self.peer),
+                format!("{} does not read its replies", self.life.peer),
             ));
         }
         Ok(())
@@ -404,8 +330,9 @@ impl Core {
     }
 
     fn pump_all(self: &Arc<Self>, streams: Vec<PassedStream>) {
+        let core: Arc<dyn AnyCore> = self.clone();
         for (id, chunks) in streams {
-            stream::pump_over(self, id, &chunks);
+            stream::pump_over(&core, id, &chunks);
         }
     }
 
@@ -420,7 +347,7 @@ impl Core {
     }
 
     /// Nobody reads what is written there any more.
-    pub(crate) fn unread(&self, id: i64) {
+    pub(crate) fn heard_unread(&self, id: i64) {
         let writer = self.state.lock().tables.streams.remove(&id);
         if let Some(writer) = writer.and_then(|writer| writer.upgrade()) {
             writer.break_with(&stream::reader_gone());
@@ -461,27 +388,12 @@ impl Core {
     pub(crate) fn imported(&self) -> Result<(), RpcError> {
         let mut state = self.state.lock();
         state.tables.imports += 1;
-        if state.tables.imports > self.limits.max_capabilities as usize {
-            let text = format!("the peer passed more than {} capabilities", self.limits.max_capabilities);
+        if state.tables.imports > self.life.limits.max_capabilities as usize {
+            let text =
+                format!("the peer passed more than {} capabilities", self.life.limits.max_capabilities);
             return Err(RpcError::new(ErrorKind::Protocol, text));
         }
         Ok(())
-    }
-
-    /// From here on stubs of objects go by the client.
-    pub(crate) fn belongs_to(&self, number: u64, client: Weak<dyn Uplink>) {
-        let _ = self.client.set((number, client));
-    }
-
-    /// The client that this is a session of, if there is one.
-    pub(crate) fn client(&self) -> Option<Arc<dyn Uplink>> {
-        self.client.get().and_then(|(_, client)| client.upgrade())
-    }
-
-    /// Whether calls by that way go over this session.
-    pub(crate) fn is_reached_by(&self, uplink: Option<u64>) -> bool {
-        uplink == Some(self.number)
-            || (uplink.is_some() && uplink == self.client.get().map(|(number, _)| *number))
     }
 
     pub(crate) fn stats(&self) -> SessionStats {
@@ -510,7 +422,7 @@ impl Uplink for Core {
     }
 
     fn release(&self, binding: &Binding) {
-        if binding.session == self.number {
+        if binding.session == self.life.number {
             Core::release(self, &Released::Number(binding.import));
         }
     }
@@ -520,7 +432,7 @@ impl Uplink for Core {
     }
 
     fn number(&self) -> Option<u64> {
-        Some(self.number)
+        Some(self.life.number)
     }
 
     fn stream_buffer(&self) -> u64 {
@@ -528,22 +440,67 @@ impl Uplink for Core {
     }
 
     fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
-        async move {
-            let mut status = self.status();
-            let ended = status.wait_for(|status| matches!(status, Status::Ended(_))).await;
-            match ended.as_deref() {
-                Ok(Status::Ended(error)) => broken(error),
-                _ => RpcError::new(ErrorKind::Broken, "the session is gone"),
-            }
-        }
-        .boxed()
+        async move { broken(&self.life.wait_for_end().await) }.boxed()
     }
 }
 
-/// The error of what a session took with it.
-pub(crate) fn broken(error: &RpcError) -> RpcError {
-    let text = format!("it belonged to a session that has ended ({}); get a new one", error.message());
-    RpcError::new(ErrorKind::Broken, text)
+impl AnyCore for Core {
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn as_uplink(self: Arc<Self>) -> Arc<dyn Uplink> {
+        self
+    }
+
+    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
+        Core::send(&self, call)
+    }
+
+    fn cancel(&self, call: u64) {
+        Core::cancel(self, call);
+    }
+
+    fn release_result(&self, call: u64) {
+        Core::release(self, &Released::Result(call));
+    }
+
+    fn reply(self: Arc<Self>, call: u64, is_ok: bool, body: &[u8], passed: &[Passed]) {
+        let status = if is_ok { ReplyStatus::Ok } else { ReplyStatus::Application };
+        Core::reply(&self, call, status, body, passed);
+    }
+
+    fn reply_error(self: Arc<Self>, call: u64, error: &RpcError) {
+        Core::reply_error(&self, call, error);
+    }
+
+    fn fits(&self, size: usize) -> Result<(), RpcError> {
+        Core::fits(self, size)
+    }
+
+    fn writes_to(&self, pipe: i64, writer: &Arc<RemoteObject>) {
+        Core::writes_to(self, pipe, writer);
+    }
+
+    fn unread(&self, pipe: i64) {
+        self.push_control(Kind::Unread, |out| encode_body(&pipe, out));
+    }
+
+    fn stats(&self) -> SessionStats {
+        Core::stats(self)
+    }
+
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        Core::poll_idle(self, cx)
+    }
+
+    fn drain(&self) {
+        Core::drain(self);
+    }
+
+    fn end(&self, error: &RpcError) {
+        Core::end(self, error);
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

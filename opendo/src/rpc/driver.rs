@@ -197,7 +197,7 @@ impl Driver {
     pub(crate) async fn run(self) {
         let Self { core, mut sender, mut receiver, mut peer_side } = self;
         let _ended = EndOnPanic(core.clone());
-        let mut keepalive = Keepalive::new(&core.limits);
+        let mut keepalive = Keepalive::new(&core.life.limits);
         let mut writing = Writing { batch: Frames::default(), gathered: false, farewell: None };
         let error = poll_fn(|cx| {
             if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
@@ -221,9 +221,9 @@ impl Driver {
             // Behind what is half written: a message of the batch must not end in the middle of this one.
             push_message(&mut writing.batch, |out| abort_message(&error, out));
             let rest = poll_fn(|cx| sender.poll_send(cx, &mut writing.batch));
-            let _ = timeout(core.limits.hello_timeout, rest).await;
+            let _ = timeout(core.life.limits.hello_timeout, rest).await;
         }
-        let _ = timeout(core.limits.hello_timeout, poll_fn(|cx| sender.poll_close(cx))).await;
+        let _ = timeout(core.life.limits.hello_timeout, poll_fn(|cx| sender.poll_close(cx))).await;
     }
 }
 
@@ -256,7 +256,7 @@ impl Writing {
                     }
                     Output::Nothing => return Poll::Pending,
                     Output::Farewell => {
-                        let patience = core.limits.hello_timeout;
+                        let patience = core.life.limits.hello_timeout;
                         let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(patience)));
                         ready!(farewell.poll_unpin(cx));
                         return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
@@ -310,7 +310,7 @@ impl Keepalive {
                 if self.asked {
                     return Poll::Ready(RpcError::new(
                         ErrorKind::Disconnected,
-                        format!("{} gave no sign of life for {:?}", core.peer, self.seen.elapsed()),
+                        format!("{} gave no sign of life for {:?}", core.life.peer, self.seen.elapsed()),
                     ));
                 }
                 self.asked = true;

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::Encoded;
 use crate::rpc::cap::Cap;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
@@ -144,7 +145,7 @@ impl Uplink for Members {
         let OutgoingCall { call, parts, body, passed } = outgoing;
         let list = self.list.lock().clone();
         if list.is_empty() {
-            return call.complete(Ok(Body { is_ok: true, bytes: Bytes::new(), passed: Vec::new() }));
+            return call.complete(Ok(Body { is_ok: true, value: Encoded::NOTHING }));
         }
         let body = Bytes::copy_from_slice(body);
         let answers = Answers { missing: list.len(), first: None, error: None, refused: None };
@@ -153,7 +154,7 @@ impl Uplink for Members {
             let (members, answers, whole) = (self.clone(), answers.clone(), call.clone());
             let hook = move |answer| members.answered(id, place, answer, &answers, &whole);
             // Straight to where it is: nothing has to be passed on.
-            if let Some(remote) = cap.remote() {
+            if let Some(remote) = cap.remote().filter(|remote| remote.form() == parts.form) {
                 remote.call_one_of_many(call, parts, &body, passed.to_vec(), hook);
                 continue;
             }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use opendo_transport::envelope::{ReplyStatus, TraceContext};
+use opendo_transport::envelope::TraceContext;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::encoding::{decode_all, with_encoder};
+use crate::encoding::{Encoded, Form, Shape, with_encoder};
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg;
 use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::chain::Link;
-use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::gone::Gone;
 use crate::rpc::info::{Caller, Waiting};
+use crate::rpc::member::Member;
 use crate::rpc::method::{Method, MethodDesc};
 use crate::rpc::outgoing::{Body, CallParts, OutgoingCall, RemoteCall};
 use crate::rpc::promise::{Promise, Resolution, failed_call};
@@ -26,8 +27,9 @@ pub struct Incoming {
     pub(crate) method: u32,
     /// What the caller takes the method's signature for, where nobody has compared it yet.
     pub(crate) fingerprint: Option<u64>,
-    pub(crate) body: Bytes,
-    pub(crate) passed: Vec<Passed>,
+    pub(crate) args: Encoded,
+    /// What is called, as text clients name it: until it is known which method that is.
+    pub(crate) member: Option<Arc<Member>>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
@@ -56,14 +58,14 @@ impl Incoming {
         body: Bytes,
         passed: Vec<Passed>,
     ) -> Option<Self> {
-        let incoming = IncomingCall::of_caller(call.clone());
+        let incoming = IncomingCall::of_caller(call.clone(), parts.form);
         call.delivered(&incoming).then(|| Self {
             reply: RemoteReply::new(incoming),
             method: parts.method.id,
             // What the promise becomes need not be what the stub is.
             fingerprint: Some(parts.method.fingerprint),
-            body,
-            passed,
+            args: Encoded { form: parts.form, bytes: body, passed },
+            member: parts.member(),
             deadline: parts.deadline,
             trace: parts.trace,
             chain: parts.chain.clone(),
@@ -96,24 +98,25 @@ impl Incoming {
 
     /// The arguments, which must be all there is in the body.
     pub(crate) fn decode<M: Method>(&mut self) -> Result<M::Args, RpcError> {
-        decode_all(&self.body, std::mem::take(&mut self.passed), M::decode_args)
+        let args = std::mem::replace(&mut self.args, Encoded::NOTHING);
+        args.decode(&Shape::Arguments, M::decode_args)
             .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the arguments: {error}")))
     }
 
     /// Goes on when every value that the call takes has arrived; fails it when one does not.
     #[inline]
     pub(crate) fn when_complete(self, then: impl FnOnce(Self) + Send + 'static) {
-        if !self.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
+        if !self.args.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
             return then(self);
         }
         self.complete_later(then);
     }
 
     fn complete_later(mut self, then: impl FnOnce(Self) + Send + 'static) {
-        let passed = std::mem::take(&mut self.passed);
+        let passed = std::mem::take(&mut self.args.passed);
         arg::when_all_there(passed, move |passed| match passed {
             Ok(passed) => {
-                self.passed = passed;
+                self.args.passed = passed;
                 then(self);
             }
             Err(error) => self.reply.fail(error.may_run(false)),
@@ -130,25 +133,28 @@ pub(crate) struct RemoteReply {
 /// A call that is not answered yet.
 pub(crate) struct IncomingCall {
     to: To,
+    /// Of its arguments, and so of the answer.
+    pub(crate) form: Form,
     /// What the caller may call on the result before it has it.
     pub(crate) kept: Option<Arc<Promise>>,
     gone: Mutex<Gone>,
 }
 
 enum To {
-    Session(Arc<Core>, u64),
+    Session(Arc<dyn AnyCore>, u64),
     /// A call of this process that came the encoded way.
     Caller(Arc<RemoteCall>),
 }
 
 impl IncomingCall {
-    pub(crate) fn of_session(core: Arc<Core>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
-        Arc::new(Self { to: To::Session(core, id), kept, gone: Mutex::default() })
+    pub(crate) fn of_session(core: Arc<dyn AnyCore>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
+        let form = core.form();
+        Arc::new(Self { to: To::Session(core, id), form, kept, gone: Mutex::default() })
     }
 
-    fn of_caller(call: Arc<RemoteCall>) -> Arc<Self> {
+    fn of_caller(call: Arc<RemoteCall>, form: Form) -> Arc<Self> {
         let kept = call.kept.clone();
-        Arc::new(Self { to: To::Caller(call), kept, gone: Mutex::default() })
+        Arc::new(Self { to: To::Caller(call), form, kept, gone: Mutex::default() })
     }
 
     /// The caller is gone: it said so, or the session ended.
@@ -182,7 +188,13 @@ impl RemoteReply {
             (Ok(value), Some(capabilities)) => capabilities(value),
             _ => Capabilities::None,
         };
+        let shape = match result {
+            Ok(_) => Shape::Value,
+            Err(_) => Shape::Error(None),
+        };
         with_encoder(
+            self.call.form,
+            shape,
             |out| match result {
                 Ok(value) => M::encode_ok(value, out),
                 Err(error) => M::encode_err(error, out),
@@ -199,6 +211,16 @@ impl RemoteReply {
         );
     }
 
+    /// Answers a method that gives nothing.
+    pub(crate) fn done(self, method: &str) {
+        let nothing: &[u8] = match self.call.form {
+            Form::Postcard => &[],
+            #[cfg(feature = "capnweb")]
+            Form::CapnWeb => br#"["undefined"]"#,
+        };
+        self.answer(method, true, nothing, Vec::new(), || Capabilities::None);
+    }
+
     /// Answers with an encoded result. Calls that wait for it start before the caller can know it: so those the
     /// caller makes then come after them.
     pub(crate) fn answer(
@@ -212,7 +234,7 @@ impl RemoteReply {
         if let Some(kept) = &self.call.kept {
             // What the caller cannot be told, it should not find to have been called, either.
             let body = match &self.call.to {
-                To::Session(core, _) => core.fits(body.len()).and_then(|()| core.keep(body)),
+                To::Session(core, _) => core.fits(body.len()).and_then(|()| core.life().keep(body)),
                 To::Caller(_) => Ok(Bytes::copy_from_slice(body)),
             };
             match body {
@@ -220,18 +242,19 @@ impl RemoteReply {
                 Ok(_) if !is_ok => kept.resolve(Err(failed_call(method))),
                 Ok(body) => {
                     let (capabilities, passed) = (capabilities(), passed.clone());
-                    kept.resolve(Ok(Resolution::Result { capabilities, body, passed }));
+                    let value = Encoded { form: self.call.form, bytes: body, passed };
+                    kept.resolve(Ok(Resolution::Result { capabilities, value }));
                 }
             }
         }
         self.answered = true;
         match &self.call.to {
             To::Session(core, id) => {
-                let status = if is_ok { ReplyStatus::Ok } else { ReplyStatus::Application };
-                core.reply(*id, status, body, &passed);
+                core.clone().reply(*id, is_ok, body, &passed);
             }
             To::Caller(call) => {
-                call.complete(Ok(Body { is_ok, bytes: Bytes::copy_from_slice(body), passed }));
+                let value = Encoded { form: self.call.form, bytes: Bytes::copy_from_slice(body), passed };
+                call.complete(Ok(Body { is_ok, value }));
             }
         }
     }
@@ -246,7 +269,7 @@ impl RemoteReply {
             kept.resolve(Err(error.clone()));
         }
         match &self.call.to {
-            To::Session(core, id) => core.reply_error(*id, &error),
+            To::Session(core, id) => core.clone().reply_error(*id, &error),
             To::Caller(call) => call.complete(Err(error)),
         }
     }

@@ -10,19 +10,20 @@ use opendo_transport::envelope::TraceContext;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::encoding::{Encoded, Form};
+use crate::rpc::any_core::{AnyCore, Life};
 use crate::rpc::arg;
 use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::chain::Link;
-use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::info::{Caller, Waiting};
 use crate::rpc::limits::Limits;
+use crate::rpc::member::Member;
 use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::promise::{Promise, Resolution, failed_call};
 use crate::rpc::remote::RemoteObject;
 use crate::rpc::slot::Slot;
-use crate::rpc::wire::Released;
 
 /// An encoded call on its way out.
 #[derive(Clone, Copy)]
@@ -37,6 +38,10 @@ pub(crate) struct OutgoingCall<'a> {
 #[derive(Clone)]
 pub(crate) struct CallParts {
     pub(crate) method: MethodDesc,
+    /// The encoding of the arguments.
+    pub(crate) form: Form,
+    /// What is called, where that is more than a method.
+    pub(crate) member: Option<Arc<Member>>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
@@ -44,12 +49,21 @@ pub(crate) struct CallParts {
     pub(crate) caller: Caller,
 }
 
+impl CallParts {
+    /// What is called, as text clients name it.
+    pub(crate) fn member(&self) -> Option<Arc<Member>> {
+        self.form.is_text().then(|| {
+            let of_method = || Arc::new(Member::of_method(&self.method));
+            self.member.clone().unwrap_or_else(of_method)
+        })
+    }
+}
+
 /// What came back: the encoding of the result, or of the method's error.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     pub(crate) is_ok: bool,
-    pub(crate) bytes: Bytes,
-    pub(crate) passed: Vec<Passed>,
+    pub(crate) value: Encoded,
 }
 
 /// One encoded call, as its caller, the client's queue and the session's table share it.
@@ -99,23 +113,24 @@ pub(crate) type Hook = crate::rpc::slot::Hook<Body>;
 #[derive(Clone)]
 enum Route {
     Unsent,
-    Sent(Arc<Core>, u64),
+    Sent(Arc<dyn AnyCore>, u64),
     /// It was handed to something in this process.
     Here(Arc<IncomingCall>),
     /// Answered or withdrawn; where its result is kept, if it is.
-    Over(Option<(Arc<Core>, u64)>),
+    Over(Option<(Arc<dyn AnyCore>, u64)>),
 }
 
 impl RemoteCall {
     fn new(object: Arc<RemoteObject>, method: MethodDesc, keep: bool, to: To) -> Self {
         let here = keep && object.uplink.number().is_none();
+        let form = object.uplink.form();
         Self {
             to,
             object,
             method,
             route: Mutex::new(Route::Unsent),
             keep,
-            kept: here.then(|| Promise::new(Limits::default().max_pipelined)),
+            kept: here.then(|| Promise::new(form, Limits::default().max_pipelined)),
             leaving: Mutex::default(),
             again: None,
             tried: AtomicBool::new(false),
@@ -146,8 +161,8 @@ impl RemoteCall {
     }
 
     /// Notes where the call went; false when it was withdrawn before.
-    pub(crate) fn sent(&self, core: &Arc<Core>, id: u64) -> bool {
-        self.leave(Route::Sent(core.clone(), id))
+    pub(crate) fn sent(&self, core: Arc<dyn AnyCore>, id: u64) -> bool {
+        self.leave(Route::Sent(core, id))
     }
 
     /// The same for a call that stays in this process.
@@ -165,11 +180,18 @@ impl RemoteCall {
     }
 
     /// The call's number in that session, if it went there.
-    pub(crate) fn number_in(&self, core: &Arc<Core>) -> Option<u64> {
+    pub(crate) fn number_in(&self, session: &Life) -> Option<u64> {
         match &*self.route.lock() {
-            Route::Sent(to, id) | Route::Over(Some((to, id))) if Arc::ptr_eq(to, core) => Some(*id),
+            Route::Sent(to, id) | Route::Over(Some((to, id))) if to.life().number == session.number => {
+                Some(*id)
+            }
             _ => None,
         }
+    }
+
+    /// The encoding of its arguments and its result.
+    pub(crate) fn form(&self) -> Form {
+        self.object.uplink.form()
     }
 
     /// Why it has no result, if that is known.
@@ -274,7 +296,8 @@ impl RemoteCall {
                     hook(answer.as_ref());
                 }
                 match (reply, answer) {
-                    (Some(reply), Ok(Body { is_ok, bytes, passed })) => {
+                    (Some(reply), Ok(Body { is_ok, value })) => {
+                        let Encoded { bytes, passed, .. } = value;
                         reply.answer(self.method.name, is_ok, &bytes, passed, || Capabilities::None);
                     }
                     (Some(reply), Err(error)) => reply.fail(error),
@@ -336,7 +359,7 @@ impl Drop for RemoteCall {
         if let Route::Over(Some((core, id))) | Route::Sent(core, id) = self.route.get_mut()
             && self.keep
         {
-            core.release(&Released::Result(*id));
+            core.release_result(*id);
         }
     }
 }
@@ -364,19 +387,29 @@ pub(super) fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
     }
     let method = object.interface.get().and_then(|interface| interface.method(incoming.method)).copied();
     let method = method.unwrap_or(MethodDesc { id: incoming.method, ..UNKNOWN });
-    let Incoming { reply, body, passed, deadline, trace, chain, caller, .. } = incoming;
+    if incoming.args.form != object.uplink.form() {
+        return incoming.reply.fail(untranslatable());
+    }
+    let Incoming { reply, args, member, deadline, trace, chain, caller, .. } = incoming;
+    let Encoded { form, bytes: body, passed } = args;
     let (waiting, keep) = (reply.call().clone(), reply.call().kept.is_some());
     let to = To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
     let call = Arc::new(RemoteCall::new(object.clone(), method, keep, to));
     if waiting.poll_gone(&mut Context::from_waker(&Waker::from(call.clone()))).is_ready() {
         call.withdraw();
     }
-    let parts = CallParts { method, deadline, trace, chain, caller };
+    let parts = CallParts { method, form, member, deadline, trace, chain, caller };
     object.uplink.clone().send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
     // After it: calls on the result go the same way, and there it must be known.
     if let Some(kept) = &waiting.kept {
         kept.resolve(Ok(Resolution::PassedOn(call)));
     }
+}
+
+/// Between encodings a call is translated by the types of its method, which are not known here.
+fn untranslatable() -> RpcError {
+    let text = "it leads to a session with another encoding, and was passed on without its type";
+    RpcError::new(ErrorKind::Encode, text)
 }
 
 /// A method of which only the id is known.
@@ -395,7 +428,7 @@ pub(super) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
     }
     if call.keep && call.kept.is_none() {
-        *call.leaving.lock() = Some(Promise::new(Limits::default().max_pipelined));
+        *call.leaving.lock() = Some(Promise::new(parts.form, Limits::default().max_pipelined));
     }
     let (call, parts, body) = (call.clone(), parts.clone(), Bytes::copy_from_slice(body));
     arg::when_nameable(passed, uplink.number(), move |passed| {

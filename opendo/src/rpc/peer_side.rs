@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use crate::encoding::{Encoded, Form};
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Passed, PeerInterface};
 use crate::rpc::chain::Link;
@@ -113,7 +115,7 @@ impl PeerSide {
                 Poll::Ready(Some(Ok(message))) => message,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(disconnected(error)),
                 Poll::Ready(None) => {
-                    let text = format!("{} closed the connection", core.peer);
+                    let text = format!("{} closed the connection", core.life.peer);
                     return Poll::Ready(RpcError::new(ErrorKind::Disconnected, text));
                 }
             };
@@ -160,7 +162,7 @@ impl PeerSide {
             Kind::Abort => Err(decode_body::<WireError>(view.body(), "an abort")?.into_rpc(None)),
             Kind::Unread => {
                 // Of a stream that has ended meanwhile, it says nothing new.
-                core.unread(decode_body(view.body(), "an end of reading")?);
+                core.heard_unread(decode_body(view.body(), "an end of reading")?);
                 Ok(())
             }
             Kind::Hello => Err(protocol("a second hello")),
@@ -184,7 +186,7 @@ impl PeerSide {
             return Err(protocol(&format!("call {id}, a number that was used before")));
         }
         self.last_call = id;
-        let kept = view.keep().then(|| Promise::new(core.limits.max_pipelined));
+        let kept = view.keep().then(|| Promise::new(Form::Postcard, core.life.limits.max_pipelined));
         if let Some(kept) = &kept {
             self.has_room(core)?;
             self.kept.insert(id, kept.clone());
@@ -210,8 +212,8 @@ impl PeerSide {
             reply,
             method: view.method(),
             fingerprint,
-            body: message.slice(view.body_offset()..),
-            passed,
+            args: Encoded { form: Form::Postcard, bytes: message.slice(view.body_offset()..), passed },
+            member: None,
             deadline: view
                 .deadline()
                 .and_then(|micros| Instant::now().checked_add(Duration::from_micros(micros))),
@@ -325,8 +327,8 @@ impl PeerSide {
     }
 
     fn has_room(&self, core: &Core) -> Result<(), RpcError> {
-        if self.bound.len() + self.kept.len() >= core.limits.max_bindings as usize {
-            return Err(protocol(&format!("more than {} names at once", core.limits.max_bindings)));
+        if self.bound.len() + self.kept.len() >= core.life.limits.max_bindings as usize {
+            return Err(protocol(&format!("more than {} names at once", core.life.limits.max_bindings)));
         }
         Ok(())
     }
@@ -364,7 +366,7 @@ impl PeerSide {
         let (mut count, mut results) = (0, 0);
         let mut one_more = || {
             count += 1;
-            let most = core.limits.max_capabilities as usize;
+            let most = core.life.limits.max_capabilities as usize;
             if count > most { Err(protocol("a message with too many capabilities")) } else { Ok(()) }
         };
         while !block.is_empty() {
@@ -389,7 +391,8 @@ impl PeerSide {
                         one_more()?;
                         inner.push(self.receive_cap(core, take(&mut block)?)?);
                     }
-                    Passed::Value(Value::There(Bytes::copy_from_slice(body), inner))
+                    let bytes = Bytes::copy_from_slice(body);
+                    Passed::Value(Value::There(Encoded { form: Form::Postcard, bytes, passed: inner }))
                 }
             });
         }
@@ -431,7 +434,8 @@ impl PeerSide {
             CapDescriptor::Stream(id) => {
                 self.take_name(id)?;
                 self.has_room(core)?;
-                let (cap, chunks) = stream::pipe_from_peer(core, id);
+                let any: Arc<dyn AnyCore> = core.clone();
+                let (cap, chunks) = stream::pipe_from_peer(&any, id);
                 self.bound.insert(id, Named::Stream(cap));
                 self.count(core);
                 Ok(Passed::Chunks(Arc::new(Mutex::new(Some(chunks)))))

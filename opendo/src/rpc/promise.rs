@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::rpc::cap::{Cap, Capabilities, Erased, Passed};
+use crate::encoding::{Encoded, Form};
+use crate::rpc::cap::{Cap, Capabilities, Erased};
 use crate::rpc::error::{CallError, ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
@@ -28,7 +28,7 @@ use crate::rpc::stub::{Broken, Stub};
 /// What came of a promise.
 pub(crate) enum Resolution {
     /// A result: the capabilities in it, and its encoding for whoever takes all of it.
-    Result { capabilities: Capabilities, body: Bytes, passed: Vec<Passed> },
+    Result { capabilities: Capabilities, value: Encoded },
     /// The call was passed on to another peer, which knows what came of it.
     PassedOn(Arc<RemoteCall>),
 }
@@ -66,6 +66,8 @@ const MOST_PROMISES: u8 = 128;
 pub(crate) struct Promise {
     state: Mutex<State>,
     max_waiting: usize,
+    /// In which calls on it are encoded.
+    form: Form,
 }
 
 struct State {
@@ -76,17 +78,25 @@ struct State {
 }
 
 impl Promise {
-    pub(crate) fn new(max_waiting: usize) -> Arc<Self> {
-        Self::with_outcome(None, max_waiting)
+    pub(crate) fn new(form: Form, max_waiting: usize) -> Arc<Self> {
+        Self::with_outcome(form, None, max_waiting)
     }
 
     pub(crate) fn failed(error: RpcError) -> Arc<Self> {
-        Self::with_outcome(Some(Err(error)), 0)
+        Self::with_outcome(Form::Postcard, Some(Err(error)), 0)
     }
 
-    fn with_outcome(outcome: Option<Result<Arc<Resolution>, RpcError>>, max_waiting: usize) -> Arc<Self> {
+    fn with_outcome(
+        form: Form,
+        outcome: Option<Result<Arc<Resolution>, RpcError>>,
+        max_waiting: usize,
+    ) -> Arc<Self> {
         let state = State { waiting: VecDeque::new(), outcome, draining: false };
-        Arc::new(Self { state: Mutex::new(state), max_waiting })
+        Arc::new(Self { state: Mutex::new(state), max_waiting, form })
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// Resolves it; the first time counts. What waits has run when this returns, or another thread is about to
@@ -192,6 +202,10 @@ impl Uplink for Promise {
 
     fn release(&self, _: &Binding) {}
 
+    fn form(&self) -> Form {
+        self.form
+    }
+
     fn default_timeout(&self) -> Option<Duration> {
         None
     }
@@ -288,13 +302,12 @@ impl fmt::Debug for Promise {
 /// # Ok(()) }
 /// ```
 pub fn promise<S: Stub>(future: impl Future<Output = Result<S, RpcError>> + Send + 'static) -> S {
-    let promise = Promise::new(Limits::default().max_pipelined);
+    let promise = Promise::new(Form::Postcard, Limits::default().max_pipelined);
     let resolver = Resolver::new(promise.clone());
     Handle::current().spawn(async move {
         let outcome = future.await.map(|stub| Resolution::Result {
             capabilities: Capabilities::One(Erased(Arc::new(stub))),
-            body: Bytes::new(),
-            passed: Vec::new(),
+            value: Encoded::NOTHING,
         });
         resolver.resolve(outcome);
     });

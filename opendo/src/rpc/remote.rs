@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use parking_lot::Mutex;
 
-use crate::encoding::with_encoder;
+use crate::encoding::{Form, Shape, with_encoder};
 use crate::node::WeakNode;
 use crate::object::id::{ObjectKey, ToObjectId};
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
-use crate::rpc::core::Core;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::{CallInfo, Caller};
@@ -91,6 +91,11 @@ pub(crate) trait Uplink: Send + Sync {
     /// The stub is gone: the peer need not keep its place.
     fn release(&self, binding: &Binding);
 
+    /// The encoding of what goes this way.
+    fn form(&self) -> Form {
+        Form::Postcard
+    }
+
     /// The timeout of calls that have none of their own.
     fn default_timeout(&self) -> Option<Duration>;
 
@@ -125,17 +130,17 @@ impl Remote {
     /// What a peer gave us, under its number in that session. A stub of an object goes by the client, if there is one,
     /// and heals; everything else is bound to the session.
     pub(crate) fn import(
-        core: &Arc<Core>,
+        core: Arc<dyn AnyCore>,
         import: i64,
-        peer: Arc<PeerInterface>,
+        peer: Option<Arc<PeerInterface>>,
         key: Option<Arc<ObjectKey>>,
     ) -> Self {
-        let binding = Binding { session: core.number, import, ..Binding::default() };
-        let client = core.client();
+        let binding = Binding { session: core.life().number, import, ..Binding::default() };
+        let client = core.life().client();
         match (key, client) {
-            (Some(key), Some(client)) => Self::bound(client, Place::Object(key), Some(peer), binding, None),
-            (Some(key), None) => Self::bound(core.clone(), Place::Object(key), Some(peer), binding, None),
-            (None, client) => Self::bound(core.clone(), Place::Import, Some(peer), binding, client),
+            (Some(key), Some(client)) => Self::bound(client, Place::Object(key), peer, binding, None),
+            (Some(key), None) => Self::bound(core.as_uplink(), Place::Object(key), peer, binding, None),
+            (None, client) => Self::bound(core.as_uplink(), Place::Import, peer, binding, client),
         }
     }
 
@@ -171,6 +176,11 @@ impl Remote {
         Capability::deliver(self, call);
     }
 
+    /// The encoding of what goes there.
+    pub(crate) fn form(&self) -> Form {
+        self.0.uplink.form()
+    }
+
     pub(crate) fn object(&self) -> &Arc<RemoteObject> {
         &self.0
     }
@@ -195,7 +205,16 @@ impl Remote {
     /// Sends a call whose arguments are encoded already. Nobody else awaits it, so nothing checks for cycles.
     pub(crate) fn call_raw(&self, method: MethodDesc, body: &[u8], passed: Vec<Passed>) -> Arc<RemoteCall> {
         let call = RemoteCall::awaited(self.0.clone(), method, false, None);
-        let parts = CallParts { method, deadline: None, trace: None, chain: None, caller: Caller::Local };
+        let form = self.0.uplink.form();
+        let parts = CallParts {
+            method,
+            form,
+            member: None,
+            deadline: None,
+            trace: None,
+            chain: None,
+            caller: Caller::Local,
+        };
         send(&call, &parts, body, passed);
         call
     }
@@ -226,14 +245,19 @@ impl Remote {
         let timeout = options.timeout.or_else(|| object.uplink.default_timeout());
         let deadline = deadline_after(timeout);
         let (caller, chain, inherited) = CallInfo::for_call_out();
+        let form = object.uplink.form();
         let parts = CallParts {
             method: M::DESC,
+            form,
+            member: None,
             deadline,
             trace: options.trace.or(inherited),
             chain: chain.clone(),
             caller,
         };
         let sent = with_encoder(
+            form,
+            Shape::Arguments,
             |out| M::encode_args(&args, out),
             |encoded| {
                 let (body, passed) = encoded
@@ -293,8 +317,8 @@ impl RemoteObject {
     }
 
     /// Why a call on a group has an empty result, if it should not.
-    pub(crate) fn without_members(&self, body: &[u8]) -> Option<RpcError> {
-        let empty = body.is_empty() && matches!(self.place, Place::Group);
+    pub(crate) fn without_members(&self, is_empty: bool) -> Option<RpcError> {
+        let empty = is_empty && matches!(self.place, Place::Group);
         empty.then(|| RpcError::new(ErrorKind::Broken, "the group has no members, so nobody gave a result"))
     }
 

@@ -8,7 +8,7 @@ use opendo_transport::Peer;
 
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Objects;
-use crate::rpc::core::Core;
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::error::RpcError;
 use crate::rpc::remote::{self, Place, Remote};
 use crate::rpc::stub::Stub;
@@ -20,38 +20,38 @@ use crate::rpc::stub::Stub;
 /// fail with [`Disconnected`](crate::ErrorKind::Disconnected), and stubs that the peer passed to us are
 /// [`Broken`](crate::ErrorKind::Broken).
 #[derive(Clone)]
-pub struct Session(Arc<Core>);
+pub struct Session(Arc<dyn AnyCore>);
 
 impl Session {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<dyn AnyCore>) -> Self {
         Self(core)
     }
 
     /// A stub of an object that the peer hosts. No I/O, and no check that the peer hosts the class: a call tells.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        remote::stub(self.0.clone(), id, S::INTERFACE.name)
+        remote::stub(self.0.clone().as_uplink(), id, S::INTERFACE.name)
     }
 
     /// A stub of the peer's root target: what it gives to this session before anything else. No I/O; a call tells
     /// whether it has one.
     pub fn root<S: Stub>(&self) -> S {
-        remote::of_remote(&Remote::new(self.0.clone(), Place::Root))
+        remote::of_remote(&Remote::new(self.0.clone().as_uplink(), Place::Root))
     }
 
     /// The objects of the node at this end, for what it gives to the peer: see
     /// [`NodeBuilder::accept`](crate::NodeBuilder::accept). There are none at a client that is no node.
     pub fn objects(&self) -> Objects {
-        self.0.objects.clone()
+        self.0.life().objects.clone()
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.0.peer
+        &self.0.life().peer
     }
 
     /// What the peer's hello carried for an authenticator. Empty when it sent none.
     pub fn credentials(&self) -> &[u8] {
-        &self.0.theirs.credentials
+        &self.0.life().credentials
     }
 
     /// What the session holds at the moment.
@@ -75,7 +75,7 @@ impl Session {
 
     /// Resolves when the session has ended, for whatever reason.
     pub async fn closed(&self) {
-        self.0.ended().await;
+        self.0.life().wait_for_end().await;
     }
 
     /// Calls `hook` with the reason when the session has ended: now, if it has. Hooks run in the order in which they
@@ -90,21 +90,21 @@ impl Session {
     /// }
     /// ```
     pub fn on_end(&self, hook: impl FnOnce(&RpcError) + Send + 'static) -> EndGuard {
-        let number = self.0.on_end(Box::new(hook));
+        let number = self.0.life().on_end(Box::new(hook));
         EndGuard { session: Some(self.0.clone()), number }
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({})", self.0.peer)
+        write!(f, "Session({})", self.0.life().peer)
     }
 }
 
 /// Keeps a hook registered; see [`Session::on_end`].
 #[must_use = "dropped, it unregisters the hook; use `.keep()` to leave it"]
 pub struct EndGuard {
-    session: Option<Arc<Core>>,
+    session: Option<Arc<dyn AnyCore>>,
     number: u64,
 }
 
@@ -118,7 +118,7 @@ impl EndGuard {
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Some(session) = &self.session {
-            session.forget(self.number);
+            session.life().forget(self.number);
         }
     }
 }

@@ -11,6 +11,7 @@ use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
 use rustc_hash::FxHashMap;
 
+use crate::encoding::{Encoded, Form};
 use crate::object::id::ObjectKey;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
@@ -93,7 +94,7 @@ impl Out<'_> {
     /// The number of what is called; names it to the peer the first time.
     pub(crate) fn place(&mut self, object: &Arc<RemoteObject>) -> Result<i64, RpcError> {
         let mut binding = object.binding.lock();
-        if binding.session == self.core.number {
+        if binding.session == self.core.life.number {
             return Ok(binding.import);
         }
         let (class, place) = match &object.place {
@@ -103,7 +104,7 @@ impl Out<'_> {
             }
             Place::Root => (object.known().name().into(), Bound::Root),
             Place::Result(call, path) => {
-                let call = call.number_in(self.core).ok_or_else(|| call.failure())?;
+                let call = call.number_in(&self.core.life).ok_or_else(|| call.failure())?;
                 let path = path.iter().map(|field| &**field).collect();
                 (object.known().name().into(), Bound::Result { call, path })
             }
@@ -119,7 +120,7 @@ impl Out<'_> {
         let import = self.tables.take_name();
         self.tables.names += 1;
         push_control(self.frames, Kind::Bind, |out| encode_body(&Bind { import, class, place }, out));
-        binding.session = self.core.number;
+        binding.session = self.core.life.number;
         binding.import = import;
         Ok(import)
     }
@@ -130,8 +131,10 @@ impl Out<'_> {
         if more == 0 || held + more <= allowed as usize {
             return Ok(());
         }
-        let text =
-            format!("{} holds {held} names and results for us, and {allowed} are allowed", self.core.peer);
+        let text = format!(
+            "{} holds {held} names and results for us, and {allowed} are allowed",
+            self.core.life.peer
+        );
         Err(RpcError::new(ErrorKind::Overloaded, text))
     }
 
@@ -164,10 +167,10 @@ impl Out<'_> {
         for passed in passed {
             match passed {
                 Passed::Value(Value::Call(call)) => {
-                    let id = call.number_in(self.core).ok_or_else(|| call.failure())?;
+                    let id = call.number_in(&self.core.life).ok_or_else(|| call.failure())?;
                     encode_body(&Descriptor::Result(id), &mut prepared.descriptors);
                 }
-                Passed::Value(Value::There(body, inner)) => {
+                Passed::Value(Value::There(Encoded { form: Form::Postcard, bytes: body, passed: inner })) => {
                     let mut passed = Vec::with_capacity(inner.len());
                     for inner in inner {
                         passed.push(self.describe_cap(inner, &mut prepared)?);
@@ -184,10 +187,10 @@ impl Out<'_> {
         }
         let (exports, streams) = (&prepared.exports, &prepared.streams);
         let held = self.tables.exports.len() + exports.len() + self.tables.streams.len() + streams.len();
-        let allowed = self.core.theirs.max_capabilities.min(self.core.limits.max_capabilities) as usize;
+        let allowed = self.core.theirs.max_capabilities.min(self.core.life.limits.max_capabilities) as usize;
         if !(exports.is_empty() && streams.is_empty()) && held > allowed {
             let text =
-                format!("{} would hold {held} capabilities, and {allowed} are allowed", self.core.peer);
+                format!("{} would hold {held} capabilities, and {allowed} are allowed", self.core.life.peer);
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
         Ok(prepared)
@@ -205,7 +208,7 @@ impl Out<'_> {
                 {
                     return Ok(CapDescriptor::Yours(self.place(remote.object())?));
                 }
-                let key = cap.hosted_key(&self.core.objects.0);
+                let key = cap.hosted_key(&self.core.life.objects.0);
                 let interface = cap.interface();
                 let class = self.describe(interface.name().into(), &interface)?;
                 let planned = i64::try_from(prepared.exports.len()).unwrap_or(i64::MAX);
@@ -228,9 +231,9 @@ impl Out<'_> {
     fn is_theirs(&self, remote: &Remote) -> bool {
         let object = remote.object();
         match &object.place {
-            Place::Import => object.binding.lock().session == self.core.number,
-            Place::Object(_) | Place::Root => self.core.is_reached_by(object.uplink_number()),
-            Place::Result(call, _) => call.number_in(self.core).is_some(),
+            Place::Import => object.binding.lock().session == self.core.life.number,
+            Place::Object(_) | Place::Root => self.core.life.is_reached_by(object.uplink_number()),
+            Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }
     }
@@ -265,7 +268,7 @@ pub(crate) fn import(
     object: Option<&WireKey<'_>>,
 ) -> Result<Cap, RpcError> {
     let remote = match object {
-        None => Remote::import(core, id, peer, None),
+        None => Remote::import(core.clone(), id, Some(peer), None),
         Some(WireKey { class, id: bytes, name }) => {
             let key = ObjectKey::verified(&(*class).into(), *bytes, *name).ok_or_else(|| {
                 RpcError::new(
@@ -273,7 +276,7 @@ pub(crate) fn import(
                     format!("the peer sent an object of `{class}` under another class's id"),
                 )
             })?;
-            Remote::import(core, id, peer, Some(Arc::new(key)))
+            Remote::import(core.clone(), id, Some(peer), Some(Arc::new(key)))
         }
     };
     let cap: Arc<dyn Capability> = Arc::new(remote);

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::Chunk;
 use super::flow::{FlowController, Token};
+use crate::encoding::Form;
+use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::{Capability, PeerInterface};
-use crate::rpc::core::Core;
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
 use crate::rpc::outgoing::RemoteCall;
@@ -37,6 +38,14 @@ pub(super) fn size_of(body: &[u8]) -> usize {
     body.len() + AROUND
 }
 
+fn no_arguments(form: Form) -> &'static [u8] {
+    match form {
+        Form::Postcard => &[],
+        #[cfg(feature = "capnweb")]
+        Form::CapnWeb => b"[]",
+    }
+}
+
 /// Writes that may be unanswered: each is a call, and small values must not use up those of a session.
 const MAX_UNREAD: usize = 4096;
 
@@ -58,9 +67,13 @@ impl Outlet {
         Self { remote, flow, unread: VecDeque::new(), closing: None, failed: None, latest }
     }
 
-    pub(super) fn into_pipe(core: &Arc<Core>, id: i64, latest: bool) -> Self {
+    pub(super) fn into_pipe(core: Arc<dyn AnyCore>, id: i64, latest: bool) -> Self {
         let peer = Arc::new(PeerInterface { name: INTERFACE.name.to_owned(), ..PeerInterface::default() });
-        Self::new(Remote::import(core, id, peer, None), latest)
+        Self::new(Remote::import(core, id, Some(peer), None), latest)
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.remote.form()
     }
 
     pub(super) fn object(&self) -> &Arc<RemoteObject> {
@@ -94,8 +107,8 @@ impl Outlet {
     }
 
     pub(super) fn write(&mut self, chunk: Chunk) {
-        let token = self.flow.send(size_of(&chunk.body) as u64, Instant::now());
-        self.unread.push_back((token, self.remote.call_raw(WRITE, &chunk.body, chunk.passed)));
+        let token = self.flow.send(size_of(&chunk.bytes) as u64, Instant::now());
+        self.unread.push_back((token, self.remote.call_raw(WRITE, &chunk.bytes, chunk.passed)));
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
@@ -106,14 +119,18 @@ impl Outlet {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
         // At once: the end is behind everything that was written, and the reader need not wait for it.
         let remote = &self.remote;
-        self.closing.get_or_insert_with(|| remote.call_raw(CLOSE, &[], Vec::new()));
+        self.closing.get_or_insert_with(|| remote.call_raw(CLOSE, no_arguments(remote.form()), Vec::new()));
         ready!(self.poll_flush(cx))?;
         Poll::Ready(Ok(()))
     }
 
     pub(super) fn abort(self, reason: &str) {
         let mut body = Vec::new();
-        encode_body(reason, &mut body);
+        match self.form() {
+            Form::Postcard => encode_body(reason, &mut body),
+            #[cfg(feature = "capnweb")]
+            Form::CapnWeb => crate::rpc::capnweb::write_reason(reason, &mut body),
+        }
         self.remote.call_raw(ABORT, &body, Vec::new());
     }
 
@@ -137,7 +154,7 @@ impl Outlet {
                 Ok(Some(Err(error))) => return self.abort(error.message()),
                 Ok(None) => {
                     // Whether the rest is read is the reader's business: there is nobody here to tell.
-                    self.remote.call_raw(CLOSE, &[], Vec::new());
+                    self.remote.call_raw(CLOSE, no_arguments(self.form()), Vec::new());
                     return;
                 }
                 Err(()) => return,

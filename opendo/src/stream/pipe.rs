@@ -10,9 +10,10 @@ use futures::{FutureExt, Stream};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Chunk, aborted};
+use crate::encoding::Form;
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::rpc::cap::{Capabilities, Capability, Known};
+use crate::rpc::cap::{Capability, Known};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, RemoteReply};
 use crate::rpc::remote::Remote;
@@ -126,9 +127,9 @@ impl<T> Writer<T> {
     }
 
     fn accept(&self, call: Incoming) {
-        let Incoming { reply, body, passed, .. } = call;
+        let Incoming { reply, args, .. } = call;
         let mut shared = self.0.lock();
-        let size = size_of(&body);
+        let size = size_of(&args.bytes);
         let refusal = if shared.reader_gone {
             Some(reader_gone())
         } else if let Some(end) = &shared.end {
@@ -146,7 +147,7 @@ impl<T> Writer<T> {
             drop(shared);
             return reply.fail(refusal);
         }
-        add(shared, Entry { piece: Piece::Encoded(Chunk { body, passed }), size, write: Some(reply) });
+        add(shared, Entry { piece: Piece::Encoded(args), size, write: Some(reply) });
     }
 }
 
@@ -174,7 +175,7 @@ impl<T> Reader<T> {
 }
 
 fn answer(reply: RemoteReply) {
-    reply.answer("write", true, &[], Vec::new(), || Capabilities::None);
+    reply.done("write");
 }
 
 impl<T> Stream for Reader<T> {
@@ -223,6 +224,18 @@ impl<T> Drop for Reader<T> {
     }
 }
 
+/// Why the writer aborts.
+fn reason_of(call: &Incoming) -> RpcError {
+    match call.args.form {
+        Form::Postcard => {
+            let reason: Result<String, _> = decode_body(&call.args.bytes, "the reason of an abort");
+            reason.map_or_else(|error| error, aborted)
+        }
+        #[cfg(feature = "capnweb")]
+        Form::CapnWeb => aborted(crate::rpc::capnweb::first_message(&call.args)),
+    }
+}
+
 /// The writing end of a pipe, as others call it.
 pub(super) struct SinkTarget<T>(pub(super) Arc<Writer<T>>);
 
@@ -234,8 +247,7 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
         if call.method == CLOSE.id {
             self.0.end(Ok(()));
         } else if call.method == ABORT.id {
-            let reason: Result<String, _> = decode_body(&call.body, "the reason of an abort");
-            self.0.end(Err(reason.map_or_else(|error| error, aborted)));
+            self.0.end(Err(reason_of(&call)));
         } else {
             return call.no_such_method();
         }

@@ -1,39 +1,14 @@
 //! How a session ends.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
 use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
-use tokio::sync::watch;
 
-use super::{Core, OnEnd, Status, wake};
+use super::{Core, wake};
 use crate::rpc::error::RpcError;
 
 impl Core {
-    /// Runs `hook` when the session has ended: now, if it has. The number is for [`Core::forget`].
-    pub(crate) fn on_end(&self, hook: OnEnd) -> u64 {
-        let mut state = self.state.lock();
-        if let Some(error) = state.ended.clone() {
-            drop(state);
-            hook(&error);
-            return 0;
-        }
-        state.next_on_end += 1;
-        let number = state.next_on_end;
-        state.on_end.push((number, hook));
-        number
-    }
-
-    pub(crate) fn forget(&self, number: u64) {
-        let hook = {
-            let mut state = self.state.lock();
-            let at = state.on_end.iter().position(|(registered, _)| *registered == number);
-            at.map(|at| state.on_end.remove(at))
-        };
-        drop(hook);
-    }
-
     /// Ready when no call is unanswered, in either direction.
     pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
@@ -57,7 +32,7 @@ impl Core {
         let writer = state.wake_writer();
         drop(state);
         wake(writer);
-        self.status.send_if_modified(to_draining);
+        self.life.draining();
     }
 
     /// The peer takes no new calls. It is answered with the same: then it knows that no call of ours is on its way.
@@ -79,7 +54,6 @@ impl Core {
         let incoming = std::mem::take(&mut state.incoming);
         let exports = std::mem::take(&mut state.tables.exports);
         state.tables.imports = 0;
-        let on_end = std::mem::take(&mut state.on_end);
         let idle = std::mem::take(&mut state.idle);
         let writer = state.wake_writer();
         drop(state);
@@ -91,38 +65,7 @@ impl Core {
         for (call, _) in incoming.into_values() {
             call.abandon();
         }
-        self.status.send_replace(Status::Ended(error.clone()));
         idle.into_iter().for_each(Waker::wake);
-        // Other people's code, which must not keep the rest from being told.
-        for export in exports {
-            quietly("a target's `Drop`", || drop(export));
-        }
-        for (_, hook) in on_end {
-            quietly("a hook of a session's end", || hook(error));
-        }
-    }
-
-    pub(crate) fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
-    }
-
-    pub(crate) async fn ended(&self) {
-        // The sender lives in `self`, so this cannot fail.
-        let _ = self.status().wait_for(|status| matches!(status, Status::Ended(_))).await;
-    }
-}
-
-fn to_draining(status: &mut Status) -> bool {
-    let open = matches!(status, Status::Open);
-    if open {
-        *status = Status::Draining;
-    }
-    open
-}
-
-/// Runs code of the user's where a panic is nobody else's business.
-fn quietly(what: &str, run: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        tracing::error!("{what} panicked");
+        self.life.ended(error, exports);
     }
 }

@@ -24,8 +24,8 @@ impl Core {
 
     /// Gives a sign of life, unless the peer does not take them.
     pub(crate) fn pong(&self) -> Result<(), RpcError> {
-        if self.state.lock().out.byte_len() > self.limits.max_unsent {
-            let text = format!("{} does not read what it asks for", self.peer);
+        if self.state.lock().out.byte_len() > self.life.limits.max_unsent {
+            let text = format!("{} does not read what it asks for", self.life.peer);
             return Err(RpcError::new(ErrorKind::Disconnected, text));
         }
         self.push_control(Kind::Pong, |_| ());

@@ -1,0 +1,1 @@
+//! Cap'n Web's expressions.

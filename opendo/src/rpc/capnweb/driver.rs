@@ -1,0 +1,153 @@
+//! The task of a session that speaks Cap'n Web.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use opendo_transport::{CloseReason, Connection, Lines, Receiver, Sender, Transport, kind};
+use tokio::time::timeout;
+
+use super::text_core::{Farewell, Sort, TextCore};
+use crate::encoding::capnweb;
+use crate::rpc::any_core::AnyCore;
+use crate::rpc::driver::disconnected;
+use crate::rpc::error::{ErrorKind, RpcError};
+
+type Out = Box<dyn Sender<kind::Text>>;
+type In = Box<dyn Receiver<kind::Text>>;
+
+/// Messages read before others get a turn.
+const BUDGET: usize = 128;
+
+/// Runs the session to its end.
+pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>) {
+    let (mut sender, mut receiver) = connection.split();
+    let _ended = EndOnPanic(core.clone());
+    let mut reading = true;
+    let mut writing = Writing { batch: Lines::default(), closed: false };
+    let error = poll_fn(|cx| {
+        if reading && let Poll::Ready(read) = poll_read(cx, &core, &mut receiver, BUDGET) {
+            match read {
+                Ok(()) => reading = false,
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+        let over = writing.poll(cx, &core, &mut sender);
+        if over.is_ready() && reading {
+            // What the peer said before it went away still counts.
+            let _ = poll_read(cx, &core, &mut receiver, usize::MAX);
+        }
+        over
+    })
+    .await;
+    // Before anything that waits: calls in flight learn it now.
+    core.end(&error);
+    let mut farewell = core.farewell();
+    if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) && matches!(farewell, Farewell::None) {
+        farewell = Farewell::Abort(error);
+    }
+    let patience = core.life.limits.hello_timeout;
+    let _ = timeout(patience, say_goodbye(farewell, &core, writing.batch, &mut sender)).await;
+}
+
+async fn say_goodbye(farewell: Farewell, core: &TextCore, mut batch: Lines, sender: &mut Out) {
+    let mut rest = core.take_rest();
+    while let Some(message) = rest.pop_front() {
+        batch.push(message);
+    }
+    let reason = match farewell {
+        Farewell::None => None,
+        Farewell::HangUp(text) => Some(CloseReason { code: 1000, text }),
+        Farewell::Abort(error) => {
+            batch.push(abort_message(&error));
+            Some(CloseReason::aborted(error.message()))
+        }
+    };
+    let sent = poll_fn(|cx| sender.poll_send(cx, &mut batch)).await;
+    let _ = match reason {
+        Some(reason) if sent.is_ok() => poll_fn(|cx| sender.poll_close_with(cx, &reason)).await,
+        _ => poll_fn(|cx| sender.poll_close(cx)).await,
+    };
+}
+
+fn abort_message(error: &RpcError) -> String {
+    let mut out = br#"["abort","#.to_vec();
+    capnweb::append_error_named("Error", error.message(), &mut out);
+    out.push(b']');
+    String::from_utf8(out).expect("what is written is text")
+}
+
+/// A `Drop` of the user's may panic in the reader: whoever waits for the session learns that it is over.
+struct EndOnPanic(Arc<TextCore>);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        self.0.end(&RpcError::new(ErrorKind::Disconnected, "the task of the session is gone"));
+    }
+}
+
+/// `Ok` when the peer has said all, and the session goes on.
+fn poll_read(
+    cx: &mut Context<'_>,
+    core: &Arc<TextCore>,
+    receiver: &mut In,
+    budget: usize,
+) -> Poll<Result<(), RpcError>> {
+    for _ in 0..budget {
+        match ready!(receiver.poll_receive(cx)) {
+            Some(Ok(message)) => {
+                if let Err(error) = core.handle(&message) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Err(disconnected(error))),
+            None => return Poll::Ready(core.peer_is_done()),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+struct Writing {
+    batch: Lines,
+    /// A batch was sent: what comes now are the answers.
+    closed: bool,
+}
+
+impl Writing {
+    fn poll(&mut self, cx: &mut Context<'_>, core: &TextCore, sender: &mut Out) -> Poll<RpcError> {
+        loop {
+            if self.batch.is_empty() {
+                let mut state = core.state.lock();
+                if let Some(error) = &state.ended {
+                    return Poll::Ready(error.clone());
+                }
+                let waits = core.sort == Sort::Batch && !state.complete;
+                if self.closed || waits || state.out.is_empty() {
+                    let over = match core.sort {
+                        Sort::Conversation => state.draining && state.is_idle(),
+                        Sort::Request => state.complete && state.open_pulls == 0,
+                        Sort::Batch => false,
+                    };
+                    if over {
+                        return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
+                    }
+                    state.writer = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                std::mem::swap(&mut state.out, &mut self.batch);
+                state.handed_over = state.last_import + 1;
+            }
+            if let Err(error) = ready!(sender.poll_send(cx, &mut self.batch)) {
+                return Poll::Ready(disconnected(error));
+            }
+            if core.sort == Sort::Batch && !self.closed {
+                // The request is complete.
+                if let Err(error) = ready!(sender.poll_close(cx)) {
+                    return Poll::Ready(disconnected(error));
+                }
+                self.closed = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What a peer expresses, made into what it stands for.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use parking_lot::Mutex;
+
+use super::map;
+use super::text_core::{Export, TextCore};
+use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
+use crate::encoding::{Encoded, Form, Shape};
+use crate::rpc::any_core::AnyCore;
+use crate::rpc::arg::Value;
+use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
+use crate::rpc::info::Caller;
+use crate::rpc::member::{Member, Part};
+use crate::rpc::promise::{Promise, Resolution, Resolver as Promised};
+use crate::rpc::remote::Remote;
+use crate::rpc::session::Session;
+use crate::stream::{self, Chunks};
+use crate::value::Blob;
+
+/// What a value that a peer expressed is made of, and the calls that were made for it.
+pub(super) struct Evaluated {
+    pub(super) value: Encoded,
+    /// The call that the whole value is the result of.
+    pub(super) call: Option<u64>,
+}
+
+impl Evaluated {
+    /// The promise that the whole value is, if it is one.
+    pub(super) fn promise(&self) -> Option<&Arc<Promise>> {
+        match self.value.passed.as_slice() {
+            [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == br##"["#",0]"## => Some(promise),
+            _ => None,
+        }
+    }
+}
+
+/// Evaluates an expression: calls in it are started, capabilities held.
+pub(super) fn evaluate(core: &Arc<TextCore>, text: &str) -> Result<Evaluated, Malformed> {
+    let mut evaluator = Evaluator { core, tables: vec![Vec::new()], last_call: None };
+    let body = capnweb::evaluate(text, &mut evaluator)?;
+    let passed = evaluator.tables.pop().unwrap_or_default();
+    let bytes = body.map_or_else(|| Bytes::copy_from_slice(text.as_bytes()), Bytes::from);
+    Ok(Evaluated { value: Encoded { form: Form::CapnWeb, bytes, passed }, call: evaluator.last_call })
+}
+
+struct Evaluator<'a> {
+    core: &'a Arc<TextCore>,
+    /// Of the value, and of the arguments of each call that is open.
+    tables: Vec<Vec<Passed>>,
+    last_call: Option<u64>,
+}
+
+impl Evaluator<'_> {
+    fn passes(&mut self, passed: Passed) -> Result<u32, Malformed> {
+        let table = self.tables.last_mut().expect("there is one for the value");
+        let place = u32::try_from(table.len()).map_err(|_| Malformed::new("too many capabilities in one message"))?;
+        if place >= self.core.life.limits.max_capabilities {
+            return Err(Malformed::new("too many capabilities in one message"));
+        }
+        table.push(passed);
+        Ok(place)
+    }
+
+    /// What is named, or what becomes of it.
+    fn named(&mut self, id: i64, path: Option<Vec<Part>>, args: Option<String>) -> Result<Named, Malformed> {
+        let arguments = args.is_some().then(|| self.tables.pop().unwrap_or_default());
+        let named = self.core.named(id)?;
+        let Some(path) = path else { return Ok(named) };
+        if args.is_none() && path.is_empty() {
+            return Ok(named);
+        }
+        let is_call = args.is_some();
+        let args = Encoded {
+            form: Form::CapnWeb,
+            bytes: args.map_or_else(|| Bytes::from_static(b"[]"), Bytes::from),
+            passed: arguments.unwrap_or_default(),
+        };
+        let (promise, call) = self.core.invoke(named, Member { path, from: 0, is_call }, args);
+        self.last_call = call;
+        Ok(Named::Promise(promise))
+    }
+}
+
+impl Resolver for Evaluator<'_> {
+    fn begin_arguments(&mut self) {
+        self.tables.push(Vec::new());
+    }
+
+    fn special(&mut self, special: Special<'_>) -> Result<u32, Malformed> {
+        let passed = match special {
+            Special::Export(id) => Passed::Cap(Arc::new(self.core.import(id, None)?)),
+            Special::Writable(id) => {
+                Passed::Cap(Arc::new(self.core.import(id, Some(Arc::new(PeerInterface::of_sink())))?))
+            }
+            Special::Promise(id) => Passed::Value(Value::Promise(self.core.promised(id)?)),
+            Special::Import { id, path, args } => {
+                match self.named(id, path, args.map(std::borrow::Cow::into_owned))? {
+                    Named::Cap(cap) => Passed::Cap(cap),
+                    // It is passed on as it is, called or not.
+                    Named::Promise(promise) => Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([])))),
+                }
+            }
+            Special::Pipeline { id, path, args } => {
+                match self.named(id, path, args.map(std::borrow::Cow::into_owned))? {
+                    Named::Cap(_) => return Err(Malformed::new("Can't dup an RpcTarget stub as a promise.")),
+                    Named::Promise(promise) => Passed::Value(Value::Promise(promise)),
+                }
+            }
+            Special::Remap { id, path, captures, instructions } => {
+                let Named::Promise(input) = (match (self.core.named(id)?, path.is_empty()) {
+                    (named @ Named::Promise(_), true) => named,
+                    (named, _) => {
+                        let args = Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
+                        Named::Promise(self.core.invoke(named, Member { path, from: 0, is_call: false }, args).0)
+                    }
+                }) else {
+                    return Err(Malformed::new("a map of something that is no value"));
+                };
+                let mut captured = Vec::with_capacity(captures.len());
+                for capture in captures {
+                    captured.push(match capture {
+                        Capture::Export(id) => Named::Cap(Arc::new(self.core.import(id, None)?)),
+                        Capture::Import(id) => self.core.named(id)?,
+                    });
+                }
+                let instructions = capnweb::instructions(instructions)?;
+                Passed::Value(Value::Promise(map::start(self.core, &input, captured, &instructions)?))
+            }
+            Special::Readable(id) => Passed::Chunks(Arc::new(Mutex::new(Some(self.core.readable(id)?)))),
+            Special::Blob { kind, readable } => {
+                let chunks = self.core.readable(readable)?;
+                Passed::Value(Value::Promise(collect(self.core, kind, chunks)))
+            }
+        };
+        self.passes(passed)
+    }
+}
+
+/// What a peer names by a number.
+#[derive(Clone)]
+pub(super) enum Named {
+    Cap(Cap),
+    Promise(Arc<Promise>),
+}
+
+impl TextCore {
+    pub(super) fn named(&self, id: i64) -> Result<Named, Malformed> {
+        match self.state.lock().exports.get(&id) {
+            Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Ok(Named::Cap(cap.clone())),
+            Some(Export::Result(held)) => Ok(Named::Promise(held.promise.clone())),
+            None if id == 0 => {
+                let text = "This connection has no main object.";
+                Ok(Named::Promise(Promise::failed(RpcError::new(ErrorKind::NoSuchClass, text))))
+            }
+            None => Err(Malformed::new(format!("no such entry on exports table: {id}"))),
+        }
+    }
+
+    /// Holds a capability of the peer.
+    pub(super) fn import(self: &Arc<Self>, id: i64, peer: Option<Arc<PeerInterface>>) -> Result<Remote, Malformed> {
+        if id >= 0 {
+            return Err(Malformed::new(format!("an export with the number {id}, which is not the peer's to choose")));
+        }
+        self.imported()?;
+        let core: Arc<dyn AnyCore> = self.clone();
+        Ok(Remote::import(core, id, peer, None))
+    }
+
+    fn imported(&self) -> Result<(), Malformed> {
+        let mut state = self.state.lock();
+        state.imports += 1;
+        if state.imports > self.life.limits.max_capabilities as usize {
+            return Err(Malformed::new(format!("more than {} capabilities", self.life.limits.max_capabilities)));
+        }
+        Ok(())
+    }
+
+    /// Something that the peer will resolve by itself.
+    fn promised(&self, id: i64) -> Result<Arc<Promise>, Malformed> {
+        if id >= 0 {
+            return Err(Malformed::new(format!("a promise with the number {id}, which is not the peer's to choose")));
+        }
+        self.imported()?;
+        let promise = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
+        if self.state.lock().promises.insert(id, promise.clone()).is_some() {
+            let text = "Bug in RPC system: The peer sent a promise reusing an existing export ID.";
+            return Err(Malformed::new(text));
+        }
+        Ok(promise)
+    }
+
+    /// The reading end of a pipe: once.
+    fn readable(&self, id: i64) -> Result<Chunks, Malformed> {
+        let taken = match self.state.lock().exports.get_mut(&id) {
+            Some(Export::Pipe { chunks, .. }) => chunks.take(),
+            _ => None,
+        };
+        taken.ok_or_else(|| {
+            Malformed::new(format!("Export {id} is not a pipe or its readable end was already consumed."))
+        })
+    }
+
+    /// Starts a call, or reads something, for the peer. What comes of it, and the number under which it runs.
+    pub(super) fn invoke(self: &Arc<Self>, target: Named, member: Member, args: Encoded) -> (Arc<Promise>, Option<u64>) {
+        let result = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
+        let size = args.bytes.len();
+        let (number, call, refusal) = {
+            let core: Arc<dyn AnyCore> = self.clone();
+            let mut state = self.state.lock();
+            state.last_incoming += 1;
+            let number = state.last_incoming;
+            let call = IncomingCall::of_session(core, number, Some(result.clone()));
+            let limits = &self.life.limits;
+            let refusal = if state.draining && self.sort == super::Sort::Conversation {
+                Some(RpcError::new(ErrorKind::Closed, "this node takes no new calls"))
+            } else if state.incoming.len() >= limits.max_calls as usize {
+                let text = format!("{} calls of this session are unanswered", state.incoming.len());
+                Some(RpcError::new(ErrorKind::Overloaded, text))
+            } else if state.incoming_bytes.saturating_add(size) > limits.max_call_bytes {
+                let text = format!("{} bytes of this session's calls are unanswered", state.incoming_bytes);
+                Some(RpcError::new(ErrorKind::Overloaded, text))
+            } else {
+                state.incoming_bytes += size;
+                state.incoming.insert(number, (call.clone(), size));
+                None
+            };
+            (number, call, refusal)
+        };
+        let core: Arc<dyn AnyCore> = self.clone();
+        let call = Incoming {
+            reply: RemoteReply::new(call),
+            method: 0,
+            fingerprint: None,
+            args,
+            member: Some(Arc::new(member)),
+            deadline: None,
+            trace: None,
+            chain: None,
+            caller: Caller::Session(Session::new(core)),
+            promises: 0,
+        };
+        if let Some(refusal) = refusal {
+            if let Named::Cap(cap) = &target {
+                cap.missed(&refusal);
+            }
+            call.reply.fail(refusal);
+            return (result, None);
+        }
+        match target {
+            Named::Cap(cap) => call.when_complete(move |call| cap.deliver(call)),
+            Named::Promise(promise) => call.when_complete(move |call| promise.deliver_member(call)),
+        }
+        (result, Some(number))
+    }
+}
+
+/// Reads a blob to its end: it is a value only then.
+fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
+    let promise = Promise::new(Form::CapnWeb, core.life.limits.max_pipelined);
+    let resolver = Promised::new(promise.clone());
+    let limit = core.life.limits.max_stream_buffer;
+    core.life.runtime.spawn(async move {
+        let mut chunks = chunks.open(Form::CapnWeb);
+        let mut bytes = BytesMut::new();
+        let outcome = loop {
+            let chunk = match chunks.next().await {
+                None => break Ok(bytes.freeze()),
+                Some(chunk) => chunk.and_then(stream::decode::<Bytes>),
+            };
+            match chunk {
+                Ok(chunk) if bytes.len() + chunk.len() <= limit => bytes.extend_from_slice(&chunk),
+                Ok(_) => {
+                    let text = format!("a blob of more than {limit} bytes; read it as a stream");
+                    break Err(RpcError::new(ErrorKind::TooLarge, text));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        resolver.resolve(outcome.map(|bytes| Resolution::Result {
+            capabilities: Capabilities::None,
+            value: Encoded {
+                form: Form::CapnWeb,
+                bytes: Bytes::from_static(br##"["#",0]"##),
+                passed: vec![Passed::Blob(Blob::new(kind, bytes))],
+            },
+        }));
+    });
+    promise
+}
+
+/// A value that was decoded for the session itself.
+pub(super) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
+    value
+        .decode(&Shape::Value, |input| input.take())
+        .map_err(|error| RpcError::new(ErrorKind::Decode, error.to_string()))
+}

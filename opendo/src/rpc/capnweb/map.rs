@@ -1,0 +1,216 @@
+//! `.map()`: a function that a peer recorded, run on each element of a result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use super::evaluate::Named;
+use super::text_core::TextCore;
+use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special, elements, is_nullish, sub_body};
+use crate::encoding::{Encoded, Form};
+use crate::rpc::arg::{self, Value};
+use crate::rpc::cap::{Capabilities, Passed};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::member::{Member, Part};
+use crate::rpc::promise::{Promise, Resolution};
+use crate::rpc::remote::Remote;
+
+/// A recorded function.
+struct Mapper {
+    core: Arc<TextCore>,
+    captured: Vec<Named>,
+    instructions: Vec<String>,
+    /// Instructions that may still be run: maps within maps multiply.
+    budget: Arc<AtomicUsize>,
+}
+
+/// Runs `instructions` on what `input` becomes, or on each element of it. Errors in them are the map's.
+pub(super) fn start(
+    core: &Arc<TextCore>,
+    input: &Arc<Promise>,
+    captured: Vec<Named>,
+    instructions: &[&str],
+) -> Result<Arc<Promise>, Malformed> {
+    let budget = Arc::new(AtomicUsize::new(core.life.limits.max_map_steps));
+    Ok(start_within(core, input, captured, instructions, budget))
+}
+
+fn start_within(
+    core: &Arc<TextCore>,
+    input: &Arc<Promise>,
+    captured: Vec<Named>,
+    instructions: &[&str],
+    budget: Arc<AtomicUsize>,
+) -> Arc<Promise> {
+    let result = promise(core);
+    let mapped = result.clone();
+    let instructions = instructions.iter().map(|text| (*text).to_owned()).collect();
+    let mapper = Mapper { core: core.clone(), captured, instructions, budget };
+    Value::Promise(input.clone()).when_there(Box::new(move |value| match value {
+        Ok(value) => mapper.run(&value, mapped),
+        Err(error) => mapped.resolve(Err(error)),
+    }));
+    result
+}
+
+fn promise(core: &TextCore) -> Arc<Promise> {
+    Promise::new(Form::CapnWeb, core.life.limits.max_pipelined)
+}
+
+fn result(value: Encoded) -> Resolution {
+    Resolution::Result { capabilities: Capabilities::None, value }
+}
+
+/// Resolves `promise` to the value, when all that is in it has come.
+pub(super) fn resolve_when_there(promise: Arc<Promise>, mut value: Encoded) {
+    let passed = std::mem::take(&mut value.passed);
+    arg::when_all_there(passed, move |passed| {
+        promise.resolve(passed.map(|passed| result(Encoded { passed, ..value })));
+    });
+}
+
+impl Mapper {
+    fn run(&self, input: &Encoded, mapped: Arc<Promise>) {
+        let text = std::str::from_utf8(&input.bytes).unwrap_or("null");
+        if is_nullish(text) {
+            return mapped.resolve(Ok(result(input.clone())));
+        }
+        let Some(elements) = elements(text) else {
+            return match self.run_once(input.clone()) {
+                Ok(value) => resolve_when_there(mapped, value),
+                Err(error) => mapped.resolve(Err(error)),
+            };
+        };
+        let mut body = String::from("[[");
+        let mut passed = Vec::with_capacity(elements.len());
+        for element in elements {
+            let (bytes, inner) = sub_body(&input.bytes, element, &input.passed);
+            let value = match self.run_once(Encoded { form: Form::CapnWeb, bytes, passed: inner }) {
+                Ok(value) => value,
+                Err(error) => return mapped.resolve(Err(error)),
+            };
+            let promise = promise(&self.core);
+            resolve_when_there(promise.clone(), value);
+            if !passed.is_empty() {
+                body.push(',');
+            }
+            body.push_str(&format!(r##"["#",{}]"##, passed.len()));
+            passed.push(Passed::Value(Value::Promise(promise)));
+        }
+        body.push_str("]]");
+        resolve_when_there(mapped, Encoded { form: Form::CapnWeb, bytes: body.into(), passed });
+    }
+
+    /// Runs the instructions, in order. What the last one expresses.
+    fn run_once(&self, input: Encoded) -> Result<Encoded, RpcError> {
+        let taken = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(self.instructions.len())
+        });
+        if taken.is_err() {
+            let text = format!("a map of more than {} steps", self.core.life.limits.max_map_steps);
+            return Err(RpcError::new(ErrorKind::Overloaded, text));
+        }
+        let first = promise(&self.core);
+        first.resolve(Ok(result(input)));
+        let mut results = vec![Named::Promise(first)];
+        let mut last = None;
+        for instruction in &self.instructions {
+            if let Some(value) = last.take() {
+                let promise = promise(&self.core);
+                resolve_when_there(promise.clone(), value);
+                results.push(Named::Promise(promise));
+            }
+            let mut frame = Frame { mapper: self, results: &results, tables: vec![Vec::new()] };
+            let body = capnweb::evaluate(instruction, &mut frame)
+                .map_err(|error| RpcError::new(ErrorKind::Decode, error.to_string()))?;
+            let bytes = body.map_or_else(|| Bytes::copy_from_slice(instruction.as_bytes()), Bytes::from);
+            let passed = frame.tables.pop().unwrap_or_default();
+            last = Some(Encoded { form: Form::CapnWeb, bytes, passed });
+        }
+        last.ok_or_else(|| RpcError::new(ErrorKind::Decode, "Invalid empty mapper function."))
+    }
+}
+
+/// What ids mean within instructions.
+struct Frame<'a> {
+    mapper: &'a Mapper,
+    /// The input, and the results of the instructions so far.
+    results: &'a [Named],
+    tables: Vec<Vec<Passed>>,
+}
+
+impl Frame<'_> {
+    fn named(&self, id: i64) -> Result<Named, Malformed> {
+        let named = match usize::try_from(id) {
+            Ok(place) => self.results.get(place),
+            Err(_) => usize::try_from(-1 - id).ok().and_then(|place| self.mapper.captured.get(place)),
+        };
+        named.cloned().ok_or_else(|| Malformed::new(format!("no such entry on exports table: {id}")))
+    }
+
+    fn followed(&mut self, id: i64, path: Option<Vec<Part>>, args: Option<String>) -> Result<Named, Malformed> {
+        let table = if args.is_some() { self.tables.pop().unwrap_or_default() } else { Vec::new() };
+        let named = self.named(id)?;
+        let path = path.unwrap_or_default();
+        if path.is_empty() && args.is_none() {
+            return Ok(named);
+        }
+        let is_call = args.is_some();
+        let args = Encoded {
+            form: Form::CapnWeb,
+            bytes: args.map_or_else(|| Bytes::from_static(b"[]"), Bytes::from),
+            passed: table,
+        };
+        let member = Member { path, from: 0, is_call };
+        Ok(Named::Promise(self.mapper.core.invoke(named, member, args).0))
+    }
+}
+
+impl Resolver for Frame<'_> {
+    fn begin_arguments(&mut self) {
+        self.tables.push(Vec::new());
+    }
+
+    fn special(&mut self, special: Special<'_>) -> Result<u32, Malformed> {
+        let passed = match special {
+            Special::Pipeline { id, path, args } => {
+                match self.followed(id, path, args.map(std::borrow::Cow::into_owned))? {
+                    Named::Promise(promise) => Passed::Value(Value::Promise(promise)),
+                    Named::Cap(cap) => Passed::Cap(cap),
+                }
+            }
+            Special::Import { id, path, args } => {
+                match self.followed(id, path, args.map(std::borrow::Cow::into_owned))? {
+                    Named::Promise(promise) => Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([])))),
+                    Named::Cap(cap) => Passed::Cap(cap),
+                }
+            }
+            Special::Remap { id, path, captures, instructions } => {
+                let path = (!path.is_empty()).then_some(path);
+                let Named::Promise(input) = self.followed(id, path, None)? else {
+                    return Err(Malformed::new("a map of something that is no value"));
+                };
+                let captured = captures.iter().map(|capture| match capture {
+                    Capture::Import(id) => self.named(*id),
+                    Capture::Export(_) => Err(exports()),
+                });
+                let captured = captured.collect::<Result<_, _>>()?;
+                let instructions = capnweb::instructions(instructions)?;
+                let (core, budget) = (&self.mapper.core, self.mapper.budget.clone());
+                Passed::Value(Value::Promise(start_within(core, &input, captured, &instructions, budget)))
+            }
+            Special::Export(_) | Special::Promise(_) | Special::Writable(_) | Special::Readable(_) | Special::Blob { .. } => {
+                return Err(exports());
+            }
+        };
+        let table = self.tables.last_mut().expect("there is one for the value");
+        let place = u32::try_from(table.len()).map_err(|_| Malformed::new("too many capabilities"))?;
+        table.push(passed);
+        Ok(place)
+    }
+}
+
+fn exports() -> Malformed {
+    Malformed::new("A mapper function cannot refer to exports.")
+}

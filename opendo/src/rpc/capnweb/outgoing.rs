@@ -1,0 +1,121 @@
+//! Own calls.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::text_core::{Own, Sort, TextCore, wake};
+use super::write::Out;
+use crate::rpc::any_core::Unsent;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::member::{Member, Part};
+use crate::rpc::outgoing::OutgoingCall;
+
+/// Pushes a call, and pulls its result if somebody is to wait for it.
+pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<(), Unsent> {
+    let OutgoingCall { call, parts, body, passed } = *outgoing;
+    let mut guard = core.state.lock();
+    let state = &mut *guard;
+    let broken = call.object.binding.lock().broken.clone();
+    if let Some(error) = &state.ended {
+        return Err(Unsent::Over(error.clone()));
+    }
+    if state.draining || (core.sort == Sort::Batch && state.complete) {
+        let text = format!("{} takes no new calls", core.life.peer);
+        return Err(Unsent::Over(RpcError::new(ErrorKind::Closed, text)));
+    }
+    if let Some(error) = broken {
+        return Err(Unsent::Refused(error));
+    }
+    if core.sort == Sort::Request {
+        let text = "the caller of an HTTP batch cannot be called: it reads the answers when all are there";
+        return Err(Unsent::Refused(RpcError::new(ErrorKind::Broken, text)));
+    }
+    refuse(core, state.pending.len(), state.out.byte_len().saturating_add(body.len())).map_err(Unsent::Refused)?;
+    let member = parts.member().unwrap_or_else(|| Arc::new(Member::of_method(&parts.method)));
+    let is_stream = call.object.is_sink();
+    let mut out = Out::new(core, state);
+    let sent = (|| {
+        out.check(passed)?;
+        out.place(&call.object)
+    })();
+    let (target, prefix) = sent.map_err(Unsent::Refused)?;
+    let introduced = out.introduce(passed);
+    let id = out.state.last_import + 1;
+    if !call.sent(core.clone(), u64::try_from(id).unwrap_or(u64::MAX)) {
+        return Ok(()); // withdrawn while it waited for a connection
+    }
+    out.state.last_import = id;
+    let mut message = String::with_capacity(body.len() + 64);
+    message.push_str(if is_stream { r#"["stream",["pipeline","# } else { r#"["push",["pipeline","# });
+    let _ = write!(message, "{target},[");
+    write_path(prefix.iter().map(|name| Part::Name(name.to_string())), &member.path[member.from..], &mut message);
+    message.push(']');
+    if member.is_call {
+        message.push(',');
+        let body = std::str::from_utf8(body).unwrap_or("[]");
+        out.splice(body, passed, &introduced, &mut message);
+    }
+    message.push_str("]]");
+    out.state.push(message);
+    let pulled = !is_stream && (!call.keep || call.is_wanted());
+    if pulled {
+        out.state.push(format!(r#"["pull",{id}]"#));
+    }
+    if !is_stream {
+        out.state.imports += 1;
+    }
+    out.state.pending.insert(id, Own { call: call.clone(), is_stream, pulled: pulled || is_stream });
+    let streams = out.into_streams();
+    let writer = if core.sort == Sort::Batch { None } else { guard.wake_writer() };
+    drop(guard);
+    wake(writer);
+    core.pump(streams);
+    Ok(())
+}
+
+fn write_path(prefix: impl Iterator<Item = Part>, path: &[Part], out: &mut String) {
+    for (at, part) in prefix.chain(path.iter().cloned()).enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        match part {
+            Part::Name(name) => super::write::string(&name, out),
+            Part::Index(index) => {
+                let _ = write!(out, "{index}");
+            }
+        }
+    }
+}
+
+/// Whether a bound forbids one more call.
+fn refuse(core: &TextCore, pending: usize, unsent: usize) -> Result<(), RpcError> {
+    let peer = &core.life.peer;
+    let text = if pending >= core.life.limits.max_calls as usize {
+        format!("{pending} calls to {peer} are unanswered")
+    } else if unsent > core.life.limits.max_unsent {
+        format!("{unsent} bytes to {peer} are unsent")
+    } else {
+        return Ok(());
+    };
+    Err(RpcError::new(ErrorKind::Overloaded, text))
+}
+
+/// Asks for the result of an own call, if it was not asked for.
+pub(super) fn pull(core: &TextCore, id: i64) {
+    let mut state = core.state.lock();
+    // With the first result that is waited for, a batch leaves.
+    let leaves = core.sort == Sort::Batch && !state.complete;
+    let gone = core.sort == Sort::Batch && state.complete;
+    let Some(own) = state.pending.get_mut(&id) else { return };
+    if !own.pulled && !gone {
+        own.pulled = true;
+        state.push(format!(r#"["pull",{id}]"#));
+    }
+    if leaves {
+        state.complete = true;
+        core.life.draining();
+    }
+    let writer = state.wake_writer();
+    drop(state);
+    wake(writer);
+}

@@ -1,0 +1,399 @@
+//! The state of a session that speaks Cap'n Web.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use opendo_transport::{Lines, Peer};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::encoding::Form;
+use crate::registry::namespace::Objects;
+use crate::rpc::any_core::{AnyCore, Life, Unsent, broken};
+use crate::rpc::cap::{Cap, Passed};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::IncomingCall;
+use crate::rpc::limits::Limits;
+use crate::rpc::outgoing::{OutgoingCall, RemoteCall};
+use crate::rpc::promise::Promise;
+use crate::rpc::remote::{Binding, Place, RemoteObject, Uplink};
+use crate::rpc::session::SessionStats;
+use crate::rpc::stub::Broken;
+use crate::stream::Chunks;
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Both sides send as long as they like.
+    Conversation,
+    /// One HTTP request, at the side that answers it: when all was read and is answered, it is over.
+    Request,
+    /// The same at the side that makes it: all calls leave at once, with the first that is waited for.
+    Batch,
+}
+
+pub(crate) struct TextCore {
+    pub(super) life: Life,
+    pub(super) sort: Sort,
+    pub(super) state: Mutex<State>,
+    me: Weak<Self>,
+}
+
+pub(super) struct State {
+    pub(super) out: Lines,
+    pub(super) writer: Option<Waker>,
+    /// The peer chooses the keys, so not with a hash that it can predict.
+    pub(super) exports: HashMap<i64, Export>,
+    /// The number of the last thing that the peer pushed, and of ours.
+    pub(super) last_push: i64,
+    pub(super) last_import: i64,
+    /// Negative: of the last capability that was passed to the peer.
+    pub(super) last_export: i64,
+    /// Own pushes that are not answered.
+    pub(super) pending: FxHashMap<i64, Own>,
+    /// Pushes with a smaller number were handed to the transport; the others certainly did not run.
+    pub(super) handed_over: i64,
+    /// What the peer promised to resolve.
+    pub(super) promises: HashMap<i64, Arc<Promise>>,
+    /// Capabilities and results of the peer that we hold.
+    pub(super) imports: usize,
+    /// Calls of the peer that run, by a count of our own.
+    pub(super) incoming: FxHashMap<u64, (Arc<IncomingCall>, usize)>,
+    pub(super) incoming_bytes: usize,
+    pub(super) last_incoming: u64,
+    /// Results that the peer waits for.
+    pub(super) open_pulls: usize,
+    /// A batch: no more messages come, or calls go.
+    pub(super) complete: bool,
+    pub(super) draining: bool,
+    /// How the connection is closed.
+    pub(super) farewell: Farewell,
+    pub(super) ended: Option<RpcError>,
+    /// Who waits until no call is unanswered.
+    idle: Vec<Waker>,
+}
+
+/// How the peer learns of the end.
+#[derive(Clone, Debug)]
+pub(super) enum Farewell {
+    /// By the end of the connection.
+    None,
+    /// By a message, and the end of the connection.
+    Abort(RpcError),
+    /// By the words with which the connection ends.
+    HangUp(String),
+}
+
+/// What the peer may name.
+pub(super) enum Export {
+    Cap { cap: Cap, held: u64 },
+    Result(Held),
+    /// The end of a pipe that the peer writes to, and the other one until it is taken.
+    Pipe { sink: Cap, chunks: Option<Chunks> },
+}
+
+/// A result of a push.
+pub(super) struct Held {
+    pub(super) promise: Arc<Promise>,
+    pub(super) pulled: bool,
+    /// The call that it is the result of, while that runs.
+    pub(super) call: Option<u64>,
+}
+
+/// An own push.
+pub(super) struct Own {
+    pub(super) call: Arc<RemoteCall>,
+    /// It is let go with its answer, without a word.
+    pub(super) is_stream: bool,
+    pub(super) pulled: bool,
+}
+
+impl TextCore {
+    /// `main` is what the peer finds under 0.
+    pub(crate) fn new(
+        peer: Peer,
+        limits: Limits,
+        objects: Objects,
+        credentials: Vec<u8>,
+        sort: Sort,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            life: Life::new(peer, limits, objects, credentials),
+            sort,
+            state: Mutex::new(State {
+                out: Lines::default(),
+                writer: None,
+                exports: HashMap::new(),
+                last_push: 0,
+                last_import: 0,
+                last_export: 0,
+                pending: FxHashMap::default(),
+                handed_over: 1,
+                promises: HashMap::new(),
+                imports: 0,
+                incoming: FxHashMap::default(),
+                incoming_bytes: 0,
+                last_incoming: 0,
+                open_pulls: 0,
+                complete: false,
+                draining: false,
+                farewell: Farewell::None,
+                ended: None,
+                idle: Vec::new(),
+            }),
+            me: me.clone(),
+        })
+    }
+
+    /// Gives the peer its main interface.
+    pub(crate) fn offer(&self, main: Cap) {
+        self.state.lock().exports.insert(0, Export::Cap { cap: main, held: 1 });
+    }
+
+    pub(super) fn me(&self) -> Arc<Self> {
+        self.me.upgrade().expect("`self` is held")
+    }
+
+    /// The peer need not keep that any longer.
+    fn let_go(&self, id: i64) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.imports = state.imports.saturating_sub(1);
+        state.push(format!(r#"["release",{id},1]"#));
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+    }
+
+    /// A call of the peer was answered.
+    fn answered(&self, call: u64) {
+        let mut state = self.state.lock();
+        if let Some((_, bytes)) = state.incoming.remove(&call) {
+            state.incoming_bytes -= bytes;
+        }
+        let idle = state.wake_if_idle();
+        let writer = if state.draining { state.wake_writer() } else { None };
+        drop(state);
+        wake(writer);
+        idle.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the session, and tells the peer why.
+    pub(crate) fn abort(&self, error: &RpcError) {
+        self.leave(Farewell::Abort(error.clone()), error);
+    }
+
+    /// Ends the session by hanging up.
+    pub(crate) fn hang_up(&self, reason: &str) {
+        let error = RpcError::new(ErrorKind::Closed, format!("this side hung up: {reason}"));
+        self.leave(Farewell::HangUp(reason.to_owned()), &error);
+    }
+
+    fn leave(&self, farewell: Farewell, error: &RpcError) {
+        {
+            let mut state = self.state.lock();
+            if state.ended.is_some() {
+                return;
+            }
+            state.farewell = farewell;
+        }
+        self.finish(error);
+    }
+
+    pub(super) fn farewell(&self) -> Farewell {
+        self.state.lock().farewell.clone()
+    }
+
+    /// What was to be said still goes out, if this side says that it is over.
+    pub(super) fn take_rest(&self) -> Lines {
+        std::mem::take(&mut self.state.lock().out)
+    }
+
+    fn finish(&self, error: &RpcError) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(error.clone());
+        if matches!(state.farewell, Farewell::None) {
+            state.out = Lines::default();
+        }
+        let handed_over = state.handed_over;
+        let mut pending: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
+        let promises = std::mem::take(&mut state.promises);
+        let incoming = std::mem::take(&mut state.incoming);
+        let exports = std::mem::take(&mut state.exports);
+        state.imports = 0;
+        let idle = std::mem::take(&mut state.idle);
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+        pending.sort_unstable_by_key(|(id, _)| *id);
+        for (id, own) in pending {
+            own.call.lost(error.clone().may_run(id < handed_over));
+        }
+        for promise in promises.into_values() {
+            promise.resolve(Err(broken(error)));
+        }
+        for (call, _) in incoming.into_values() {
+            call.abandon();
+        }
+        idle.into_iter().for_each(Waker::wake);
+        self.life.ended(error, exports);
+    }
+}
+
+impl State {
+    pub(super) fn push(&mut self, message: String) {
+        self.out.push(message);
+    }
+
+    pub(super) fn wake_writer(&mut self) -> Option<Waker> {
+        self.writer.take()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.values().all(|own| !own.pulled) && self.incoming.is_empty()
+    }
+
+    pub(super) fn wake_if_idle(&mut self) -> Vec<Waker> {
+        if !self.idle.is_empty() && self.is_idle() { std::mem::take(&mut self.idle) } else { Vec::new() }
+    }
+}
+
+pub(super) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Uplink for TextCore {
+    fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
+        match self.try_send(&call) {
+            Ok(()) => {}
+            Err(Unsent::Over(error)) if matches!(call.call.object.place, Place::Import) => {
+                call.call.complete(Err(broken(&error)));
+            }
+            Err(Unsent::Over(error) | Unsent::Refused(error)) => call.call.complete(Err(error)),
+        }
+    }
+
+    fn release(&self, binding: &Binding) {
+        if binding.session == self.life.number {
+            self.let_go(binding.import);
+        }
+    }
+
+    fn form(&self) -> Form {
+        Form::CapnWeb
+    }
+
+    fn default_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.life.number)
+    }
+
+    fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
+        async move { broken(&self.life.wait_for_end().await) }.boxed()
+    }
+}
+
+impl AnyCore for TextCore {
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn as_uplink(self: Arc<Self>) -> Arc<dyn Uplink> {
+        self
+    }
+
+    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
+        super::outgoing::send(&self, call)
+    }
+
+    fn cancel(&self, call: u64) {
+        let id = i64::try_from(call).unwrap_or(i64::MAX);
+        let own = self.state.lock().pending.remove(&id);
+        // A kept result is released when nobody uses it any more.
+        if own.is_some_and(|own| !own.call.keep && !own.is_stream) {
+            self.let_go(id);
+        }
+    }
+
+    fn want(&self, call: u64) {
+        super::outgoing::pull(self, i64::try_from(call).unwrap_or(i64::MAX));
+    }
+
+    fn release_result(&self, call: u64) {
+        self.let_go(i64::try_from(call).unwrap_or(i64::MAX));
+    }
+
+    fn reply(self: Arc<Self>, call: u64, _: bool, _: &[u8], _: &[Passed]) {
+        // Whoever waits for the result has been told by its promise.
+        self.answered(call);
+    }
+
+    fn reply_error(self: Arc<Self>, call: u64, _: &RpcError) {
+        self.answered(call);
+    }
+
+    fn fits(&self, size: usize) -> Result<(), RpcError> {
+        // The peer does not say what it takes: what we take, it is supposed to.
+        if size <= self.life.limits.max_message {
+            return Ok(());
+        }
+        let (peer, limit) = (&self.life.peer, self.life.limits.max_message);
+        Err(RpcError::new(ErrorKind::TooLarge, format!("{size} bytes, and messages to {peer} have at most {limit}")))
+    }
+
+    fn stats(&self) -> SessionStats {
+        let state = self.state.lock();
+        let capabilities = state.exports.iter().filter(|(id, export)| **id != 0 && !matches!(export, Export::Result(_)));
+        let exports = capabilities.count();
+        SessionStats {
+            pending_calls: state.pending.len(),
+            running_calls: state.incoming.len(),
+            unsent_bytes: state.out.byte_len(),
+            bound_objects: 0,
+            kept_results: state.exports.values().filter(|it| matches!(it, Export::Result(_))).count(),
+            exports,
+            imports: state.imports,
+        }
+    }
+
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.ended.is_some() || state.is_idle() {
+            return Poll::Ready(());
+        }
+        if !state.idle.iter().any(|known| known.will_wake(cx.waker())) {
+            state.idle.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn drain(&self) {
+        let mut state = self.state.lock();
+        if state.draining || state.ended.is_some() {
+            return;
+        }
+        state.draining = true;
+        state.complete = true;
+        let writer = state.wake_writer();
+        drop(state);
+        wake(writer);
+        self.life.draining();
+    }
+
+    fn end(&self, error: &RpcError) {
+        self.finish(error);
+    }
+}

@@ -227,7 +227,7 @@ impl<T: Streamed> Stream for RpcStream<T> {
 impl<T> Unpin for RpcStream<T> {}
 
 /// By this name an encoding that has a form of its own for streams recognises one.
-const STREAM: &str = "$opendo::stream";
+pub(crate) const STREAM: &str = "$opendo::stream";
 
 impl<T: Streamed> Serialize for RpcStream<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -394,7 +394,7 @@ impl<T: Streamed> Sink<T> for RpcSink<T> {
 impl<T> Unpin for RpcSink<T> {}
 
 /// By this name an encoding that has a form of its own for sinks recognises one.
-const SINK: &str = "$opendo::sink";
+pub(crate) const SINK: &str = "$opendo::sink";
 
 impl<T: Streamed> Serialize for RpcSink<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -275,6 +275,19 @@ pub(crate) fn passed(place: u32) -> Result<Passed, &'static str> {
         .ok_or("a capability that is not in the message")
 }
 
+/// Adds to the table of what is decoded, for something that has its place in another one; the place.
+#[cfg(feature = "capnweb")]
+pub(crate) fn adopt(what: Passed) -> Result<u32, &'static str> {
+    let scope = SCOPE.get();
+    if scope.doing != Doing::Decoding {
+        return Err(OUTSIDE);
+    }
+    let to = scope.to.checked_add(1).ok_or("too many capabilities in one message")?;
+    TABLE.with_borrow_mut(|table| table.push(what));
+    SCOPE.set(Scope { to, ..scope });
+    Ok(scope.to - scope.from)
+}
+
 const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
                        stubs of a node's own objects can also be stored by its objects";
 
@@ -301,7 +314,7 @@ pub(crate) fn complain(why: impl Into<String>) -> String {
 }
 
 /// By this name an encoding that has a form of its own for capabilities recognises one.
-const CAP: &str = "$opendo::cap";
+pub(crate) const CAP: &str = "$opendo::cap";
 
 enum StoredOrPassed {
     Stored(ObjectKey),

@@ -293,7 +293,7 @@ impl<'a> Decoder<'a> {
             #[cfg(feature = "capnweb")]
             Input::Error(text) => text_error(capnweb::take_error(text)),
             #[cfg(feature = "capnweb")]
-            Input::Arguments(arguments) => text_error(arguments.take()),
+            Input::Arguments(arguments) => text_error(arguments.next()),
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) mod stream;
 
 pub mod docs;
 pub mod testing;
+#[cfg(feature = "capnweb")]
+pub mod value;
 
 #[doc(hidden)]
 pub mod __private;

@@ -6,6 +6,8 @@ pub(crate) mod backoff;
 pub(crate) mod call;
 pub(crate) mod callback;
 pub(crate) mod cap;
+#[cfg(feature = "capnweb")]
+pub(crate) mod capnweb;
 pub(crate) mod chain;
 pub(crate) mod core;
 pub(crate) mod driver;

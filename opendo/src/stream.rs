@@ -49,6 +49,12 @@ impl Chunks {
         Self { open: Box::new(open), latest }
     }
 
+    /// Pieces of something that is all there.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn of_bytes(pieces: impl Iterator<Item = bytes::Bytes> + Send + 'static) -> Self {
+        Self::new(false, move |form| stream::iter(pieces).map(move |piece| encode(form, &piece)).boxed())
+    }
+
     pub(crate) fn open(self, form: Form) -> ChunkStream {
         (self.open)(form)
     }
@@ -203,7 +209,7 @@ fn translate<T: Streamed>(chunk: Chunk, form: Form) -> Result<Chunk, RpcError> {
     if chunk.form == form { Ok(chunk) } else { encode(form, &decode::<T>(chunk)?) }
 }
 
-fn decode<T: DeserializeOwned>(chunk: Chunk) -> Result<T, RpcError> {
+pub(crate) fn decode<T: DeserializeOwned>(chunk: Chunk) -> Result<T, RpcError> {
     chunk
         .decode(&Shape::Arguments, |input| input.take())
         .map_err(|error| RpcError::new(ErrorKind::Decode, format!("a value of a stream: {error}")))
@@ -235,7 +241,7 @@ impl<T: Streamed> Stream for RpcStream<T> {
 impl<T> Unpin for RpcStream<T> {}
 
 /// By this name an encoding that has a form of its own for streams recognises one.
-const STREAM: &str = "$opendo::stream";
+pub(crate) const STREAM: &str = "$opendo::stream";
 
 impl<T: Streamed> Serialize for RpcStream<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -405,7 +411,7 @@ impl<T: Streamed> Sink<T> for RpcSink<T> {
 impl<T> Unpin for RpcSink<T> {}
 
 /// By this name an encoding that has a form of its own for sinks recognises one.
-const SINK: &str = "$opendo::sink";
+pub(crate) const SINK: &str = "$opendo::sink";
 
 impl<T: Streamed> Serialize for RpcSink<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -448,6 +454,8 @@ impl<T> fmt::Debug for RpcSink<T> {
         f.debug_struct("RpcSink").finish_non_exhaustive()
     }
 }
+
+pub(crate) const SINK_INTERFACE: &str = outlet::INTERFACE.name;
 
 /// Whether that is the writing end of a stream, of which nothing may be left out.
 pub(crate) fn is_sink(interface: &str) -> bool {

@@ -1,1 +1,148 @@
-//! Cap'n Web's expressions.
+//! The text encoding: Cap'n Web's expressions.
+//!
+//! A body is its expression as JSON, with `["#",n]` in the place of each capability, where `n` is its place in the
+//! table beside the body. `#` is no tag of Cap'n Web, so that [`evaluate`] refuses it from a peer, and an expression
+//! without capabilities is a body as it came.
+
+mod bigint;
+mod bytes;
+mod evaluate;
+mod json;
+mod path;
+mod read;
+mod scan;
+mod write;
+
+use std::fmt;
+
+pub(crate) use evaluate::{Capture, Path, Resolver, Special, evaluate, instructions};
+pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
+pub(crate) use read::{ArgsReader, take};
+pub(crate) use scan::{Message, message};
+pub(crate) use write::append;
+
+/// The first depth at which no value may be. The root has 0.
+const MAX_DEPTH: usize = 256;
+
+/// Integers up to this are told apart by doubles.
+const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
+
+const MAX_BIGINT: usize = 16_384;
+
+const TOO_DEEP: &str = "Deserialization exceeded maximum allowed message depth of 256.";
+
+/// The form of a value that JSON has none for, as an enum: the tag is the variant. Only for reading.
+pub(crate) const SPECIAL: &str = "$opendo::special";
+
+/// What is in it is written and read without what marks it: a list as `[…]`, bytes as a string.
+pub(crate) const BARE: &str = "$opendo::bare";
+
+/// What serde calls `std::time::SystemTime`.
+const SYSTEM_TIME: &str = "SystemTime";
+
+/// Why a value has no expression, or an expression is not the value that was expected.
+#[derive(Debug)]
+pub(crate) struct TextError(String);
+
+impl TextError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for TextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TextError {}
+
+impl From<Malformed> for TextError {
+    fn from(malformed: Malformed) -> Self {
+        Self(malformed.message)
+    }
+}
+
+/// A body is text.
+pub(crate) fn text(body: &[u8]) -> Result<&str, TextError> {
+    std::str::from_utf8(body).map_err(|_| TextError::new("the body is no text"))
+}
+
+/// Why a text is no message, or no expression. It ends the session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Malformed {
+    /// The class of the error in JavaScript.
+    pub(crate) name: &'static str,
+    pub(crate) message: String,
+}
+
+impl Malformed {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { name: "Error", message: message.into() }
+    }
+
+    pub(crate) fn of_type(message: impl Into<String>) -> Self {
+        Self { name: "TypeError", message: message.into() }
+    }
+
+    fn syntax(message: impl Into<String>) -> Self {
+        Self { name: "SyntaxError", message: message.into() }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// As much of a text as an error has room for.
+fn cut(text: &str) -> String {
+    const ROOM: usize = 256;
+    if text.len() <= ROOM {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(ROOM)])
+}
+
+/// Whether JavaScript objects have a member of that name that no message may set.
+fn is_forbidden(key: &str) -> bool {
+    matches!(
+        key,
+        "__proto__"
+            | "constructor"
+            | "hasOwnProperty"
+            | "isPrototypeOf"
+            | "propertyIsEnumerable"
+            | "toLocaleString"
+            | "toString"
+            | "valueOf"
+            | "__defineGetter__"
+            | "__defineSetter__"
+            | "__lookupGetter__"
+            | "__lookupSetter__"
+    ) || key == "toJSON"
+}
+
+// SHIM BEGIN
+pub(crate) fn append_error<E: serde::Serialize + ?Sized>(e: &E, m: Option<String>, out: &mut Vec<u8>) -> Result<(), TextError> { let _ = m; append(e, out) }
+pub(crate) fn append_rpc_error(e: &crate::RpcError, out: &mut Vec<u8>) { append_error_named("Error", e.message(), out) }
+pub(crate) fn take_error<E: serde::de::DeserializeOwned>(t: &str) -> Result<E, TextError> { take(t) }
+pub(crate) fn rpc_error(t: &str) -> crate::RpcError { crate::RpcError::new(crate::ErrorKind::Failed, t) }
+pub(crate) fn own_rpc_error(t: &str) -> Option<crate::RpcError> { let _ = t; None }
+// SHIM END
+
+/// Appends an error that has a name and a message, and nothing else.
+pub(crate) fn append_error_named(name: &str, message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"[\"error\",");
+    append_string(name, out);
+    out.push(b',');
+    append_string(message, out);
+    out.push(b']');
+}
+
+/// Appends a JSON string.
+pub(crate) fn append_string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("a string is JSON, and memory takes it");
+}

@@ -283,6 +283,34 @@ impl ObjectKey {
         Self { class: class.into(), id: [0; 32], name: None }
     }
 
+    /// The object of that name.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn of_name(class: &str, name: &str) -> Self {
+        Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
+    }
+
+    /// The object of an id that is written in hex.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn parse(class: &str, id: &str) -> Result<Self, ParseIdError> {
+        let id = parse_hex(id)?;
+        if !belongs(class, &id) {
+            return Err(ParseIdError::WrongClass { class: class.to_owned() });
+        }
+        Ok(Self { class: class.into(), id, name: None })
+    }
+
+    /// Its id in hex.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn id_text(&self) -> String {
+        struct Hex<'a>(&'a [u8; 32]);
+        impl fmt::Display for Hex<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(self.0, f)
+            }
+        }
+        Hex(&self.id).to_string()
+    }
+
     /// The key of an id that came from elsewhere; `None` when the id is not of the class.
     pub(crate) fn verified(class: &Arc<str>, id: [u8; 32], name: Option<&str>) -> Option<Self> {
         // A name that is not the id's own would be a lie in every log, and an overlong one is nobody's to keep.

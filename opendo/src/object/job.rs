@@ -83,7 +83,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     fn start(&self) -> bool {
         match self {
             Self::Local(reply) => reply.0.start(),
-            Self::Remote(reply) => !reply.call().is_gone(),
+            Self::Remote(reply) => !reply.call().is_unwanted(),
         }
     }
 
@@ -133,7 +133,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     fn is_wanted(&self) -> bool {
         match &self.reply {
             Reply::Local(reply) => !reply.0.is_abandoned(),
-            Reply::Remote(reply) => !reply.call().is_gone(),
+            Reply::Remote(reply) => !reply.call().is_unwanted(),
         }
     }
 

@@ -215,14 +215,17 @@ impl<T, E> Future for Call<T, E> {
         let polled = match &mut this.answer {
             Answer::Ready(error) => Poll::Ready(Err(*error.take().expect("`Call` polled after completion"))),
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
-            Answer::Remote(call, decode) => call.slot().poll_answer(cx).map(|answer| {
+            Answer::Remote(call, decode) => {
+                call.want();
+                call.slot().poll_answer(cx).map(|answer| {
                 flatten(answer.and_then(|body| {
                     let is_empty = body.value.bytes.is_empty();
                     let decoded = decode(body.value, body.is_ok);
                     // Nobody has given a result, and one was wanted.
                     decoded.map_err(|error| call.object.without_members(is_empty).unwrap_or(error))
                 }))
-            }),
+            })
+            }
             Answer::Finished => panic!("`Call` polled after completion"),
         };
         match polled {

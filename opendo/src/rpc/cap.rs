@@ -24,6 +24,7 @@ use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::remote::Remote;
 use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
 use crate::stream::Chunks;
+use crate::value::Blob;
 
 /// What calls can be delivered to: an object or target of this process, or a way to one elsewhere.
 pub(crate) trait Capability: Send + Sync + 'static {
@@ -53,6 +54,8 @@ impl<S: Stub> Capability for S {
         if let Some(error) = call.mismatch(|id| S::INTERFACE.method(id).copied()) {
             return call.reply.fail(error);
         }
+        #[cfg(feature = "capnweb")]
+        let Some(call) = crate::rpc::capnweb::call_of(self, call) else { return };
         S::deliver(self.core().calls(), call);
     }
 
@@ -118,6 +121,11 @@ pub(crate) struct PeerInterface {
 }
 
 impl PeerInterface {
+    /// The writing end of a stream.
+    pub(crate) fn of_sink() -> Self {
+        Self { name: crate::stream::SINK_INTERFACE.to_owned(), ..Self::default() }
+    }
+
     /// Why a method, as this program knows it, cannot be called there. A fingerprint of zero fits all.
     pub(crate) fn refusal(&self, method: &MethodDesc) -> Option<RpcError> {
         match self.methods.get(&method.id) {
@@ -144,6 +152,7 @@ pub(crate) enum Passed {
     /// Handed out once.
     Chunks(Arc<Mutex<Option<Chunks>>>),
     Value(Value),
+    Blob(Blob),
 }
 
 impl fmt::Debug for Passed {
@@ -152,6 +161,7 @@ impl fmt::Debug for Passed {
             Self::Cap(_) => "capability",
             Self::Chunks(_) => "stream",
             Self::Value(_) => "value",
+            Self::Blob(_) => "blob",
         })
     }
 }
@@ -275,6 +285,19 @@ pub(crate) fn passed(place: u32) -> Result<Passed, &'static str> {
         .ok_or("a capability that is not in the message")
 }
 
+/// Adds to the table of what is decoded, for something that has its place in another one; the place.
+#[cfg(feature = "capnweb")]
+pub(crate) fn adopt(what: Passed) -> Result<u32, &'static str> {
+    let scope = SCOPE.get();
+    if scope.doing != Doing::Decoding {
+        return Err(OUTSIDE);
+    }
+    let to = scope.to.checked_add(1).ok_or("too many capabilities in one message")?;
+    TABLE.with_borrow_mut(|table| table.push(what));
+    SCOPE.set(Scope { to, ..scope });
+    Ok(scope.to - scope.from)
+}
+
 const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
                        stubs of a node's own objects can also be stored by its objects";
 
@@ -301,7 +324,7 @@ pub(crate) fn complain(why: impl Into<String>) -> String {
 }
 
 /// By this name an encoding that has a form of its own for capabilities recognises one.
-const CAP: &str = "$opendo::cap";
+pub(crate) const CAP: &str = "$opendo::cap";
 
 enum StoredOrPassed {
     Stored(ObjectKey),

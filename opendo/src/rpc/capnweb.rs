@@ -14,7 +14,7 @@ mod root;
 mod text_core;
 mod write;
 
-pub(crate) use deliver::{at_path, member_of_result, method_of};
+pub(crate) use deliver::{at_path, call_of, member_of_result};
 pub(crate) use driver::run;
 pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};

@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::fmt;
 
+use crate::encoding::Encoded;
+
 /// The result of fallible setup code: constructors, nodes, clients.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -176,6 +178,8 @@ struct Inner {
     may_have_run: bool,
     target: Option<String>,
     signatures: Option<Box<(String, String)>>,
+    /// The error itself, for peers that are told of it as it was thrown.
+    thrown: Option<Box<Encoded>>,
 }
 
 impl RpcError {
@@ -186,6 +190,7 @@ impl RpcError {
             may_have_run: false,
             target: None,
             signatures: None,
+            thrown: None,
         }))
     }
 
@@ -205,6 +210,16 @@ impl RpcError {
     pub(crate) fn with_signatures(mut self, ours: &str, theirs: &str) -> Self {
         self.0.signatures = Some(Box::new((ours.to_owned(), theirs.to_owned())));
         self
+    }
+
+    pub(crate) fn with_thrown(mut self, thrown: Encoded) -> Self {
+        self.0.thrown = thrown.form.is_text().then(|| Box::new(thrown));
+        self
+    }
+
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn thrown(&self) -> Option<&Encoded> {
+        self.0.thrown.as_deref()
     }
 
     /// What kind of failure this is.

@@ -74,6 +74,23 @@ impl Incoming {
         })
     }
 
+    /// A call without a target, made for this one.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn made_for(&self, reply: RemoteReply, args: Encoded, member: Option<Arc<Member>>) -> Self {
+        Self {
+            reply,
+            method: 0,
+            fingerprint: None,
+            args,
+            member,
+            deadline: self.deadline,
+            trace: self.trace,
+            chain: self.chain.clone(),
+            caller: self.caller.clone(),
+            promises: self.promises,
+        }
+    }
+
     /// The id of the called method.
     pub fn method(&self) -> u32 {
         self.method
@@ -144,12 +161,26 @@ enum To {
     Session(Arc<dyn AnyCore>, u64),
     /// A call of this process that came the encoded way.
     Caller(Arc<RemoteCall>),
+    /// Only to the promise.
+    #[cfg(feature = "capnweb")]
+    Promise,
 }
 
 impl IncomingCall {
     pub(crate) fn of_session(core: Arc<dyn AnyCore>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
         let form = core.form();
         Arc::new(Self { to: To::Session(core, id), form, kept, gone: Mutex::default() })
+    }
+
+    /// A call for whoever waits for `kept`.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn of_promise(kept: Arc<Promise>) -> Arc<Self> {
+        Arc::new(Self { to: To::Promise, form: kept.form(), kept: Some(kept), gone: Mutex::default() })
+    }
+
+    /// Its caller is gone, so it need not start. A text client that lets go of a result wants the call to be made.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        !self.form.is_text() && self.is_gone()
     }
 
     fn of_caller(call: Arc<RemoteCall>, form: Form) -> Arc<Self> {
@@ -235,11 +266,14 @@ impl RemoteReply {
             // What the caller cannot be told, it should not find to have been called, either.
             let body = match &self.call.to {
                 To::Session(core, _) => core.fits(body.len()).and_then(|()| core.life().keep(body)),
-                To::Caller(_) => Ok(Bytes::copy_from_slice(body)),
+                _ => Ok(Bytes::copy_from_slice(body)),
             };
             match body {
                 Err(refusal) => return self.fail(refusal.may_run(true)),
-                Ok(_) if !is_ok => kept.resolve(Err(failed_call(method))),
+                Ok(body) if !is_ok => {
+                    let error = Encoded { form: self.call.form, bytes: body, passed: passed.clone() };
+                    kept.resolve(Err(failed_call(method).with_thrown(error)));
+                }
                 Ok(body) => {
                     let (capabilities, passed) = (capabilities(), passed.clone());
                     let value = Encoded { form: self.call.form, bytes: body, passed };
@@ -256,6 +290,8 @@ impl RemoteReply {
                 let value = Encoded { form: self.call.form, bytes: Bytes::copy_from_slice(body), passed };
                 call.complete(Ok(Body { is_ok, value }));
             }
+            #[cfg(feature = "capnweb")]
+            To::Promise => {}
         }
     }
 
@@ -271,6 +307,8 @@ impl RemoteReply {
         match &self.call.to {
             To::Session(core, id) => core.clone().reply_error(*id, &error),
             To::Caller(call) => call.complete(Err(error)),
+            #[cfg(feature = "capnweb")]
+            To::Promise => {}
         }
     }
 }

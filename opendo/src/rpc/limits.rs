@@ -26,6 +26,9 @@ pub struct Limits {
     /// How many calls may wait for one result that has not come; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 16,384.
     pub max_pipelined: usize,
+    /// How many instructions of recorded functions (`.map()` of text clients) one message may cause to be run: one for
+    /// each element and each call in the function. More fail. Default 65,536.
+    pub max_map_steps: usize,
     /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
     /// more chunk may be on its way. Default 16 MiB.
     pub max_stream_buffer: usize,
@@ -60,6 +63,7 @@ impl Default for Limits {
             max_capabilities: 65_536,
             max_call_bytes: 256 * 1024 * 1024,
             max_pipelined: 16_384,
+            max_map_steps: 65_536,
             max_stream_buffer: 16 * 1024 * 1024,
             max_bindings: 1 << 20,
             max_unsent: 64 * 1024 * 1024,

@@ -79,6 +79,16 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// One whose methods are not known.
+    pub(crate) const fn untyped(name: &'static str) -> Self {
+        Self { name, methods: &[] }
+    }
+
+    /// The method of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<&'static MethodDesc> {
+        self.method(fnv32(name.as_bytes())).filter(|method| method.name == name)
+    }
+
     /// The method with that id.
     pub fn method(&self, id: u32) -> Option<&'static MethodDesc> {
         self.methods.iter().find(|method| method.id == id)

@@ -83,6 +83,8 @@ pub(crate) struct RemoteCall {
     /// An earlier attempt may have run.
     tried: AtomicBool,
     failure: OnceLock<RpcError>,
+    /// Somebody waits for its answer.
+    wanted: AtomicBool,
 }
 
 /// What it takes to make a call once more. Boxed where it is kept: few calls may be.
@@ -135,6 +137,7 @@ impl RemoteCall {
             again: None,
             tried: AtomicBool::new(false),
             failure: OnceLock::new(),
+            wanted: AtomicBool::new(false),
         }
     }
 
@@ -192,6 +195,24 @@ impl RemoteCall {
     /// The encoding of its arguments and its result.
     pub(crate) fn form(&self) -> Form {
         self.object.uplink.form()
+    }
+
+    /// Somebody waits for its answer: text sessions do not give one unasked, where the result is kept anyway.
+    pub(crate) fn want(&self) {
+        if !self.keep || !self.form().is_text() || self.wanted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let sent = match &*self.route.lock() {
+            Route::Sent(core, id) => Some((core.clone(), *id)),
+            _ => None,
+        };
+        if let Some((core, id)) = sent {
+            core.want(id);
+        }
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Why it has no result, if that is known.
@@ -309,6 +330,7 @@ impl RemoteCall {
 
     /// Has `hook` told of the answer: now, if it is there.
     pub(crate) fn when_done(&self, hook: Hook) {
+        self.want();
         match &self.to {
             To::Caller(slot) => slot.on_done(hook),
             To::Hook(_) => unreachable!("the result of one of many is nobody's argument"),
@@ -387,7 +409,7 @@ pub(super) fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
     }
     let method = object.interface.get().and_then(|interface| interface.method(incoming.method)).copied();
     let method = method.unwrap_or(MethodDesc { id: incoming.method, ..UNKNOWN });
-    if incoming.args.form != object.uplink.form() {
+    if object.uplink.number().is_some() && incoming.args.form != object.uplink.form() {
         return incoming.reply.fail(untranslatable());
     }
     let Incoming { reply, args, member, deadline, trace, chain, caller, .. } = incoming;

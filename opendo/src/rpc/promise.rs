@@ -36,17 +36,23 @@ pub(crate) enum Resolution {
 impl Resolution {
     fn at(&self, path: &[Box<str>]) -> Result<Cap, RpcError> {
         match self {
-            Self::Result { capabilities, .. } => capabilities.at(path).ok_or_else(|| {
-                let text = if path.is_empty() {
-                    "the result holds no stub here".to_owned()
-                } else {
-                    format!("the result holds no stub at `{}`", path.join("."))
-                };
-                RpcError::new(ErrorKind::Broken, text)
-            }),
+            #[cfg(feature = "capnweb")]
+            Self::Result { value, .. } if value.form.is_text() => {
+                crate::rpc::capnweb::at_path(value, path).ok_or_else(|| no_stub(path))
+            }
+            Self::Result { capabilities, .. } => capabilities.at(path).ok_or_else(|| no_stub(path)),
             Self::PassedOn(call) => Ok(Arc::new(Remote::of_result(call.clone(), path.into()))),
         }
     }
+}
+
+fn no_stub(path: &[Box<str>]) -> RpcError {
+    let text = if path.is_empty() {
+        "the result holds no stub here".to_owned()
+    } else {
+        format!("the result holds no stub at `{}`", path.join("."))
+    };
+    RpcError::new(ErrorKind::Broken, text)
 }
 
 /// Run once when the promise is resolved.
@@ -170,7 +176,31 @@ impl Promise {
         }
     }
 
+    /// Calls or reads a member of the result.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn deliver_member(&self, mut call: Incoming) {
+        if call.promises >= MOST_PROMISES {
+            return call.reply.fail(circular());
+        }
+        call.promises += 1;
+        self.when_resolved(Box::new(move |outcome| match outcome {
+            Ok(Resolution::Result { value, .. }) if value.form.is_text() => {
+                crate::rpc::capnweb::member_of_result(value, call);
+            }
+            Ok(resolution) => match resolution.at(&[]) {
+                Ok(cap) => cap.deliver(call),
+                Err(error) => call.reply.fail(error),
+            },
+            Err(error) => call.reply.fail(error.clone().may_run(false)),
+        }));
+    }
+
     fn deliver_at(&self, path: Arc<[Box<str>]>, mut call: Incoming) {
+        #[cfg(feature = "capnweb")]
+        if let Some(member) = &call.member {
+            call.member = Some(Arc::new(member.behind(&path)));
+            return self.deliver_member(call);
+        }
         if call.promises >= MOST_PROMISES {
             return call.reply.fail(circular());
         }

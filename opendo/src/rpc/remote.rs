@@ -327,7 +327,7 @@ impl RemoteObject {
         self.peer.as_ref()?.methods.get(&method).copied()
     }
 
-    pub(super) fn is_sink(&self) -> bool {
+    pub(crate) fn is_sink(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| stream::is_sink(&peer.name))
     }
 

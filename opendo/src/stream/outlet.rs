@@ -30,7 +30,7 @@ pub(super) const WRITE: MethodDesc = method("write");
 pub(super) const CLOSE: MethodDesc = method("close");
 pub(super) const ABORT: MethodDesc = method("abort");
 
-pub(super) static INTERFACE: Interface = Interface { name: "opendo.Sink", methods: &[WRITE, CLOSE, ABORT] };
+pub(super) const INTERFACE: Interface = Interface { name: "opendo.Sink", methods: &[WRITE, CLOSE, ABORT] };
 
 /// What a write counts as: its value and about what is around it.
 pub(super) fn size_of(body: &[u8]) -> usize {
@@ -68,7 +68,7 @@ impl Outlet {
     }
 
     pub(super) fn into_pipe(core: Arc<dyn AnyCore>, id: i64, latest: bool) -> Self {
-        let peer = Arc::new(PeerInterface { name: INTERFACE.name.to_owned(), ..PeerInterface::default() });
+        let peer = Arc::new(PeerInterface::of_sink());
         Self::new(Remote::import(core, id, Some(peer), None), latest)
     }
 

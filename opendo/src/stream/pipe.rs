@@ -259,7 +259,7 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
     }
 
     fn interface(&self) -> Known {
-        Known::Here(&INTERFACE)
+        Known::Here(const { &INTERFACE })
     }
 
     fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {

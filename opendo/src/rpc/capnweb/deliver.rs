@@ -18,11 +18,22 @@ use crate::rpc::member::{Member, Part};
 use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::promise::Promise;
 use crate::rpc::remote::Remote;
-use crate::rpc::stub::Broken;
+use crate::rpc::stub::{Broken, Calls, Stub};
 
-/// The method that a call which names a member is for. `None` when it was answered, or went on, otherwise.
-pub(crate) fn method_of(mut call: Incoming, interface: &'static Interface, target: impl FnOnce() -> Cap) -> Option<Incoming> {
-    let Some(member) = call.member.take() else { return Some(call) };
+/// The call of a method, if that is what a stub is to deliver. `None` when it was answered, or went on, otherwise.
+pub(crate) fn call_of<S: Stub>(stub: &S, call: Incoming) -> Option<Incoming> {
+    // Elsewhere they know what is meant; or it is not known yet what it leads to.
+    let goes_on = stub.core().calls().remote().is_some_and(|remote| {
+        remote.form().is_text() || remote.object().uplink_number().is_none()
+    });
+    if call.member.is_none() || goes_on {
+        return Some(call);
+    }
+    method_of(call, S::INTERFACE, || Arc::new(stub.clone()))
+}
+
+fn method_of(mut call: Incoming, interface: &'static Interface, target: impl FnOnce() -> Cap) -> Option<Incoming> {
+    let member = call.member.take()?;
     let (name, rest) = match member.rest() {
         [] if member.is_call => ("", &[][..]),
         [] => {
@@ -39,7 +50,7 @@ pub(crate) fn method_of(mut call: Incoming, interface: &'static Interface, targe
         read_undefined(call, &member);
         return None;
     };
-    let is_property = method.flags.property;
+    let is_property = false;
     match (rest, member.is_call) {
         ([], true) if !is_property => call.method = method.id,
         ([], false) if is_property => {
@@ -54,13 +65,9 @@ pub(crate) fn method_of(mut call: Incoming, interface: &'static Interface, targe
             // What is within it shows when it has been read.
             let value = Promise::new(Form::CapnWeb, Limits::default().max_pipelined);
             let read = Member { path: vec![Part::Name(name.to_owned())], from: 0, is_call: false };
-            let reader = Incoming {
-                reply: RemoteReply::new(IncomingCall::of_nobody(value.clone())),
-                member: Some(Arc::new(read)),
-                args: Encoded { form: Form::CapnWeb, bytes: Bytes::new(), passed: Vec::new() },
-                ..call.copy_of_facts()
-            };
-            target().deliver(reader);
+            let nothing = Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
+            let reply = RemoteReply::new(IncomingCall::of_promise(value.clone()));
+            target().deliver(call.made_for(reply, nothing, Some(Arc::new(read))));
             call.member = Some(Arc::new(member.after(1)));
             value.deliver_member(call);
             return None;
@@ -72,6 +79,14 @@ pub(crate) fn method_of(mut call: Incoming, interface: &'static Interface, targe
         }
     }
     Some(call)
+}
+
+/// Answers a call of a target without members.
+pub(super) fn nothing_there(mut call: Incoming) {
+    match call.member.take() {
+        Some(member) => read_undefined(call, &member),
+        None => call.no_such_method(),
+    }
 }
 
 /// What comes of a member that is not there: it is no function, and has no members; alone, it is undefined.

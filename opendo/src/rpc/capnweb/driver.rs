@@ -24,7 +24,7 @@ pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>)
     let (mut sender, mut receiver) = connection.split();
     let _ended = EndOnPanic(core.clone());
     let mut reading = true;
-    let mut writing = Writing { batch: Lines::default(), closed: false };
+    let mut writing = Writing { batch: Lines::default(), request: Request::Open };
     let error = poll_fn(|cx| {
         if reading && let Poll::Ready(read) = poll_read(cx, &core, &mut receiver, BUDGET) {
             match read {
@@ -110,24 +110,39 @@ fn poll_read(
 
 struct Writing {
     batch: Lines,
-    /// A batch was sent: what comes now are the answers.
-    closed: bool,
+    request: Request,
+}
+
+/// How far a batch is.
+#[derive(PartialEq)]
+enum Request {
+    /// It may still be added to. What is no batch stays so.
+    Open,
+    Closing,
+    /// What comes now are the answers.
+    Sent,
 }
 
 impl Writing {
     fn poll(&mut self, cx: &mut Context<'_>, core: &TextCore, sender: &mut Out) -> Poll<RpcError> {
         loop {
+            if self.request == Request::Closing {
+                if let Err(error) = ready!(sender.poll_close(cx)) {
+                    return Poll::Ready(disconnected(error));
+                }
+                self.request = Request::Sent;
+            }
             if self.batch.is_empty() {
                 let mut state = core.state.lock();
                 if let Some(error) = &state.ended {
                     return Poll::Ready(error.clone());
                 }
                 let waits = core.sort == Sort::Batch && !state.complete;
-                if self.closed || waits || state.out.is_empty() {
+                if self.request == Request::Sent || waits || state.out.is_empty() {
                     let over = match core.sort {
                         Sort::Conversation => state.draining && state.is_idle(),
                         Sort::Request => state.complete && state.open_pulls == 0,
-                        Sort::Batch => false,
+                        Sort::Batch => state.draining && state.is_idle(),
                     };
                     if over {
                         return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
@@ -141,12 +156,8 @@ impl Writing {
             if let Err(error) = ready!(sender.poll_send(cx, &mut self.batch)) {
                 return Poll::Ready(disconnected(error));
             }
-            if core.sort == Sort::Batch && !self.closed {
-                // The request is complete.
-                if let Err(error) = ready!(sender.poll_close(cx)) {
-                    return Poll::Ready(disconnected(error));
-                }
-                self.closed = true;
+            if core.sort == Sort::Batch && self.request == Request::Open {
+                self.request = Request::Closing;
             }
         }
     }

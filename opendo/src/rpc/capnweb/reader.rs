@@ -200,7 +200,7 @@ impl TextCore {
                     true => Ok(Resolution::Result { capabilities: Capabilities::None, value }),
                     false => Err(thrown(value)),
                 }));
-                core.let_go_of(id);
+                core.let_go(id);
             });
             return Ok(());
         }
@@ -221,14 +221,10 @@ impl TextCore {
             }));
             // A result that may still be used is released when nobody does.
             if !own.is_stream && !own.call.keep {
-                core.let_go_of(id);
+                core.let_go(id);
             }
         });
         Ok(())
-    }
-
-    fn let_go_of(&self, id: i64) {
-        AnyCore::release_result_of(self, id);
     }
 
     fn released(self: &Arc<Self>, id: i64, count: i64) -> Result<(), RpcError> {

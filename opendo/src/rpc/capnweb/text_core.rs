@@ -158,7 +158,7 @@ impl TextCore {
     }
 
     /// The peer need not keep that any longer.
-    fn let_go(&self, id: i64) {
+    pub(super) fn let_go(&self, id: i64) {
         let mut state = self.state.lock();
         if state.ended.is_some() {
             return;

@@ -193,6 +193,20 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Appends an error: as it was thrown, if it was.
+    pub(super) fn error(&mut self, error: &RpcError, out: &mut String) {
+        if let Some(thrown) = error.thrown()
+            && self.check(&thrown.passed).is_ok()
+        {
+            let introduced = self.introduce(&thrown.passed);
+            let text = std::str::from_utf8(&thrown.bytes).unwrap_or("null");
+            return self.splice(text, &thrown.passed, &introduced, out);
+        }
+        let mut bytes = std::mem::take(out).into_bytes();
+        capnweb::append_rpc_error(error, &mut bytes);
+        *out = String::from_utf8(bytes).expect("JSON is text");
+    }
+
     /// The streams are to be written, once the lock is free.
     pub(super) fn into_streams(self) -> Vec<PassedStream> {
         self.streams
@@ -247,5 +261,7 @@ impl TextCore {
 
 /// Appends a JSON string.
 pub(super) fn string(text: &str, out: &mut String) {
-    capnweb::append_string(text, out);
+    let mut bytes = std::mem::take(out).into_bytes();
+    capnweb::append_string(text, &mut bytes);
+    *out = String::from_utf8(bytes).expect("JSON is text");
 }

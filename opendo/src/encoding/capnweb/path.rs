@@ -1,0 +1,230 @@
+//! Ways into a body: its own members and elements, step by step.
+
+use bytes::Bytes;
+
+use super::is_forbidden;
+use super::json::{Cursor, list};
+use crate::rpc::cap::Passed;
+use crate::rpc::member::Part;
+
+/// Where one part of a path leads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step<'a> {
+    Value(&'a str),
+    Undefined,
+    /// To what is passed at that place: it has to find out about this part and the rest of the path. What is neither a
+    /// stub nor a promise has no parts.
+    Passed(u32),
+    /// Nowhere: a `TypeError`.
+    Fails(String),
+}
+
+/// Follows one part of a path, from a body or a part of one.
+pub(crate) fn step<'a>(text: &'a str, part: &Part) -> Step<'a> {
+    if let Part::Name(name) = part
+        && is_forbidden(name)
+    {
+        return Step::Undefined;
+    }
+    if let Some(place) = marker(text) {
+        return Step::Passed(place);
+    }
+    if is_undefined(text) {
+        let part = match part {
+            Part::Name(name) => name.clone(),
+            Part::Index(index) => index.to_string(),
+        };
+        return Step::Fails(format!("Cannot read properties of undefined (reading '{part}')"));
+    }
+    let found = if text.starts_with('{') { member(text, part) } else { element(text, part) };
+    found.map_or(Step::Undefined, Step::Value)
+}
+
+fn member<'a>(text: &'a str, part: &Part) -> Option<&'a str> {
+    let index;
+    let name = match part {
+        Part::Name(name) => name.as_str(),
+        Part::Index(number) => {
+            index = number.to_string();
+            &index
+        }
+    };
+    let mut cursor = Cursor::new(text);
+    let mut found = None;
+    let mut first = true;
+    cursor.expect(b'{').ok()?;
+    while cursor.next(&mut first, b'}').ok()? {
+        let key = cursor.string().ok()?;
+        cursor.expect(b':').ok()?;
+        let value = cursor.skip().ok()?;
+        if key == name {
+            found = Some(value);
+        }
+    }
+    found
+}
+
+/// JavaScript's client sends numbers as strings, so both count.
+fn element<'a>(text: &'a str, part: &Part) -> Option<&'a str> {
+    let index = match part {
+        Part::Index(index) if index.fract() == 0.0 && *index >= 0.0 => *index as usize,
+        Part::Name(name) => name.parse().ok().filter(|index: &usize| index.to_string() == *name)?,
+        Part::Index(_) => return None,
+    };
+    let mut cursor = inside(text)?;
+    let mut first = true;
+    for _ in 0..index {
+        if !cursor.next(&mut first, b']').ok()? {
+            return None;
+        }
+        cursor.skip().ok()?;
+    }
+    if cursor.next(&mut first, b']').ok()? { cursor.skip().ok() } else { None }
+}
+
+/// Before the first element of a `[[…]]`.
+fn inside(text: &str) -> Option<Cursor<'_>> {
+    let mut cursor = Cursor::new(text);
+    (cursor.eat(b'[') && cursor.eat(b'[')).then_some(cursor)
+}
+
+/// The place in the table of what a body, or a part of one, is.
+pub(crate) fn marker(text: &str) -> Option<u32> {
+    text.trim_start().strip_prefix(MARKER)?.split_once(']')?.0.parse().ok()
+}
+
+/// How every marker begins. Within a string its quotes were escaped.
+const MARKER: &str = "[\"#\",";
+
+/// The elements of an array.
+pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
+    let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    if inner.trim_start().starts_with('[') { list(inner).ok() } else { None }
+}
+
+fn is_undefined(text: &str) -> bool {
+    let mut cursor = Cursor::new(text);
+    cursor.eat(b'[') && cursor.peek() == Some(b'"') && cursor.string().is_ok_and(|tag| tag == "undefined")
+}
+
+/// Whether that is `null` or `undefined`.
+pub(crate) fn is_nullish(text: &str) -> bool {
+    text.trim() == "null" || is_undefined(text)
+}
+
+/// A part of a body as a body of its own, with its own table.
+pub(crate) fn sub_body(body: &Bytes, part: &str, passed: &[Passed]) -> (Bytes, Vec<Passed>) {
+    let Some(first) = part.find(MARKER) else { return (body.slice_ref(part.as_bytes()), Vec::new()) };
+    let mut own = Vec::new();
+    let mut text = String::with_capacity(part.len());
+    text.push_str(&part[..first]);
+    let mut rest = &part[first..];
+    while let Some(at) = rest.find(MARKER) {
+        text.push_str(&rest[..at + MARKER.len()]);
+        rest = &rest[at + MARKER.len()..];
+        let digits = rest.find(']').unwrap_or(rest.len());
+        if let Some(passed) = rest[..digits].parse().ok().and_then(|place: usize| passed.get(place)) {
+            text.push_str(&own.len().to_string());
+            own.push(passed.clone());
+        }
+        rest = &rest[digits..];
+    }
+    text.push_str(rest);
+    (text.into(), own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::{Encoded, Form};
+    use crate::rpc::arg::Value;
+
+    fn walk(text: &str, parts: &[Part]) -> String {
+        let mut at = text;
+        for part in parts {
+            match step(at, part) {
+                Step::Value(value) => at = value,
+                other => return format!("{other:?}"),
+            }
+        }
+        at.to_owned()
+    }
+
+    fn name(text: &str) -> Part {
+        Part::Name(text.to_owned())
+    }
+
+    #[test]
+    fn members_and_elements_are_found_and_nothing_else_is_there() {
+        let text =
+            r#"{"list":[[1,[[2,3]],{"a\u0062":"x"}]],"b":["bytes","AA"],"n":null,"u":["undefined"],"5":6}"#;
+        assert_eq!(walk(text, &[name("list"), Part::Index(0.0)]), "1");
+        assert_eq!(walk(text, &[name("list"), name("1"), name("1")]), "3");
+        assert_eq!(walk(text, &[name("list"), Part::Index(2.0), name("ab")]), "\"x\"");
+        assert_eq!(walk(text, &[Part::Index(5.0)]), "6");
+        for missing in [
+            &[name("x")][..],
+            &[name("toString")],
+            &[name("u"), name("__proto__")],
+            &[name("list"), name("length")],
+            &[name("list"), name("01")],
+            &[name("list"), Part::Index(3.0)],
+            &[name("list"), Part::Index(-1.0)],
+            &[name("list"), Part::Index(0.5)],
+            &[name("list"), Part::Index(1e300)],
+            &[name("list"), Part::Index(f64::NAN)],
+            &[name("b"), Part::Index(1.0)],
+            &[name("b"), name("length")],
+            &[name("n"), name("x")],
+            &[name("list"), Part::Index(0.0), name("x")],
+        ] {
+            assert_eq!(walk(text, missing), "Undefined", "{missing:?}");
+        }
+        let failed = walk(text, &[name("u"), name("x")]);
+        assert!(failed.contains("Cannot read properties of undefined (reading 'x')"), "{failed}");
+        assert_eq!(walk(r##"{"a":["#",7]}"##, &[name("a"), name("b")]), "Passed(7)");
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        assert_eq!(elements("[[1,[[2]]]]"), Some(vec!["1", "[[2]]"]));
+        assert_eq!(elements("[[]]"), Some(Vec::new()));
+        assert_eq!(elements(" [ [ 1 , 2 ] ] "), Some(vec!["1", "2"]));
+        assert_eq!((elements("[\"undefined\"]"), elements("5"), elements("{}")), (None, None, None));
+        assert!(
+            is_nullish("null") && is_nullish("[\"undefined\"]") && !is_nullish("0") && !is_nullish("[[]]")
+        );
+        assert_eq!(
+            (marker(r##"["#",12]"##), marker(r#"["bytes",""]"#), marker("[[]]")),
+            (Some(12), None, None)
+        );
+    }
+
+    #[test]
+    fn a_part_is_a_body_of_its_own() {
+        let there =
+            |text: &'static str| {
+                let bytes = Bytes::from_static(text.as_bytes());
+                Passed::Value(Value::There(Encoded { form: Form::CapnWeb, bytes, passed: Vec::new() }))
+            };
+        let names = |passed: &[Passed]| -> Vec<String> {
+            let name = |passed: &Passed| match passed {
+                Passed::Value(Value::There(value)) => String::from_utf8(value.bytes.to_vec()).unwrap(),
+                other => format!("{other:?}"),
+            };
+            passed.iter().map(name).collect()
+        };
+        let body = Bytes::from_static(
+            br##"{"a":["#",0],"b":{"x":["#",2],"y":["#",1],"z":"[\"#\",0]"},"c":"plain"}"##,
+        );
+        let text = std::str::from_utf8(&body).unwrap();
+        let passed = [there("0"), there("1"), there("2")];
+        let Step::Value(b) = step(text, &name("b")) else { panic!() };
+        let (own, own_passed) = sub_body(&body, b, &passed);
+        assert_eq!(own, r##"{"x":["#",0],"y":["#",1],"z":"[\"#\",0]"}"##);
+        assert_eq!(names(&own_passed), ["2", "1"]);
+        let Step::Value(c) = step(text, &name("c")) else { panic!() };
+        let (own, own_passed) = sub_body(&body, c, &passed);
+        assert!(own_passed.is_empty() && own.as_ptr() == c.as_ptr(), "without a copy");
+    }
+}

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError, SubProtocolError};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{self, CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -51,6 +52,18 @@ pub enum Role {
     Client,
     /// Agreed to it.
     Server,
+}
+
+/// What a server puts into `Sec-WebSocket-Accept`, to agree to the upgrade that came with this `Sec-WebSocket-Key`.
+///
+/// ```
+/// use opendo_transport::websocket::accept_key;
+///
+/// assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
+#[must_use]
+pub fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
 }
 
 /// A kind that WebSockets carry: [`kind::Bytes`] or [`kind::Text`]. Sealed through [`Kind`].
@@ -176,8 +189,8 @@ fn config(limits: &Limits) -> WebSocketConfig {
 /// let client = WebSocket::<_, kind::Text>::new(ours, Role::Client, peer.clone(), &limits).await;
 /// let server = WebSocket::<_, kind::Text>::new(theirs, Role::Server, peer, &limits).await;
 ///
-/// let (mut sender, _open) = client.split();
-/// let (_, mut receiver) = server.split();
+/// let (mut sender, _from_server) = client.split();
+/// let (_to_client, mut receiver) = server.split();
 /// let mut batch = Lines::default();
 /// batch.push("hello".to_owned());
 /// sender.send(&mut batch).await?;

@@ -1,3 +1,5 @@
+#![allow(clippy::result_large_err, reason = "it is how tungstenite's callback is typed")]
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;

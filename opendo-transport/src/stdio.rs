@@ -220,3 +220,6 @@ impl<R> Reader<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -305,3 +305,6 @@ impl Listener {
         self.socket.poll_accept(cx).map_ok(|socket| open(socket, &self.limits))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,36 @@
 use std::fmt;
-use std::future::poll_fn;
-#[cfg(any(feature = "tcp", all(unix, feature = "unix")))]
-use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::task::{Context, Poll, ready};
 
-use crate::{Connection, Limits, TransportError, kind, memory};
+use crate::TransportError;
+
+mod connect;
+mod listen;
+
+pub use connect::AnyConnection;
+pub use listen::Listener;
+#[cfg(any(
+    feature = "tcp",
+    feature = "websocket",
+    feature = "http",
+    feature = "tls",
+    all(unix, feature = "unix")
+))]
+pub(crate) use listen::accept_error;
 
 /// Where to connect or listen: the scheme picks the transport.
 ///
-/// | address | transport |
-/// | --- | --- |
-/// | `tcp://host:port` | TCP; an IPv6 host goes in brackets |
-/// | `unix:/path`, `unix:relative/path` | a Unix domain socket |
-/// | `memory:name` | this process |
+/// | address | transport | messages |
+/// | --- | --- | --- |
+/// | `tcp://host:port` | TCP; an IPv6 host goes in brackets | bytes |
+/// | `tls://host:port` | TCP with TLS | bytes |
+/// | `ws://host[:port]/path?query` | WebSocket | bytes or text, as the server chooses |
+/// | `wss://host[:port]/path?query` | WebSocket with TLS | the same |
+/// | `http://host[:port]/path?query` | one HTTP request, a batch | text |
+/// | `https://host[:port]/path?query` | one HTTP request with TLS, a batch | text |
+/// | `unix:/path`, `unix:relative/path` | a Unix domain socket | bytes |
+/// | `stdio:` | this process's standard input and output | text |
+/// | `memory:name` | this process | bytes |
 ///
 /// Parsing does not depend on what is compiled in; connecting and listening do, and say so.
 ///
@@ -25,31 +41,79 @@ use crate::{Connection, Limits, TransportError, kind, memory};
 /// assert_eq!(address.to_string(), "tcp://localhost:4000");
 /// assert!(address.is_local());
 /// assert!("tcp://localhost".parse::<Address>().is_err());
+///
+/// let address: Address = "wss://example.com/rooms/1?token=x".parse()?;
+/// assert_eq!(address.path(), "/rooms/1?token=x");
 /// # Ok::<_, opendo_transport::TransportError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// What follows the scheme.
-    rest: String,
+    pub(crate) rest: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Scheme {
+pub(crate) enum Scheme {
     Tcp,
+    Tls,
+    Ws,
+    Wss,
+    Http,
+    Https,
     Unix,
+    Stdio,
     Memory,
 }
 
 impl Scheme {
-    const KNOWN: &'static str = "tcp://, unix:, memory:";
+    const ALL: [Self; 9] = [
+        Self::Tcp,
+        Self::Tls,
+        Self::Ws,
+        Self::Wss,
+        Self::Http,
+        Self::Https,
+        Self::Unix,
+        Self::Stdio,
+        Self::Memory,
+    ];
+    const KNOWN: &'static str = "tcp://, tls://, ws://, wss://, http://, https://, unix:, stdio:, memory:";
 
     /// How addresses of this scheme begin.
     fn prefix(self) -> &'static str {
         match self {
             Self::Tcp => "tcp://",
+            Self::Tls => "tls://",
+            Self::Ws => "ws://",
+            Self::Wss => "wss://",
+            Self::Http => "http://",
+            Self::Https => "https://",
             Self::Unix => "unix:",
+            Self::Stdio => "stdio:",
             Self::Memory => "memory:",
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.prefix().trim_end_matches([':', '/'])
+    }
+
+    #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
+    pub(crate) fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss | Self::Https)
+    }
+
+    /// The cargo feature that brings the transport.
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws | Self::Wss => "websocket",
+            Self::Http | Self::Https => "http",
+            Self::Unix => "unix",
+            Self::Stdio => "stdio",
+            Self::Memory => "memory",
         }
     }
 }
@@ -59,52 +123,92 @@ impl FromStr for Address {
 
     fn from_str(address: &str) -> Result<Self, TransportError> {
         let bad = |reason| TransportError::BadAddress { address: address.to_owned(), reason };
-        let Some((scheme, rest)) = address.split_once(':') else {
+        let Some((name, rest)) = address.split_once(':') else {
             return Err(bad("it has no scheme; write tcp://host:port, unix:/path or memory:name"));
         };
-        let (scheme, rest) = match scheme {
-            "tcp" => {
-                let rest = rest.strip_prefix("//").ok_or_else(|| bad("write tcp://host:port"))?;
-                check_host_and_port(rest).map_err(bad)?;
-                (Scheme::Tcp, rest)
+        let Some(scheme) = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name) else {
+            return Err(TransportError::UnknownScheme { scheme: name.to_owned(), known: Scheme::KNOWN });
+        };
+        let after_slashes = |usage| rest.strip_prefix("//").ok_or_else(|| bad(usage));
+        let rest = match scheme {
+            Scheme::Tcp | Scheme::Tls => {
+                let rest = after_slashes("write tcp://host:port or tls://host:port")?;
+                match check_authority(rest).map_err(bad)? {
+                    Some(_) => rest,
+                    None => {
+                        return Err(bad("the port is missing; write it behind the host, as in host:port"));
+                    }
+                }
             }
-            "unix" if rest.is_empty() => {
+            Scheme::Ws | Scheme::Wss | Scheme::Http | Scheme::Https => {
+                let rest = after_slashes("write it as a URL, with two slashes before the host")?;
+                let (authority, path) = split_path(rest);
+                check_authority(authority).map_err(bad)?;
+                check_path(path).map_err(bad)?;
+                rest
+            }
+            Scheme::Unix if rest.is_empty() => {
                 return Err(bad("the path is missing; write unix:/path or unix:relative"));
             }
-            "unix" if rest.starts_with("//") => return Err(bad("a socket has no host; write unix:/path")),
-            "unix" if rest.contains('\0') => return Err(bad("a path cannot contain NUL")),
-            "unix" => (Scheme::Unix, rest),
-            "memory" if rest.is_empty() => return Err(bad("the name is missing; write memory:name")),
-            "memory" => (Scheme::Memory, rest),
-            unknown => {
-                return Err(TransportError::UnknownScheme {
-                    scheme: unknown.to_owned(),
-                    known: Scheme::KNOWN,
-                });
+            Scheme::Unix if rest.starts_with("//") => {
+                return Err(bad("a socket has no host; write unix:/path"));
             }
+            Scheme::Unix if rest.contains('\0') => return Err(bad("a path cannot contain NUL")),
+            Scheme::Stdio if !rest.is_empty() => return Err(bad("nothing follows; write stdio:")),
+            Scheme::Memory if rest.is_empty() => return Err(bad("the name is missing; write memory:name")),
+            Scheme::Unix | Scheme::Stdio | Scheme::Memory => rest,
         };
         Ok(Self { scheme, rest: rest.to_owned() })
     }
 }
 
-fn check_host_and_port(rest: &str) -> Result<(), &'static str> {
-    let (host, port) = rest.rsplit_once(':').ok_or("the port is missing; write tcp://host:port")?;
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || port.parse::<u16>().is_err() {
-        return Err("the port is not a number up to 65535; write tcp://host:port");
+/// A URL's host and port, and what follows them.
+fn split_path(rest: &str) -> (&str, &str) {
+    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
+}
+
+/// A host and its port, if there is one.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // A colon within brackets is the host's.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     }
+}
+
+fn check_authority(authority: &str) -> Result<Option<u16>, &'static str> {
+    let (host, port) = split_port(authority);
+    let port = match port {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().map(Some),
+        Some(_) => None,
+        None => Some(None),
+    };
+    let port = port.ok_or("the port is not a number up to 65535; write it as in host:port")?;
     if let Some(bracketed) = host.strip_prefix('[') {
         let v6 = bracketed.strip_suffix(']').and_then(|host| host.parse::<Ipv6Addr>().ok());
-        return v6.map(|_| ()).ok_or("what is in brackets is not an IPv6 address");
+        return v6.map(|_| port).ok_or("what is in brackets is not an IPv6 address");
+    }
+    if host.is_empty() && port.is_some() {
+        return Err("the host is missing; write it as in host:port (0.0.0.0 for every interface)");
     }
     if host.is_empty() {
-        return Err("the host is missing; write tcp://host:port (0.0.0.0 for every interface)");
+        return Err("the host and the port are missing");
     }
     if host.contains(':') {
-        return Err("an IPv6 host goes in brackets: tcp://[::1]:port");
+        return Err("an IPv6 host goes in brackets, as in [::1]:port");
     }
     if host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#[]\\".contains(c)) {
         return Err("the host has characters that no host name has");
+    }
+    Ok(port)
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.contains('#') {
+        return Err("a fragment is not sent to a server; leave out what begins with #");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the path has characters that go percent-encoded into a URL");
     }
     Ok(())
 }
@@ -116,158 +220,77 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The scheme alone: `tcp`, `unix` or `memory`.
+    /// The scheme alone, such as `tcp`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        self.scheme.prefix().trim_end_matches([':', '/'])
+        self.scheme.name()
     }
 
-    /// Whether only this machine can be on the other side: memory, a Unix socket, or TCP over loopback.
+    /// Whether only this machine can be on the other side: memory, standard input and output, a Unix socket, or
+    /// whatever is spoken over TCP, over loopback.
     ///
     /// `localhost` counts; no other host name is resolved to find out.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        if self.scheme != Scheme::Tcp {
-            return true;
-        }
-        let host = self.rest.rsplit_once(':').map_or("", |(host, _)| host);
+        let Some((authority, _)) = self.url() else { return true };
+        let (host, _) = split_port(authority);
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         ip.map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback())
     }
 
-    /// Connects; within a Tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::FeatureOff`] without the cargo feature, [`TransportError::NotFound`] for a memory name nobody
-    /// listens on, otherwise [`TransportError::Io`].
-    pub async fn connect(&self, limits: &Limits) -> Result<Connection<kind::Bytes>, TransportError> {
-        match self.scheme {
-            Scheme::Memory => memory::connect(&self.rest, limits).await.map(Connection::new),
-            #[cfg(feature = "tcp")]
-            Scheme::Tcp => crate::tcp::connect(&self.rest, limits).await.map(Connection::new),
-            #[cfg(all(unix, feature = "unix"))]
-            Scheme::Unix => crate::unix::connect(&self.rest, limits).await.map(Connection::new),
-            #[cfg(not(all(feature = "tcp", unix, feature = "unix")))]
-            _ => Err(self.feature_off()),
+    /// The path and the query of a URL, at least `/`; empty for all other addresses.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self.url() {
+            Some((_, path)) if path.starts_with('/') => path.to_owned(),
+            Some((_, path)) if self.is_url() => format!("/{path}"),
+            _ => String::new(),
         }
     }
 
-    /// Listens; within a Tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError::FeatureOff`] without the cargo feature, [`TransportError::AddressInUse`] when somebody listens
-    /// there, otherwise [`TransportError::Io`].
-    pub async fn listen(&self, limits: &Limits) -> Result<Listener, TransportError> {
-        let inner = match self.scheme {
-            Scheme::Memory => Inner::Memory(memory::listen(&self.rest, limits)?),
-            #[cfg(feature = "tcp")]
-            Scheme::Tcp => {
-                let listener = crate::tcp::listen(&self.rest, limits).await?;
-                let address = Self { scheme: self.scheme, rest: listener.local_addr()?.to_string() };
-                return Ok(Listener { inner: Inner::Tcp(listener), address });
-            }
-            #[cfg(all(unix, feature = "unix"))]
-            Scheme::Unix => Inner::Unix(crate::unix::listen(&self.rest, limits)?),
-            #[cfg(not(all(feature = "tcp", unix, feature = "unix")))]
-            _ => return Err(self.feature_off()),
-        };
-        Ok(Listener { inner, address: self.clone() })
+    fn is_url(&self) -> bool {
+        matches!(self.scheme, Scheme::Ws | Scheme::Wss | Scheme::Http | Scheme::Https)
     }
 
-    #[cfg(not(all(feature = "tcp", unix, feature = "unix")))]
-    fn feature_off(&self) -> TransportError {
-        // Each transport's feature is named after its scheme.
-        TransportError::FeatureOff { scheme: self.scheme(), feature: self.scheme() }
-    }
-}
-
-/// Takes the connections made to an [`Address`]. Dropping it frees the address; connections live on.
-#[derive(Debug)]
-pub struct Listener {
-    inner: Inner,
-    address: Address,
-}
-
-#[derive(Debug)]
-enum Inner {
-    Memory(memory::Listener),
-    #[cfg(feature = "tcp")]
-    Tcp(crate::tcp::Listener),
-    #[cfg(all(unix, feature = "unix"))]
-    Unix(crate::unix::Listener),
-}
-
-impl Listener {
-    /// Where it really listens: with the port that the system chose for port 0.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.address
+    /// Host and port, and what follows them, of an address on a network.
+    fn url(&self) -> Option<(&str, &str)> {
+        match self.scheme {
+            Scheme::Tcp | Scheme::Tls => Some((&self.rest, "")),
+            Scheme::Ws | Scheme::Wss | Scheme::Http | Scheme::Https => Some(split_path(&self.rest)),
+            Scheme::Unix | Scheme::Stdio | Scheme::Memory => None,
+        }
     }
 
-    /// The next connection.
-    ///
-    /// Connections that fail while they are accepted are skipped. An error is the listener's own:
-    /// [`TransportError::Exhausted`] passes when other connections close, so pause and accept again; after any other
-    /// the listener is of no further use.
-    pub fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Connection<kind::Bytes>, TransportError>> {
-        Poll::Ready(match &mut self.inner {
-            Inner::Memory(listener) => Ok(Connection::new(ready!(listener.poll_accept(cx)))),
-            #[cfg(feature = "tcp")]
-            Inner::Tcp(listener) => ready!(listener.poll_accept(cx)).map(Connection::new),
-            #[cfg(all(unix, feature = "unix"))]
-            Inner::Unix(listener) => ready!(listener.poll_accept(cx)).map(Connection::new),
-        })
+    /// The host as resolvers want it, and the port, which URLs need not name.
+    #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
+    pub(crate) fn host_and_port(&self) -> Result<(&str, u16), TransportError> {
+        let (authority, _) = self.url().ok_or_else(|| TransportError::BadAddress {
+            address: self.to_string(),
+            reason: "it has no host and port",
+        })?;
+        let (host, port) = split_port(authority);
+        let default = if self.scheme.is_encrypted() { 443 } else { 80 };
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or(default);
+        Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
     }
 
-    /// [`Self::poll_accept`] as a future. Cancel safe: no connection is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::poll_accept`].
-    pub async fn accept(&mut self) -> Result<Connection<kind::Bytes>, TransportError> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+    /// What an HTTP server is told it was asked for.
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    pub(crate) fn authority(&self) -> &str {
+        self.url().map_or("", |(authority, _)| authority)
+    }
+
+    /// The same, with host and port as the system has them.
+    #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
+    pub(crate) fn at(&self, socket: SocketAddr) -> Self {
+        let path = self.url().map_or("", |(_, path)| path);
+        Self { scheme: self.scheme, rest: format!("{socket}{path}") }
     }
 }
-
-/// What a failed `accept` means for the listener: nothing, if it concerns only the connection that was accepted.
-#[cfg(any(feature = "tcp", all(unix, feature = "unix")))]
-pub(crate) fn accept_error(error: io::Error) -> Option<TransportError> {
-    use io::ErrorKind as Is;
-    // Too many open files, in the process or in the system, and no buffer space: these have no `ErrorKind`.
-    const EXHAUSTED: &[i32] = if cfg!(windows) {
-        &[10024, 10055]
-    } else if cfg!(any(target_os = "linux", target_os = "android")) {
-        &[23, 24, 105]
-    } else {
-        &[23, 24, 55]
-    };
-    if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) || error.kind() == Is::OutOfMemory {
-        return Some(TransportError::Exhausted { source: error });
-    }
-    match error.kind() {
-        // Linux hands pending network errors of the new connection to `accept`; a firewall's refusal is a
-        // `PermissionDenied`.
-        Is::ConnectionAborted
-        | Is::ConnectionReset
-        | Is::ConnectionRefused
-        | Is::HostUnreachable
-        | Is::NetworkUnreachable
-        | Is::NetworkDown
-        | Is::PermissionDenied
-        | Is::TimedOut
-        | Is::Interrupted => None,
-        _ => Some(TransportError::io("accept a connection", error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
 
     #[test]
     fn what_is_an_address_and_what_is_local() {
@@ -285,6 +308,14 @@ mod tests {
             ("unix:/run/app.sock", "unix", true),
             ("unix:relative/app.sock", "unix", true),
             ("unix:C:odd but fine", "unix", true),
+            ("tls://example.com:4000", "tls", false),
+            ("tls://127.0.0.1:4000", "tls", true),
+            ("ws://localhost", "ws", true),
+            ("ws://[::1]/a?b=c", "ws", true),
+            ("wss://example.com/a/b?c=d:e", "wss", false),
+            ("http://127.0.0.1:80?x", "http", true),
+            ("https://localhost.example/localhost", "https", false),
+            ("stdio:", "stdio", true),
             ("memory:a", "memory", true),
             ("memory://a", "memory", true),
         ];
@@ -301,7 +332,7 @@ mod tests {
             ("", "it has no scheme"),
             ("/run/app.sock", "it has no scheme"),
             ("tcp:localhost:1", "write tcp://host:port"),
-            ("tcp://", "the port is missing"),
+            ("tcp://", "the host and the port are missing"),
             ("tcp://localhost", "the port is missing"),
             ("tcp://localhost:", "the port is not a number"),
             ("tcp://localhost:+1", "the port is not a number"),
@@ -313,6 +344,20 @@ mod tests {
             ("tcp://[localhost]:1", "what is in brackets"),
             ("tcp://user@host:1", "the host has characters"),
             ("tcp://a b:1", "the host has characters"),
+            ("tls://host", "the port is missing"),
+            ("ws:host", "write it as a URL"),
+            ("ws://", "the host and the port are missing"),
+            ("ws:///path", "the host and the port are missing"),
+            ("ws://:80/", "the host is missing"),
+            ("ws://::1/", "an IPv6 host goes in brackets"),
+            ("ws://host:/", "the port is not a number"),
+            ("wss://user:word@host/", "the port is not a number"),
+            ("wss://user@host/", "the host has characters"),
+            ("http://host/#part", "a fragment"),
+            ("http://host/a b", "the path has characters"),
+            ("http://host/\u{e4}", "the path has characters"),
+            ("http://host/a\r\nb", "the path has characters"),
+            ("stdio:/dev/tty", "nothing follows"),
             ("unix:", "the path is missing"),
             ("unix:///run/app.sock", "a socket has no host"),
             ("unix:/a\0b", "a path cannot contain NUL"),
@@ -331,7 +376,7 @@ mod tests {
 
     #[test]
     fn schemes_that_do_not_exist() {
-        for text in ["ws://host/", "wss://host/", "http://host/", "TCP://host:1", "localhost:80", ":"] {
+        for text in ["gopher://host/", "WS://host/", "TCP://host:1", "localhost:80", ":"] {
             match text.parse::<Address>() {
                 Err(TransportError::UnknownScheme { scheme, known }) => {
                     assert_eq!(
@@ -344,6 +389,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_url_asks_for() {
+        let table = [
+            ("ws://host", "/"),
+            ("http://host?a=b", "/?a=b"),
+            ("http://host/", "/"),
+            ("wss://host:1/a/b%20c?d=/e", "/a/b%20c?d=/e"),
+            ("tcp://host:1", ""),
+            ("unix:/a", ""),
+        ];
+        for (text, path) in table {
+            assert_eq!(text.parse::<Address>().unwrap().path(), path, "{text}");
+        }
+    }
+
+    #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
+    #[test]
+    fn what_is_connected_to() {
+        let table = [
+            ("ws://host/", "host", 80),
+            ("https://[::1]/", "::1", 443),
+            ("tls://[::1]:7", "::1", 7),
+            ("http://host:8080/a:1", "host", 8080),
+        ];
+        for (text, host, port) in table {
+            assert_eq!(text.parse::<Address>().unwrap().host_and_port().unwrap(), (host, port), "{text}");
+        }
+    }
+
     #[tokio::test]
     async fn transports_that_are_not_compiled_in() {
         let off: &[(&str, &str)] = &[
@@ -351,41 +425,29 @@ mod tests {
             ("tcp://127.0.0.1:0", "tcp"),
             #[cfg(not(all(unix, feature = "unix")))]
             ("unix:never-made", "unix"),
+            #[cfg(not(feature = "tls"))]
+            ("tls://127.0.0.1:0", "tls"),
+            #[cfg(not(feature = "websocket"))]
+            ("ws://127.0.0.1:0", "websocket"),
+            #[cfg(all(feature = "websocket", not(feature = "tls")))]
+            ("wss://127.0.0.1:0", "tls"),
+            #[cfg(not(feature = "http"))]
+            ("https://127.0.0.1:0", "http"),
+            #[cfg(not(feature = "stdio"))]
+            ("stdio:", "stdio"),
         ];
         for (text, expected) in off {
             let address: Address = text.parse().unwrap();
             let limits = Limits::default();
-            let errors =
-                [address.connect(&limits).await.map(|_| ()), address.listen(&limits).await.map(|_| ())];
+            let mut errors = vec![address.connect(&limits).await.map(|_| ()).unwrap_err()];
+            errors.push(address.connect_any(&limits.into()).await.map(|_| ()).unwrap_err());
+            if !matches!(*expected, "websocket" | "http" | "stdio") {
+                errors.push(address.listen(&limits).await.map(|_| ()).unwrap_err());
+            }
             for error in errors {
-                let error = error.unwrap_err();
                 assert!(matches!(error, TransportError::FeatureOff { feature, .. } if feature == *expected));
                 assert!(error.to_string().contains(&format!("enable the cargo feature `{expected}`")));
             }
-        }
-    }
-
-    #[cfg(all(target_os = "linux", any(feature = "tcp", feature = "unix")))]
-    #[test]
-    fn what_a_failed_accept_means() {
-        let of = |code| accept_error(io::Error::from_raw_os_error(code));
-        const ECONNABORTED: i32 = 103;
-        const ENETUNREACH: i32 = 101;
-        const EPERM: i32 = 1;
-        for code in [ECONNABORTED, ENETUNREACH, EPERM] {
-            assert!(of(code).is_none(), "{code}");
-        }
-        const ENFILE: i32 = 23;
-        const EMFILE: i32 = 24;
-        const ENOBUFS: i32 = 105;
-        const ENOMEM: i32 = 12;
-        for code in [ENFILE, EMFILE, ENOBUFS, ENOMEM] {
-            assert!(matches!(of(code), Some(TransportError::Exhausted { .. })), "{code}");
-        }
-        const EBADF: i32 = 9;
-        const EINVAL: i32 = 22;
-        for code in [EBADF, EINVAL] {
-            assert!(matches!(of(code), Some(TransportError::Io { .. })), "{code}");
         }
     }
 }

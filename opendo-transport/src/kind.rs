@@ -4,9 +4,9 @@
 
 use std::fmt::Debug;
 
-use crate::{Frames, Lines};
+use crate::{Frames, Lines, Tree, Trees};
 
-/// A kind of message: [`Bytes`] or [`Text`]. Sealed, because sessions are written against exactly these.
+/// A kind of message: [`Bytes`], [`Text`] or [`Value`]. Sealed, because sessions are written against exactly these.
 pub trait Kind: sealed::Sealed + Debug + Send + Sync + 'static {
     /// One received message.
     type Message: Debug + Send + 'static;
@@ -22,6 +22,10 @@ pub enum Bytes {}
 #[derive(Debug)]
 pub enum Text {}
 
+/// Messages that are values, not yet encoded, moved as [`Trees`]: for transports that bring an encoding of their own.
+#[derive(Debug)]
+pub enum Value {}
+
 impl Kind for Bytes {
     type Message = bytes::Bytes;
     type Batch = Frames;
@@ -32,7 +36,13 @@ impl Kind for Text {
     type Batch = Lines;
 }
 
-/// What transports need to know of a batch, whatever it holds. Sealed through [`Kind`]: only [`Frames`] and [`Lines`].
+impl Kind for Value {
+    type Message = Tree;
+    type Batch = Trees;
+}
+
+/// What transports need to know of a batch, whatever it holds. Sealed through [`Kind`]: only [`Frames`],
+/// [`Lines`] and [`Trees`].
 ///
 /// ```
 /// use opendo_transport::{Lines, kind::Batch};
@@ -78,6 +88,8 @@ pub(crate) mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Bytes {}
     impl Sealed for super::Text {}
+    impl Sealed for super::Value {}
     impl Sealed for crate::Frames {}
     impl Sealed for crate::Lines {}
+    impl Sealed for crate::Trees {}
 }

@@ -1,7 +1,7 @@
 //! How opendo's messages move.
 //!
 //! A [`Transport`] carries whole messages between two peers and knows nothing of their meaning. It is typed by what it
-//! carries ([`kind::Bytes`] or [`kind::Text`]), so that an encoding can only be put on a transport that fits. Messages
+//! carries ([`kind::Bytes`], [`kind::Text`] or [`kind::Value`]), so that an encoding can only be put on a transport that fits. Messages
 //! travel in batches: a session encodes as many as it has into one [`Frames`] buffer, and a stream transport writes that
 //! buffer as it is.
 //!
@@ -9,7 +9,12 @@
 //! | --- | --- | --- |
 //! | [`memory`] | two ends in one process; named listeners | always |
 //! | `tcp` | TCP streams | `tcp` |
+//! | `tls` | TCP streams with TLS, and what WebSockets and HTTP need for theirs | `tls` |
 //! | `unix` | Unix domain sockets | `unix` |
+//! | `websocket` | WebSockets, binary or text | `websocket` |
+//! | `http` | HTTP batches of text | `http` |
+//! | `stdio` | lines of text over standard input and output, or any streams | `stdio` |
+//! | `socket` | what WebSockets and HTTP are spoken on | `websocket`, `http` or `tls` |
 //! | [`envelope`] | the header of a binary message, readable without touching its body | always |
 //!
 //! An [`Address`] picks a transport at run time:
@@ -40,23 +45,37 @@
 //! ```
 
 pub mod envelope;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod kind;
 pub mod memory;
+#[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
+pub mod socket;
+#[cfg(feature = "stdio")]
+pub mod stdio;
 #[cfg(feature = "tcp")]
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(all(unix, feature = "unix"))]
 pub mod unix;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 mod address;
 mod error;
 mod frame;
 mod lines;
+mod options;
 mod stream;
 mod transport;
+mod tree;
 
-pub use address::{Address, Listener};
+pub use address::{Address, AnyConnection, Listener};
 pub use error::TransportError;
 pub use frame::{FrameMessages, Frames};
 pub use lines::Lines;
+pub use options::{ConnectOptions, ListenOptions};
 pub use stream::ByteStream;
-pub use transport::{Connection, Limits, Peer, Receiver, Sender, Sent, Transport};
+pub use transport::{CloseReason, Connection, Limits, Peer, Receiver, Sender, Sent, Transport};
+pub use tree::{Tree, Trees};

@@ -8,7 +8,7 @@ use crate::kind::Kind;
 /// The sending half of a connection.
 ///
 /// Poll-based, so that it is dyn-compatible and sending allocates nothing. Tasks that do nothing but send can use the
-/// `async` [`send`](#method.send) and [`close`](#method.close) of `dyn Sender`.
+/// `async` [`send`](#method.send), [`close`](#method.close) and [`close_with`](#method.close_with) of `dyn Sender`.
 ///
 /// Dropping a sender ends its direction as [`poll_close`](Self::poll_close) does, but without waiting for anything.
 pub trait Sender<K: Kind>: Send {
@@ -22,7 +22,44 @@ pub trait Sender<K: Kind>: Send {
 
     /// Ends this direction in order: the peer receives what was sent, then the end. The other direction stays open.
     /// Sending after this is an error. Closing twice is not.
+    ///
+    /// Some connections end as a whole (a WebSocket): then this also ends the other direction, as soon as the peer
+    /// answers. To wait for that answer, drop the receiver first.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Ends this direction because something went wrong, and tells the peer `reason` if the transport can say it.
+    /// Poll again with the same reason. By default, and after a close that was begun, [`poll_close`](Self::poll_close).
+    fn poll_close_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: &CloseReason,
+    ) -> Poll<Result<(), TransportError>> {
+        let _ = reason;
+        self.poll_close(cx)
+    }
+}
+
+/// Why a connection is closed that does not end in order.
+///
+/// ```
+/// use opendo_transport::CloseReason;
+///
+/// let reason = CloseReason::aborted("bad RPC message: [1]");
+/// assert_eq!((reason.code, reason.text.as_str()), (3000, "bad RPC message: [1]"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseReason {
+    /// A WebSocket close code: 3000 to 4999, or one of those below that an endpoint may send.
+    pub code: u16,
+    /// In words. A WebSocket takes 123 bytes; what is longer is cut between characters.
+    pub text: String,
+}
+
+impl CloseReason {
+    /// The end of a session that was aborted, which has the code 3000.
+    pub fn aborted(text: impl Into<String>) -> Self {
+        Self { code: 3000, text: text.into() }
+    }
 }
 
 impl<K: Kind> dyn Sender<K> + '_ {
@@ -34,6 +71,11 @@ impl<K: Kind> dyn Sender<K> + '_ {
     /// [`Sender::poll_close`] as a future.
     pub async fn close(&mut self) -> Result<(), TransportError> {
         poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// [`Sender::poll_close_with`] as a future.
+    pub async fn close_with(&mut self, reason: &CloseReason) -> Result<(), TransportError> {
+        poll_fn(|cx| self.poll_close_with(cx, reason)).await
     }
 }
 
@@ -161,7 +203,7 @@ impl fmt::Display for Peer {
 /// What a send amounted to, which is what flow control counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// So many bytes, framing included.
+    /// So many bytes, as the batch counts them.
     Size(usize),
     /// The transport cannot tell.
     Unknown,
@@ -178,7 +220,7 @@ pub enum Sent {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest message that is received, in bytes. What is sent is limited by whoever encodes it, since only the
+    /// The largest message that is received, in bytes of its encoding (of UTF-8, for text). What is sent is limited by whoever encodes it, since only the
     /// peer's limit matters there.
     pub max_message: usize,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use opendo_transport::kind::{self, Batch, Kind};
 use opendo_transport::{
     Address, ByteStream, Connection, Frames, Limits, Peer, Receiver, Sender, Sent, Transport, TransportError,
-    memory,
+    Tree, memory,
 };
 
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -13,7 +13,7 @@ const LIMITS: Limits = Limits { max_message: LIMIT };
 
 type Halves<K> = (Box<dyn Sender<K>>, Box<dyn Receiver<K>>);
 
-/// A message of either kind, so that the suite is written once.
+/// A message of any kind, so that the suite is written once.
 trait Message: Kind {
     fn message(byte: u8, size: usize) -> Self::Message;
     fn is(message: &Self::Message, byte: u8, size: usize) -> bool;
@@ -36,6 +36,16 @@ impl Message for kind::Text {
 
     fn is(message: &String, byte: u8, size: usize) -> bool {
         message.len() == size && message.bytes().all(|b| b == byte)
+    }
+}
+
+impl Message for kind::Value {
+    fn message(byte: u8, size: usize) -> Tree {
+        Tree::Bytes(vec![byte; size].into())
+    }
+
+    fn is(message: &Tree, byte: u8, size: usize) -> bool {
+        *message == Self::message(byte, size)
     }
 }
 
@@ -126,19 +136,39 @@ async fn oversize<K: Message>((mut sender, left): Halves<K>, (right, mut receive
     assert!(matches!(sending.await.unwrap(), Ok(_) | Err(TransportError::Closed)));
 }
 
+/// Connections, and those that had to be taken apart before.
+trait IntoHalves<K: Kind> {
+    fn into_halves(self) -> Halves<K>;
+}
+
+impl<K: Kind> IntoHalves<K> for Connection<K> {
+    fn into_halves(self) -> Halves<K> {
+        self.split()
+    }
+}
+
+impl<K: Kind> IntoHalves<K> for Halves<K> {
+    fn into_halves(self) -> Halves<K> {
+        self
+    }
+}
+
 macro_rules! suite {
     ($transport:ident: $kind:ty, $connect:expr) => {
+        suite!($transport: $kind, $connect, order large_messages_both_ways half_close peer_drop oversize);
+    };
+    ($transport:ident: $kind:ty, $connect:expr, $($test:ident)*) => {
         mod $transport {
             use super::*;
 
-            suite!(@ $kind, $connect, order large_messages_both_ways half_close peer_drop oversize);
+            suite!(@ $kind, $connect, $($test)*);
         }
     };
     (@ $kind:ty, $connect:expr, $($test:ident)*) => {
         $(#[tokio::test]
         async fn $test() {
-            let (left, right): (Connection<$kind>, Connection<$kind>) = $connect.await;
-            super::$test(left.split(), right.split()).await;
+            let (left, right) = $connect.await;
+            super::$test::<$kind>(left.into_halves(), right.into_halves()).await;
         })*
     };
 }
@@ -154,6 +184,47 @@ async fn pipe() -> (Connection<kind::Bytes>, Connection<kind::Bytes>) {
         |read, write| Connection::new(ByteStream::new(read, write, Peer::local("pipe", "test"), &LIMITS));
     let (there, back) = (tokio::io::duplex(1000), tokio::io::duplex(1000));
     (connection(back.1, there.0), connection(there.1, back.0))
+}
+
+#[cfg(feature = "stdio")]
+async fn lines() -> (Connection<kind::Text>, Connection<kind::Text>) {
+    use opendo_transport::stdio::LineStream;
+    let connection =
+        |read, write| Connection::new(LineStream::new(read, write, Peer::local("pipe", "test"), &LIMITS));
+    let (there, back) = (tokio::io::duplex(1000), tokio::io::duplex(1000));
+    (connection(back.1, there.0), connection(there.1, back.0))
+}
+
+#[cfg(feature = "websocket")]
+async fn websocket<K: opendo_transport::websocket::Framed>() -> (Connection<K>, Connection<K>) {
+    use opendo_transport::websocket::{Role, WebSocket};
+    let (client, server) = tokio::io::duplex(1000);
+    let peer = || Peer::local("ws", "test");
+    let client = WebSocket::new(client, Role::Client, peer(), &LIMITS).await;
+    let server = WebSocket::new(server, Role::Server, peer(), &LIMITS).await;
+    (Connection::new(client), Connection::new(server))
+}
+
+#[cfg(feature = "tls")]
+async fn tls() -> (Halves<kind::Bytes>, Halves<kind::Bytes>) {
+    use opendo_transport::tls::{Identity, Trust};
+    use opendo_transport::{ConnectOptions, ListenOptions, tls};
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem()).unwrap();
+    let options = ListenOptions::from(LIMITS).identity(identity);
+    let mut listener = tls::listen(&"tls://127.0.0.1:0".parse().unwrap(), &options).await.unwrap();
+    let address = listener.address().clone();
+    let options = ConnectOptions::from(LIMITS).trust(Trust::only(cert.pem()).unwrap());
+    let accepting = async {
+        let server = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let (mut sender, receiver) = server.split();
+        // The handshake is part of the first use.
+        sender.send(&mut Frames::default()).await.unwrap();
+        (sender, receiver)
+    };
+    let (client, server) = tokio::join!(tls::connect(&address, &options), accepting);
+    (client.unwrap().split(), server)
 }
 
 async fn at(address: &str) -> (Connection<kind::Bytes>, Connection<kind::Bytes>) {
@@ -176,7 +247,18 @@ fn fresh(prefix: &str) -> String {
 suite!(memory_text: kind::Text, memory_pair());
 suite!(memory_bytes: kind::Bytes, memory_pair());
 suite!(memory_address: kind::Bytes, at(&fresh("memory:")));
+// Limits count what a value is estimated to take, which is not what this suite counts.
+suite!(memory_value: kind::Value, memory_pair(), order half_close peer_drop);
 suite!(byte_stream: kind::Bytes, pipe());
+#[cfg(feature = "stdio")]
+suite!(stdio: kind::Text, lines());
+// A WebSocket ends as a whole, and text never in order.
+#[cfg(feature = "websocket")]
+suite!(websocket_binary: kind::Bytes, websocket(), order large_messages_both_ways peer_drop oversize);
+#[cfg(feature = "websocket")]
+suite!(websocket_text: kind::Text, websocket(), order large_messages_both_ways oversize);
+#[cfg(feature = "tls")]
+suite!(tls: kind::Bytes, tls());
 #[cfg(feature = "tcp")]
 suite!(tcp: kind::Bytes, at("tcp://127.0.0.1:0"));
 #[cfg(all(unix, feature = "unix"))]

@@ -326,6 +326,17 @@ pub(crate) fn complain(why: impl Into<String>) -> String {
 /// By this name an encoding that has a form of its own for capabilities recognises one.
 pub(crate) const CAP: &str = "$opendo::cap";
 
+/// Something that is passed, where its type says nothing of it: the number that stands for it.
+#[cfg(feature = "capnweb")]
+pub(crate) struct Marker(pub(crate) u32);
+
+#[cfg(feature = "capnweb")]
+impl serde::Serialize for Marker {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(CAP, &self.0)
+    }
+}
+
 enum StoredOrPassed {
     Stored(ObjectKey),
     Passed(u32),

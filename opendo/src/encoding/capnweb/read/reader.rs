@@ -16,12 +16,12 @@ use crate::value::BLOB;
 macro_rules! resolved {
     ($self:ident.$method:ident($($arg:expr),*)) => {
         if let Some(place) = $self.tokens.marker()
-            && let Ok(Passed::Value(Promised::There(body, passed))) = cap::passed(place)
+            && let Ok(Passed::Value(Promised::There(value))) = cap::passed(place)
         {
             $self.tokens.cursor.skip()?;
-            let text = super::super::text(&body)?;
+            let text = super::super::text(&value.bytes)?;
             let depth = $self.deeper()?;
-            return cap::decoding(passed, || (&mut Reader::new(text, depth)).$method($($arg),*));
+            return cap::decoding(value.passed, || (&mut Reader::new(text, depth)).$method($($arg),*));
         }
     };
 }
@@ -48,10 +48,10 @@ impl<'a> Reader<'a> {
         let Some(mut place) = self.tokens.marker() else { return self.tokens.expected(what) };
         self.tokens.cursor.skip()?;
         let fail = |why: &str| TextError::new(why);
-        while let Passed::Value(Promised::There(body, inner)) = cap::passed(place).map_err(fail)? {
+        while let Passed::Value(Promised::There(value)) = cap::passed(place).map_err(fail)? {
             // Promises may resolve to promises; what is at the end of them has its place in another table.
-            let text = super::super::text(&body)?;
-            let found = path::marker(text).and_then(|at| inner.into_iter().nth(at as usize));
+            let text = super::super::text(&value.bytes)?;
+            let found = path::marker(text).and_then(|at| value.passed.into_iter().nth(at as usize));
             let Some(found) = found else { return Reader::new(text, 0).tokens.expected(what) };
             place = cap::adopt(found).map_err(fail)?;
         }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::TransportError;
@@ -282,7 +282,7 @@ impl Address {
 
     /// The same, with host and port as the system has them.
     #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
-    pub(crate) fn at(&self, socket: SocketAddr) -> Self {
+    pub(crate) fn at(&self, socket: std::net::SocketAddr) -> Self {
         let path = self.url().map_or("", |(_, path)| path);
         Self { scheme: self.scheme, rest: format!("{socket}{path}") }
     }
@@ -415,6 +415,19 @@ mod tests {
         ];
         for (text, host, port) in table {
             assert_eq!(text.parse::<Address>().unwrap().host_and_port().unwrap(), (host, port), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_listened_on_alone() {
+        for text in
+            ["ws://127.0.0.1:0", "wss://127.0.0.1:0", "http://127.0.0.1:0", "https://127.0.0.1:0", "stdio:"]
+        {
+            let error = text.parse::<Address>().unwrap().listen(&Limits::default()).await.unwrap_err();
+            assert!(
+                matches!(error, TransportError::NoListener { ref address, .. } if address == text),
+                "{error}"
+            );
         }
     }
 

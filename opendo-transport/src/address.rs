@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::TransportError;
@@ -282,7 +282,7 @@ impl Address {
 
     /// The same, with host and port as the system has them.
     #[cfg(any(feature = "websocket", feature = "http", feature = "tls"))]
-    pub(crate) fn at(&self, socket: SocketAddr) -> Self {
+    pub(crate) fn at(&self, socket: std::net::SocketAddr) -> Self {
         let path = self.url().map_or("", |(_, path)| path);
         Self { scheme: self.scheme, rest: format!("{socket}{path}") }
     }
@@ -419,6 +419,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_not_listened_on_alone() {
+        for text in
+            ["ws://127.0.0.1:0", "wss://127.0.0.1:0", "http://127.0.0.1:0", "https://127.0.0.1:0", "stdio:"]
+        {
+            let error = text.parse::<Address>().unwrap().listen(&Limits::default()).await.unwrap_err();
+            assert!(
+                matches!(error, TransportError::NoListener { ref address, .. } if address == text),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn transports_that_are_not_compiled_in() {
         let off: &[(&str, &str)] = &[
             #[cfg(not(feature = "tcp"))]
@@ -441,7 +454,7 @@ mod tests {
             let limits = Limits::default();
             let mut errors = vec![address.connect(&limits).await.map(|_| ()).unwrap_err()];
             errors.push(address.connect_any(&limits.into()).await.map(|_| ()).unwrap_err());
-            if !matches!(*expected, "websocket" | "http" | "stdio") {
+            if !address.is_url() && address.scheme != Scheme::Stdio {
                 errors.push(address.listen(&limits).await.map(|_| ()).unwrap_err());
             }
             for error in errors {

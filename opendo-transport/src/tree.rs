@@ -2,7 +2,7 @@ use std::collections::{VecDeque, vec_deque};
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -205,10 +205,6 @@ impl<'de> Visitor<'de> for Level {
         }
         Ok(Tree::Object(entries))
     }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, _: D) -> Result<Tree, D::Error> {
-        Err(D::Error::custom("a tagged value, which no message has"))
-    }
 }
 
 /// A batch of trees, which transports move one by one.
@@ -336,6 +332,14 @@ mod tests {
         assert!(error.to_string().starts_with("a value is more than 576 levels deep"), "{error}");
         assert!(from_json(&"[".repeat(2_000_000)).is_err());
         assert!(from_json(&"{\"a\":".repeat(2_000_000)).is_err());
+    }
+
+    #[test]
+    fn bytes_stay_bytes_where_the_format_has_them() {
+        use serde::de::value::{BytesDeserializer, Error};
+        let tree = Tree::deserialize(BytesDeserializer::<Error>::new(&[0, 255])).unwrap();
+        assert_eq!(tree, Tree::Bytes(vec![0, 255].into()));
+        assert_eq!(serde_json::to_string(&tree).unwrap(), "[0,255]");
     }
 
     #[test]

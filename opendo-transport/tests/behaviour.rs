@@ -198,7 +198,7 @@ async fn lines() -> (Connection<kind::Text>, Connection<kind::Text>) {
 #[cfg(feature = "websocket")]
 async fn websocket<K: opendo_transport::websocket::Framed>() -> (Connection<K>, Connection<K>) {
     use opendo_transport::websocket::{Role, WebSocket};
-    let (client, server) = tokio::io::duplex(1000);
+    let (client, server) = tokio::io::duplex(16 * 1024);
     let peer = || Peer::local("ws", "test");
     let client = WebSocket::new(client, Role::Client, peer(), &LIMITS).await;
     let server = WebSocket::new(server, Role::Server, peer(), &LIMITS).await;

@@ -13,6 +13,7 @@ mod serve;
 mod tests;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -90,10 +91,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves every path below where it is mounted.
 pub(crate) fn router<S: Served>(served: S, options: WebOptions) -> Router {
-    Router::new().fallback(move |request: Request| answer(served.clone(), options.clone(), request))
+    let options = Arc::new(options);
+    Router::new().fallback(move |request: Request| answer(served.clone(), Arc::clone(&options), request))
 }
 
-async fn answer<S: Served>(served: S, options: WebOptions, request: Request) -> Response {
+async fn answer<S: Served>(served: S, options: Arc<WebOptions>, request: Request) -> Response {
     let peer = peer_of(&request);
     let allowed = match options.origins.judge(request.headers(), &peer) {
         Ok(allowed) => allowed,

@@ -153,11 +153,14 @@ pub(crate) fn accept_error(error: io::Error) -> Option<TransportError> {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(
+    test,
+    target_os = "linux",
+    any(feature = "tcp", feature = "websocket", feature = "http", feature = "tls", feature = "unix")
+))]
 mod tests {
     use super::*;
 
-    #[cfg(any(feature = "tcp", feature = "websocket", feature = "http", feature = "tls", feature = "unix"))]
     #[test]
     fn what_a_failed_accept_means() {
         let of = |code| accept_error(io::Error::from_raw_os_error(code));

@@ -50,7 +50,7 @@ impl Served for Echo {
                 "hang" => {
                     let _told = TellDrop(self.hung_up.clone());
                     self.started.notify_one();
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
                 _ => lines.push(message),
             }
@@ -289,6 +289,21 @@ async fn a_client_that_hangs_up_ends_its_batch() {
     server.echo.started.notified().await;
     drop(stream);
     server.echo.hung_up.notified().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_more_is_not_waited_for() {
+    let server = server(Origins::default()).await;
+    let (head, _) = server.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\none").await;
+    assert!(head.starts_with("http/1.1 408"), "{head}");
+    for begun in ["", "POST / HTTP/1.1\r\nHost:"] {
+        let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(!answer.contains("200"), "{answer}");
+    }
+    assert!(server.echo.asked.lock().is_empty());
 }
 
 #[tokio::test]

@@ -246,10 +246,14 @@ impl Encoder {
 }
 
 /// Takes values off the front of a message body.
-#[derive(Debug)]
 pub struct Decoder<'a>(Input<'a>);
 
-#[derive(Debug)]
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
 enum Input<'a> {
     Postcard(&'a [u8]),
     #[cfg(feature = "capnweb")]

@@ -9,7 +9,6 @@ pub(crate) mod registry;
 pub(crate) mod rpc;
 pub(crate) mod stream;
 #[cfg(any(feature = "websocket", feature = "http"))]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "nodes do not serve it yet"))]
 pub(crate) mod web;
 
 pub mod docs;
@@ -47,6 +46,8 @@ pub use rpc::stub::{ServedBy, Stub, StubExt};
 pub use stream::feed::{Cursor, Feed, FeedEvent};
 pub use stream::resume::{Resumable, Update};
 pub use stream::{RpcSink, RpcStream, Streamed, pipe};
+#[cfg(any(feature = "websocket", feature = "http"))]
+pub use web::Origins;
 
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {

@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use opendo_transport::{Address, Connection, Listener, TransportError, kind};
+use opendo_transport::{Address, Connection, TransportError, kind};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, ClientBuilder};
@@ -22,12 +22,22 @@ use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, hos
 use crate::registry::namespace::{Namespace, Objects};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
-use crate::rpc::driver::{Access, Host, Hosted, Role, establish};
+#[cfg(feature = "capnweb")]
+use crate::rpc::capnweb::Sort;
+use crate::rpc::driver::{Access, Host, Hosted};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::remote::{cap_of, nowhere};
 use crate::rpc::session::Session;
 use crate::rpc::stub::Stub;
+#[cfg(any(feature = "websocket", feature = "http"))]
+use crate::web::Origins;
+#[cfg(feature = "tls")]
+use opendo_transport::tls::Identity;
+
+mod serving;
+#[cfg(any(feature = "websocket", feature = "http"))]
+mod web;
 
 /// A process that hosts objects and listens for callers. Clones are the same node.
 ///
@@ -74,6 +84,10 @@ struct Inner {
     authenticate: Option<Authenticate>,
     accept: Option<Accept>,
     allow_names: bool,
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    origins: Origins,
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
     runtime: Handle,
     sessions: Mutex<FxHashMap<usize, Arc<dyn AnyCore>>>,
     session_permits: Arc<Semaphore>,
@@ -140,6 +154,10 @@ pub struct NodeBuilder {
     authenticate: Option<Authenticate>,
     accept: Option<Accept>,
     allow_names: bool,
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    origins: Origins,
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
 }
 
 impl NodeBuilder {
@@ -238,6 +256,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Whose pages a browser lets talk to this node. Default: [`Origins::Same`].
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Who this node is, for `tls://`, `wss://` and `https://`, which it cannot listen on without.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
     /// Lets the node listen on addresses that other machines can reach, without an authenticator: everybody who
     /// can connect can call everything.
     pub fn allow_anonymous(mut self) -> Self {
@@ -254,7 +286,7 @@ impl NodeBuilder {
     /// Outside of a Tokio runtime.
     #[allow(clippy::unused_async)] // opening an engine is I/O; this one keeps everything in memory
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { classes, limits, allow_anonymous, authenticate, accept, allow_names } = self;
+        let Self { classes, limits, allow_anonymous, authenticate, accept, allow_names, .. } = self;
         let allow_names = allow_names || accept.is_none();
         for (at, (class, _)) in classes.iter().enumerate() {
             if classes[..at].iter().any(|(other, _)| other == class) {
@@ -282,6 +314,10 @@ impl NodeBuilder {
                 authenticate,
                 accept,
                 allow_names,
+                #[cfg(any(feature = "websocket", feature = "http"))]
+                origins: self.origins,
+                #[cfg(feature = "tls")]
+                identity: self.identity,
                 runtime,
                 sessions: Mutex::default(),
                 _close_on_drop: closing.clone().drop_guard(),
@@ -309,6 +345,10 @@ impl Node {
             authenticate: None,
             accept: None,
             allow_names: false,
+            #[cfg(any(feature = "websocket", feature = "http"))]
+            origins: Origins::default(),
+            #[cfg(feature = "tls")]
+            identity: None,
         }
     }
 
@@ -351,8 +391,11 @@ impl Node {
         if self.0.closing.is_cancelled() {
             return Err(ListenError::Closed);
         }
-        let limits = transport_limits(&self.0.limits);
-        let listener = address.listen(&limits).await?;
+        #[cfg(any(feature = "websocket", feature = "http"))]
+        if matches!(address.scheme(), "ws" | "wss" | "http" | "https") {
+            return self.listen_web(&address).await;
+        }
+        let listener = address.listen_with(&self.listen_options()).await?;
         let address = listener.address().clone();
         self.0.runtime.spawn(self.weak().accept(listener, self.0.closing.clone()));
         Ok(address)
@@ -364,6 +407,20 @@ impl Node {
     /// When the peer does not speak our protocol, or is refused.
     pub async fn serve_connection(&self, connection: Connection<kind::Bytes>) -> Result<Session, RpcError> {
         self.weak().serve(connection, self.0.limits.clone()).await
+    }
+
+    /// Serves one connection that was made elsewhere to a peer that speaks Cap'n Web. Its main interface is the
+    /// node's root: what [`accept`](NodeBuilder::accept) gives it, otherwise one that gives out objects by
+    /// `object(class, name)`.
+    ///
+    /// # Errors
+    /// When the peer is refused.
+    #[cfg(feature = "capnweb")]
+    pub fn serve_text(&self, connection: Connection<kind::Text>) -> Result<Session, RpcError> {
+        let weak = self.weak();
+        let (core, running) = weak.text_session(connection, Sort::Conversation, Vec::new(), &[])?;
+        self.0.runtime.spawn(running);
+        Ok(Session::new(core))
     }
 
     /// Begins to put a client of another node together. Beside what [`opendo::connect`](crate::connect) does, the
@@ -436,9 +493,6 @@ pub(crate) fn transport_limits(limits: &Limits) -> opendo_transport::Limits {
     opendo_transport::Limits { max_message: limits.max_message }
 }
 
-/// How long a listener that ran out of file descriptors waits for others to be closed.
-const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
-
 /// The node as its own parts hold it.
 #[derive(Clone)]
 pub(crate) struct WeakNode(Weak<Inner>);
@@ -483,62 +537,6 @@ impl WeakNode {
             return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
         };
         make(key)
-    }
-
-    async fn accept(self, mut listener: Listener, closing: CancellationToken) {
-        loop {
-            let Some(node) = self.0.upgrade() else { return };
-            let (permits, limits, runtime) =
-                (node.session_permits.clone(), node.limits.clone(), node.runtime.clone());
-            drop(node); // a listener does not keep its node alive
-            let next = async {
-                let accepted = listener.accept().await;
-                // After that, so that a listener that waits holds no place. Never closed.
-                (permits.acquire_owned().await.ok(), accepted)
-            };
-            let Some((permit, accepted)) = closing.run_until_cancelled(next).await else { return };
-            match accepted {
-                Ok(connection) => {
-                    let node = self.clone();
-                    runtime.spawn(async move {
-                        let _permit = permit;
-                        match node.serve(connection, limits).await {
-                            Ok(session) => session.closed().await,
-                            Err(error) => tracing::debug!(%error, "a connection became no session"),
-                        }
-                    });
-                }
-                Err(error @ TransportError::Exhausted { .. }) => {
-                    tracing::warn!(%error, "cannot accept for now");
-                    sleep(PAUSE_WHEN_EXHAUSTED).await;
-                }
-                Err(error) => {
-                    tracing::error!(%error, address = %listener.address(), "no longer listening");
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn serve(&self, connection: Connection<kind::Bytes>, limits: Limits) -> Result<Session, RpcError> {
-        let host: Arc<dyn Host> = Arc::new(self.clone());
-        let access = Access::default();
-        let (core, driver) = establish(connection, Role::Accepting, &limits, &[], Some(host), access).await?;
-        let closed = || RpcError::new(ErrorKind::Closed, "the node is gone");
-        let node = self.0.upgrade().ok_or_else(closed)?;
-        let place = Arc::as_ptr(&core).addr();
-        node.sessions.lock().insert(place, core.clone());
-        if node.closing.is_cancelled() {
-            core.drain();
-        }
-        let weak = self.clone();
-        node.runtime.spawn(async move {
-            driver.run().await;
-            if let Some(node) = weak.0.upgrade() {
-                node.sessions.lock().remove(&place);
-            }
-        });
-        Ok(Session::new(core))
     }
 }
 

@@ -9,12 +9,21 @@ pub(crate) const BLOB: &str = "$opendo::blob";
 
 /// Bytes with a type, such as a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob { kind: String, bytes: bytes::Bytes }
+pub struct Blob {
+    kind: String,
+    bytes: ::bytes::Bytes,
+}
 impl Blob {
     /// new
-    pub fn new(kind: impl Into<String>, bytes: impl Into<bytes::Bytes>) -> Self { Self { kind: kind.into(), bytes: bytes.into() } }
+    pub fn new(kind: impl Into<String>, bytes: impl Into<::bytes::Bytes>) -> Self {
+        Self { kind: kind.into(), bytes: bytes.into() }
+    }
     /// kind
-    pub fn kind(&self) -> &str { &self.kind }
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
     /// bytes
-    pub fn bytes(&self) -> &bytes::Bytes { &self.bytes }
+    pub fn bytes(&self) -> &::bytes::Bytes {
+        &self.bytes
+    }
 }

@@ -35,7 +35,7 @@ use percent_encoding::percent_decode_str;
 #[cfg(feature = "http")]
 use tokio::time::timeout;
 
-pub(crate) use self::origins::Origins;
+pub use self::origins::Origins;
 pub(crate) use self::serve::serve;
 
 /// What is served: a node, or a stand-in for one. A future that is dropped is a client that hung up.

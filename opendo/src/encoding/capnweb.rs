@@ -126,11 +126,27 @@ fn is_forbidden(key: &str) -> bool {
 }
 
 // SHIM BEGIN
-pub(crate) fn append_error<E: serde::Serialize + ?Sized>(e: &E, m: Option<String>, out: &mut Vec<u8>) -> Result<(), TextError> { let _ = m; append(e, out) }
-pub(crate) fn append_rpc_error(e: &crate::RpcError, out: &mut Vec<u8>) { append_error_named("Error", e.message(), out) }
-pub(crate) fn take_error<E: serde::de::DeserializeOwned>(t: &str) -> Result<E, TextError> { take(t) }
-pub(crate) fn rpc_error(t: &str) -> crate::RpcError { crate::RpcError::new(crate::ErrorKind::Failed, t) }
-pub(crate) fn own_rpc_error(t: &str) -> Option<crate::RpcError> { let _ = t; None }
+pub(crate) fn append_error<E: serde::Serialize + ?Sized>(
+    e: &E,
+    m: Option<String>,
+    out: &mut Vec<u8>,
+) -> Result<(), TextError> {
+    let _ = m;
+    append(e, out)
+}
+pub(crate) fn append_rpc_error(e: &crate::RpcError, out: &mut Vec<u8>) {
+    append_error_named("Error", e.message(), out)
+}
+pub(crate) fn take_error<E: serde::de::DeserializeOwned>(t: &str) -> Result<E, TextError> {
+    take(t)
+}
+pub(crate) fn rpc_error(t: &str) -> crate::RpcError {
+    crate::RpcError::new(crate::ErrorKind::Failed, t)
+}
+pub(crate) fn own_rpc_error(t: &str) -> Option<crate::RpcError> {
+    let _ = t;
+    None
+}
 // SHIM END
 
 /// Appends an error that has a name and a message, and nothing else.

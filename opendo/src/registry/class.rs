@@ -226,6 +226,11 @@ impl<O: Send + Sync + 'static> Hosted for Arc<Class<O>> {
         self.interface
     }
 
+    #[cfg(feature = "capnweb")]
+    fn of_name(&self, name: &str) -> Cap {
+        (self.cap)(Local::of_object(self.clone(), Arc::new(ObjectKey::of_name(&self.name, name))))
+    }
+
     fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Cap> {
         let key = ObjectKey::verified(&self.name, id, name)?;
         Some((self.cap)(Local::of_object(self.clone(), Arc::new(key))))

@@ -218,13 +218,13 @@ impl<T, E> Future for Call<T, E> {
             Answer::Remote(call, decode) => {
                 call.want();
                 call.slot().poll_answer(cx).map(|answer| {
-                flatten(answer.and_then(|body| {
-                    let is_empty = body.value.bytes.is_empty();
-                    let decoded = decode(body.value, body.is_ok);
-                    // Nobody has given a result, and one was wanted.
-                    decoded.map_err(|error| call.object.without_members(is_empty).unwrap_or(error))
-                }))
-            })
+                    flatten(answer.and_then(|body| {
+                        let is_empty = body.value.bytes.is_empty();
+                        let decoded = decode(body.value, body.is_ok);
+                        // Nobody has given a result, and one was wanted.
+                        decoded.map_err(|error| call.object.without_members(is_empty).unwrap_or(error))
+                    }))
+                })
             }
             Answer::Finished => panic!("`Call` polled after completion"),
         };

@@ -16,6 +16,7 @@ mod write;
 
 pub(crate) use deliver::{at_path, call_of, member_of_result};
 pub(crate) use driver::run;
+pub(crate) use evaluate::decode;
 pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};
 
@@ -26,8 +27,8 @@ use crate::rpc::error::{ErrorKind, RpcError};
 /// The message of the error that is the first argument.
 pub(crate) fn first_message(args: &Encoded) -> String {
     let text = std::str::from_utf8(&args.bytes).unwrap_or_default();
-    let reason = ArgsReader::new(text).map(|mut args| args.next().to_owned()).unwrap_or_default();
-    capnweb::rpc_error(&reason).message().to_owned()
+    let reason = ArgsReader::new(text).and_then(ArgsReader::rest).ok().and_then(|args| args.first().copied());
+    capnweb::rpc_error(reason.unwrap_or("null")).message().to_owned()
 }
 
 /// A list of arguments, the only one an error with that message.

@@ -50,6 +50,10 @@ pub(crate) struct Access {
 pub(crate) trait Hosted: Send + Sync {
     fn interface(&self) -> &'static Interface;
 
+    /// The object of that name.
+    #[cfg(feature = "capnweb")]
+    fn of_name(&self, name: &str) -> Cap;
+
     /// The object of that id; `None` when the id belongs to another class.
     fn serve(&self, id: [u8; 32], name: Option<&str>) -> Option<Cap>;
 }

@@ -13,7 +13,7 @@ use super::ALLOWED;
 ///
 /// Cookies are never part of it: no answer allows credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Origins {
+pub enum Origins {
     /// Pages of this server only, which is when the origin names the host that was asked. The default.
     ///
     /// To a client on this machine that host must be `localhost` or an IP address, lest a page makes its own name resolve

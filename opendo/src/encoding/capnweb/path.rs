@@ -202,11 +202,10 @@ mod tests {
 
     #[test]
     fn a_part_is_a_body_of_its_own() {
-        let there =
-            |text: &'static str| {
-                let bytes = Bytes::from_static(text.as_bytes());
-                Passed::Value(Value::There(Encoded { form: Form::CapnWeb, bytes, passed: Vec::new() }))
-            };
+        let there = |text: &'static str| {
+            let bytes = Bytes::from_static(text.as_bytes());
+            Passed::Value(Value::There(Encoded { form: Form::CapnWeb, bytes, passed: Vec::new() }))
+        };
         let names = |passed: &[Passed]| -> Vec<String> {
             let name = |passed: &Passed| match passed {
                 Passed::Value(Value::There(value)) => String::from_utf8(value.bytes.to_vec()).unwrap(),

@@ -23,16 +23,22 @@ use crate::rpc::stub::{Broken, Calls, Stub};
 /// The call of a method, if that is what a stub is to deliver. `None` when it was answered, or went on, otherwise.
 pub(crate) fn call_of<S: Stub>(stub: &S, call: Incoming) -> Option<Incoming> {
     // Elsewhere they know what is meant; or it is not known yet what it leads to.
-    let goes_on = stub.core().calls().remote().is_some_and(|remote| {
-        remote.form().is_text() || remote.object().uplink_number().is_none()
-    });
+    let goes_on = stub
+        .core()
+        .calls()
+        .remote()
+        .is_some_and(|remote| remote.form().is_text() || remote.object().uplink_number().is_none());
     if call.member.is_none() || goes_on {
         return Some(call);
     }
     method_of(call, S::INTERFACE, || Arc::new(stub.clone()))
 }
 
-fn method_of(mut call: Incoming, interface: &'static Interface, target: impl FnOnce() -> Cap) -> Option<Incoming> {
+fn method_of(
+    mut call: Incoming,
+    interface: &'static Interface,
+    target: impl FnOnce() -> Cap,
+) -> Option<Incoming> {
     let member = call.member.take()?;
     let (name, rest) = match member.rest() {
         [] if member.is_call => ("", &[][..]),
@@ -65,7 +71,8 @@ fn method_of(mut call: Incoming, interface: &'static Interface, target: impl FnO
             // What is within it shows when it has been read.
             let value = Promise::new(Form::CapnWeb, Limits::default().max_pipelined);
             let read = Member { path: vec![Part::Name(name.to_owned())], from: 0, is_call: false };
-            let nothing = Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
+            let nothing =
+                Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
             let reply = RemoteReply::new(IncomingCall::of_promise(value.clone()));
             target().deliver(call.made_for(reply, nothing, Some(Arc::new(read))));
             call.member = Some(Arc::new(member.after(1)));

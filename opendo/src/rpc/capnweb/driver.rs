@@ -43,7 +43,8 @@ pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>)
     // Before anything that waits: calls in flight learn it now.
     core.end(&error);
     let mut farewell = core.farewell();
-    if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) && matches!(farewell, Farewell::None) {
+    if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) && matches!(farewell, Farewell::None)
+    {
         farewell = Farewell::Abort(error);
     }
     let patience = core.life.limits.hello_timeout;

@@ -34,7 +34,9 @@ impl Evaluated {
     /// The promise that the whole value is, if it is one.
     pub(super) fn promise(&self) -> Option<&Arc<Promise>> {
         match self.value.passed.as_slice() {
-            [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == br##"["#",0]"## => Some(promise),
+            [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == br##"["#",0]"## => {
+                Some(promise)
+            }
             _ => None,
         }
     }
@@ -59,7 +61,8 @@ struct Evaluator<'a> {
 impl Evaluator<'_> {
     fn passes(&mut self, passed: Passed) -> Result<u32, Malformed> {
         let table = self.tables.last_mut().expect("there is one for the value");
-        let place = u32::try_from(table.len()).map_err(|_| Malformed::new("too many capabilities in one message"))?;
+        let place =
+            u32::try_from(table.len()).map_err(|_| Malformed::new("too many capabilities in one message"))?;
         if place >= self.core.life.limits.max_capabilities {
             return Err(Malformed::new("too many capabilities in one message"));
         }
@@ -103,7 +106,9 @@ impl Resolver for Evaluator<'_> {
                 match self.named(id, path, args.map(std::borrow::Cow::into_owned))? {
                     Named::Cap(cap) => Passed::Cap(cap),
                     // It is passed on as it is, called or not.
-                    Named::Promise(promise) => Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([])))),
+                    Named::Promise(promise) => {
+                        Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([]))))
+                    }
                 }
             }
             Special::Pipeline { id, path, args } => {
@@ -116,8 +121,14 @@ impl Resolver for Evaluator<'_> {
                 let Named::Promise(input) = (match (self.core.named(id)?, path.is_empty()) {
                     (named @ Named::Promise(_), true) => named,
                     (named, _) => {
-                        let args = Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
-                        Named::Promise(self.core.invoke(named, Member { path, from: 0, is_call: false }, args).0)
+                        let args = Encoded {
+                            form: Form::CapnWeb,
+                            bytes: Bytes::from_static(b"[]"),
+                            passed: Vec::new(),
+                        };
+                        Named::Promise(
+                            self.core.invoke(named, Member { path, from: 0, is_call: false }, args).0,
+                        )
                     }
                 }) else {
                     return Err(Malformed::new("a map of something that is no value"));
@@ -163,9 +174,15 @@ impl TextCore {
     }
 
     /// Holds a capability of the peer.
-    pub(super) fn import(self: &Arc<Self>, id: i64, peer: Option<Arc<PeerInterface>>) -> Result<Remote, Malformed> {
+    pub(super) fn import(
+        self: &Arc<Self>,
+        id: i64,
+        peer: Option<Arc<PeerInterface>>,
+    ) -> Result<Remote, Malformed> {
         if id >= 0 {
-            return Err(Malformed::new(format!("an export with the number {id}, which is not the peer's to choose")));
+            return Err(Malformed::new(format!(
+                "an export with the number {id}, which is not the peer's to choose"
+            )));
         }
         self.imported()?;
         let core: Arc<dyn AnyCore> = self.clone();
@@ -176,7 +193,10 @@ impl TextCore {
         let mut state = self.state.lock();
         state.imports += 1;
         if state.imports > self.life.limits.max_capabilities as usize {
-            return Err(Malformed::new(format!("more than {} capabilities", self.life.limits.max_capabilities)));
+            return Err(Malformed::new(format!(
+                "more than {} capabilities",
+                self.life.limits.max_capabilities
+            )));
         }
         Ok(())
     }
@@ -184,7 +204,9 @@ impl TextCore {
     /// Something that the peer will resolve by itself.
     fn promised(&self, id: i64) -> Result<Arc<Promise>, Malformed> {
         if id >= 0 {
-            return Err(Malformed::new(format!("a promise with the number {id}, which is not the peer's to choose")));
+            return Err(Malformed::new(format!(
+                "a promise with the number {id}, which is not the peer's to choose"
+            )));
         }
         self.imported()?;
         let promise = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
@@ -207,7 +229,12 @@ impl TextCore {
     }
 
     /// Starts a call, or reads something, for the peer. What comes of it, and the number under which it runs.
-    pub(super) fn invoke(self: &Arc<Self>, target: Named, member: Member, args: Encoded) -> (Arc<Promise>, Option<u64>) {
+    pub(super) fn invoke(
+        self: &Arc<Self>,
+        target: Named,
+        member: Member,
+        args: Encoded,
+    ) -> (Arc<Promise>, Option<u64>) {
         let result = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
         let size = args.bytes.len();
         let (number, call, refusal) = {
@@ -260,6 +287,26 @@ impl TextCore {
     }
 }
 
+impl TextCore {
+    /// Calls a method of the main interface, for a peer that says no more.
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    pub(crate) async fn call_main(
+        self: &Arc<Self>,
+        method: &str,
+        args: Encoded,
+    ) -> Result<Encoded, RpcError> {
+        let main = self.named(0).map_err(|error| RpcError::new(ErrorKind::NoSuchClass, error.to_string()))?;
+        let member = Member { path: vec![Part::Name(method.to_owned())], from: 0, is_call: true };
+        let (promise, _) = self.invoke(main, member, args);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        Value::Promise(promise).when_there(Box::new(move |value| {
+            // Whoever asked may be gone.
+            let _ = tell.send(value);
+        }));
+        told.await.unwrap_or_else(|_| Err(RpcError::new(ErrorKind::Broken, "the call was lost")))
+    }
+}
+
 /// Reads a blob to its end: it is a value only then.
 fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
     let promise = Promise::new(Form::CapnWeb, core.life.limits.max_pipelined);
@@ -295,7 +342,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
 }
 
 /// A value that was decoded for the session itself.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
     value
         .decode(&Shape::Value, |input| input.take())
         .map_err(|error| RpcError::new(ErrorKind::Decode, error.to_string()))

@@ -149,7 +149,12 @@ impl Frame<'_> {
         named.cloned().ok_or_else(|| Malformed::new(format!("no such entry on exports table: {id}")))
     }
 
-    fn followed(&mut self, id: i64, path: Option<Vec<Part>>, args: Option<String>) -> Result<Named, Malformed> {
+    fn followed(
+        &mut self,
+        id: i64,
+        path: Option<Vec<Part>>,
+        args: Option<String>,
+    ) -> Result<Named, Malformed> {
         let table = if args.is_some() { self.tables.pop().unwrap_or_default() } else { Vec::new() };
         let named = self.named(id)?;
         let path = path.unwrap_or_default();
@@ -182,7 +187,9 @@ impl Resolver for Frame<'_> {
             }
             Special::Import { id, path, args } => {
                 match self.followed(id, path, args.map(std::borrow::Cow::into_owned))? {
-                    Named::Promise(promise) => Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([])))),
+                    Named::Promise(promise) => {
+                        Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([]))))
+                    }
                     Named::Cap(cap) => Passed::Cap(cap),
                 }
             }
@@ -200,7 +207,11 @@ impl Resolver for Frame<'_> {
                 let (core, budget) = (&self.mapper.core, self.mapper.budget.clone());
                 Passed::Value(Value::Promise(start_within(core, &input, captured, &instructions, budget)))
             }
-            Special::Export(_) | Special::Promise(_) | Special::Writable(_) | Special::Readable(_) | Special::Blob { .. } => {
+            Special::Export(_)
+            | Special::Promise(_)
+            | Special::Writable(_)
+            | Special::Readable(_)
+            | Special::Blob { .. } => {
                 return Err(exports());
             }
         };

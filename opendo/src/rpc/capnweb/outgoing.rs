@@ -30,7 +30,8 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
         let text = "the caller of an HTTP batch cannot be called: it reads the answers when all are there";
         return Err(Unsent::Refused(RpcError::new(ErrorKind::Broken, text)));
     }
-    refuse(core, state.pending.len(), state.out.byte_len().saturating_add(body.len())).map_err(Unsent::Refused)?;
+    refuse(core, state.pending.len(), state.out.byte_len().saturating_add(body.len()))
+        .map_err(Unsent::Refused)?;
     let member = parts.member().unwrap_or_else(|| Arc::new(Member::of_method(&parts.method)));
     let is_stream = call.object.is_sink();
     let mut out = Out::new(core, state);
@@ -48,7 +49,11 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     let mut message = String::with_capacity(body.len() + 64);
     message.push_str(if is_stream { r#"["stream",["pipeline","# } else { r#"["push",["pipeline","# });
     let _ = write!(message, "{target},[");
-    write_path(prefix.iter().map(|name| Part::Name(name.to_string())), &member.path[member.from..], &mut message);
+    write_path(
+        prefix.iter().map(|name| Part::Name(name.to_string())),
+        &member.path[member.from..],
+        &mut message,
+    );
     message.push(']');
     if member.is_call {
         message.push(',');

@@ -29,9 +29,10 @@ impl TextCore {
             Message::Resolve(id, expression) => self.resolved(id, expression, true),
             Message::Reject(id, expression) => self.resolved(id, expression, false),
             Message::Release(id, count) => self.released(id, count),
-            Message::Abort(reason) => {
-                Err(reason.map_or_else(|| RpcError::new(ErrorKind::Disconnected, "the peer aborted the session"), aborted_by_peer))
-            }
+            Message::Abort(reason) => Err(reason.map_or_else(
+                || RpcError::new(ErrorKind::Disconnected, "the peer aborted the session"),
+                aborted_by_peer,
+            )),
         }
     }
 

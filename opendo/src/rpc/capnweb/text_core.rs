@@ -89,10 +89,16 @@ pub(super) enum Farewell {
 
 /// What the peer may name.
 pub(super) enum Export {
-    Cap { cap: Cap, held: u64 },
+    Cap {
+        cap: Cap,
+        held: u64,
+    },
     Result(Held),
     /// The end of a pipe that the peer writes to, and the other one until it is taken.
-    Pipe { sink: Cap, chunks: Option<Chunks> },
+    Pipe {
+        sink: Cap,
+        chunks: Option<Chunks>,
+    },
 }
 
 /// A result of a push.
@@ -351,12 +357,16 @@ impl AnyCore for TextCore {
             return Ok(());
         }
         let (peer, limit) = (&self.life.peer, self.life.limits.max_message);
-        Err(RpcError::new(ErrorKind::TooLarge, format!("{size} bytes, and messages to {peer} have at most {limit}")))
+        Err(RpcError::new(
+            ErrorKind::TooLarge,
+            format!("{size} bytes, and messages to {peer} have at most {limit}"),
+        ))
     }
 
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
-        let capabilities = state.exports.iter().filter(|(id, export)| **id != 0 && !matches!(export, Export::Result(_)));
+        let capabilities =
+            state.exports.iter().filter(|(id, export)| **id != 0 && !matches!(export, Export::Result(_)));
         let exports = capabilities.count();
         SessionStats {
             pending_calls: state.pending.len(),

@@ -44,7 +44,10 @@ impl<'a> Out<'a> {
         let allowed = self.core.life.limits.max_capabilities as usize;
         if new > 0 && held + new > allowed {
             let peer = &self.core.life.peer;
-            let text = format!("{peer} would hold {} capabilities and results, and {allowed} are allowed", held + new);
+            let text = format!(
+                "{peer} would hold {} capabilities and results, and {allowed} are allowed",
+                held + new
+            );
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
         Ok(())
@@ -55,13 +58,18 @@ impl<'a> Out<'a> {
         for passed in passed {
             new += match passed {
                 Passed::Cap(_) | Passed::Chunks(_) | Passed::Blob(_) => 1,
-                Passed::Value(Value::There(Encoded { form: Form::CapnWeb, passed, .. })) => self.count(passed)?,
+                Passed::Value(Value::There(Encoded { form: Form::CapnWeb, passed, .. })) => {
+                    self.count(passed)?
+                }
                 Passed::Value(Value::Call(call)) => match call.number_in(&self.core.life) {
                     Some(_) => 0,
                     None => return Err(call.failure()),
                 },
                 Passed::Value(_) => {
-                    return Err(RpcError::new(ErrorKind::Encode, "the result of a call is not there in time"));
+                    return Err(RpcError::new(
+                        ErrorKind::Encode,
+                        "the result of a call is not there in time",
+                    ));
                 }
             };
         }
@@ -78,7 +86,9 @@ impl<'a> Out<'a> {
                 let id = call.number_in(&self.core.life).ok_or_else(|| call.failure())?;
                 Ok((i64::try_from(id).unwrap_or(i64::MAX), path.clone()))
             }
-            Place::Import | Place::Object(_) if binding.session == self.core.life.number => Ok((binding.import, here)),
+            Place::Import | Place::Object(_) if binding.session == self.core.life.number => {
+                Ok((binding.import, here))
+            }
             Place::Object(key) => {
                 let id = self.state.last_import + 1;
                 self.state.last_import = id;
@@ -115,7 +125,9 @@ impl<'a> Out<'a> {
             Passed::Value(Value::There(value)) => return Introduced::Within(self.introduce(&value.passed)),
             Passed::Cap(cap) => {
                 return match cap.remote().filter(|remote| self.is_theirs(remote)) {
-                    Some(remote) => self.place(remote.object()).map_or(Introduced::Nothing, |(id, path)| Introduced::Theirs(id, path)),
+                    Some(remote) => self
+                        .place(remote.object())
+                        .map_or(Introduced::Nothing, |(id, path)| Introduced::Theirs(id, path)),
                     None => Introduced::Nothing,
                 };
             }
@@ -130,7 +142,13 @@ impl<'a> Out<'a> {
     }
 
     /// Appends a body.
-    pub(super) fn splice(&mut self, body: &str, passed: &[Passed], introduced: &[Introduced], out: &mut String) {
+    pub(super) fn splice(
+        &mut self,
+        body: &str,
+        passed: &[Passed],
+        introduced: &[Introduced],
+        out: &mut String,
+    ) {
         if passed.is_empty() {
             out.push_str(body);
             return;
@@ -241,9 +259,8 @@ fn express_theirs(id: i64, path: &[Box<str>], out: &mut String) {
 fn chunks_of(blob: &Blob) -> Chunks {
     const PIECE: usize = 64 * 1024;
     let bytes = blob.bytes().clone();
-    let pieces = (0..bytes.len().div_ceil(PIECE)).map(move |at| {
-        bytes.slice(at * PIECE..bytes.len().min((at + 1) * PIECE))
-    });
+    let pieces = (0..bytes.len().div_ceil(PIECE))
+        .map(move |at| bytes.slice(at * PIECE..bytes.len().min((at + 1) * PIECE)));
     Chunks::of_bytes(pieces)
 }
 

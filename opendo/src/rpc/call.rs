@@ -197,7 +197,7 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn decode_reply<M: Method>(
+pub(crate) fn decode_reply<M: Method>(
     body: &[u8],
     passed: Vec<Passed>,
     is_ok: bool,

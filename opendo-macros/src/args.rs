@@ -12,6 +12,45 @@ pub(crate) struct ItemArgs {
     pub(crate) name: Option<LitStr>,
     pub(crate) krate: Option<Path>,
     pub(crate) vis: Option<Visibility>,
+    pub(crate) rename_all: Option<Case>,
+}
+
+/// How the wire names of methods are made of their names in Rust. The words and rules are serde's for fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Snake,
+    Camel,
+    Pascal,
+}
+
+impl Case {
+    /// A kebab or a shouted name is none that clients in JavaScript or Rust would write.
+    const KNOWN: &[(&str, Self)] =
+        &[("camelCase", Self::Camel), ("snake_case", Self::Snake), ("PascalCase", Self::Pascal)];
+
+    pub(crate) fn apply(self, name: &str) -> String {
+        if self == Self::Snake {
+            return name.to_owned();
+        }
+        let mut applied = String::with_capacity(name.len());
+        let mut raise = self == Self::Pascal;
+        for letter in name.chars() {
+            match letter {
+                '_' => raise = true,
+                // Like serde, which lowers the first letter of a camel whatever came before it.
+                _ if raise && (self == Self::Pascal || !applied.is_empty()) => {
+                    applied.extend(letter.to_uppercase());
+                    raise = false;
+                }
+                _ => {
+                    applied.push(letter);
+                    raise = false;
+                }
+            }
+        }
+        // Underscores alone are a name as they are.
+        if applied.is_empty() { name.to_owned() } else { applied }
+    }
 }
 
 impl ItemArgs {
@@ -22,6 +61,7 @@ impl ItemArgs {
             match &*option.key() {
                 "name" => this.name = option.wire_name(errors),
                 "crate" => this.krate = option.parse("a path", Path::parse_mod_style, errors),
+                "rename_all" => this.rename_all = option.case(errors),
                 _ => this.vis = option.visibility(errors),
             }
         }
@@ -37,10 +77,11 @@ pub(crate) struct MethodArgs {
     pub(crate) idempotent: Option<Span>,
     pub(crate) concurrent: Option<Span>,
     pub(crate) cancel: Option<Span>,
+    pub(crate) property: Option<Span>,
 }
 
 impl MethodArgs {
-    const KNOWN: &[&str] = &["name", "skip", "idempotent", "concurrent", "cancel"];
+    const KNOWN: &[&str] = &["name", "skip", "idempotent", "concurrent", "cancel", "property"];
 
     pub(crate) fn parse(args: TokenStream, errors: &mut Errors) -> Self {
         let mut this = Self::default();
@@ -55,7 +96,8 @@ impl MethodArgs {
                 "skip" => this.skip = option.switch(errors),
                 "idempotent" => this.idempotent = option.switch(errors),
                 "concurrent" => this.concurrent = option.switch(errors),
-                _ => this.cancel = option.switch(errors),
+                "cancel" => this.cancel = option.switch(errors),
+                _ => this.property = option.switch(errors),
             }
         }
         if let (Some(_), Some(span)) = (this.skip, tuning) {
@@ -112,6 +154,16 @@ impl Opt {
             return None;
         }
         Some(name)
+    }
+
+    fn case(&self, errors: &mut Errors) -> Option<Case> {
+        let text = self.string(errors)?;
+        let case = Case::KNOWN.iter().find(|(name, _)| *name == text.value());
+        if case.is_none() {
+            let known: Vec<_> = Case::KNOWN.iter().map(|(name, _)| format!("`{name}`")).collect();
+            errors.on(&text, format_args!("`rename_all` is one of {}", known.join(", ")));
+        }
+        case.map(|(_, case)| *case)
     }
 
     fn visibility(&self, errors: &mut Errors) -> Option<Visibility> {
@@ -192,7 +244,7 @@ mod tests {
     use super::*;
     use quote::quote;
 
-    const ITEM: &[&str] = &["name", "crate", "vis"];
+    const ITEM: &[&str] = &["name", "crate", "vis", "rename_all"];
 
     fn item(args: TokenStream) -> (ItemArgs, String) {
         let mut errors = Errors::default();
@@ -208,11 +260,17 @@ mod tests {
 
     #[test]
     fn every_item_option_is_read() {
-        let (args, errors) = item(quote!(name = "Wire", crate = crate::api::opendo, vis = "pub(crate)",));
+        let (args, errors) = item(quote!(
+            name = "Wire",
+            crate = crate::api::opendo,
+            vis = "pub(crate)",
+            rename_all = "camelCase",
+        ));
         assert_eq!(errors, "");
         assert_eq!(args.name.unwrap().value(), "Wire");
         assert_eq!(args.krate.unwrap().segments.len(), 3);
         assert!(matches!(args.vis, Some(Visibility::Restricted(_))));
+        assert_eq!(args.rename_all, Some(Case::Camel));
     }
 
     #[test]
@@ -224,10 +282,11 @@ mod tests {
 
     #[test]
     fn every_method_option_is_read() {
-        let (args, errors) = method(quote!(name = "peek", idempotent, concurrent, cancel));
+        let (args, errors) = method(quote!(name = "peek", idempotent, concurrent, cancel, property));
         assert_eq!(errors, "");
         assert_eq!(args.name.unwrap().value(), "peek");
         assert!(args.idempotent.is_some() && args.concurrent.is_some() && args.cancel.is_some());
+        assert!(args.property.is_some());
         assert!(args.skip.is_none());
     }
 
@@ -235,7 +294,7 @@ mod tests {
     fn unknown_options_list_the_known_ones() {
         let (_, errors) = item(quote!(nam = "x"));
         assert!(
-            errors.contains("there is no option `nam`; the options are `name`, `crate`, `vis`"),
+            errors.contains("there is no option `nam`; the options are `name`, `crate`, `vis`, `rename_all`"),
             "{errors}"
         );
     }
@@ -260,8 +319,29 @@ mod tests {
         assert!(item(quote!(name = 3)).1.contains("`name` needs a string"));
         assert!(item(quote!(name = "")).1.contains("cannot be empty"));
         assert!(item(quote!(vis = "public")).1.contains("expected a visibility"));
+        assert!(
+            item(quote!(rename_all = "kebab-case"))
+                .1
+                .contains("one of `camelCase`, `snake_case`, `PascalCase`")
+        );
         assert!(item(quote!(crate = "opendo")).1.contains("`crate` needs a path"));
         assert!(item(quote!(name("x"))).1.contains("expected `=`"));
+    }
+
+    #[test]
+    fn names_are_renamed_as_serde_renames_fields() {
+        for (name, camel, pascal) in [
+            ("value", "value", "Value"),
+            ("next_value", "nextValue", "NextValue"),
+            ("_private", "private", "Private"),
+            ("a__b_", "aB", "AB"),
+            ("v2_of_it", "v2OfIt", "V2OfIt"),
+            ("__", "__", "__"),
+        ] {
+            assert_eq!(Case::Camel.apply(name), camel);
+            assert_eq!(Case::Pascal.apply(name), pascal);
+            assert_eq!(Case::Snake.apply(name), name);
+        }
     }
 
     #[test]

@@ -91,6 +91,16 @@ fn borrowed_self(receiver: &Receiver) -> Option<bool> {
     }
 }
 
+/// What is read as a property is not given anything, and changes nothing.
+pub(crate) fn property(at: Span, shared: Option<bool>, takes_arguments: bool, errors: &mut Errors) {
+    if shared == Some(false) {
+        errors.at(at, "a property is read and not changed: `property` needs `&self`");
+    }
+    if takes_arguments {
+        errors.at(at, "a property is read without arguments: `property` needs a method that takes none");
+    }
+}
+
 /// The name of an argument. The name of one that the runtime gives does not matter.
 pub(crate) fn pattern(pat: &Pat, is_call: bool, errors: &mut Errors) -> Option<Ident> {
     match pat {

@@ -28,6 +28,8 @@ mod types;
 /// # Options
 ///
 /// * `name = "…"`: the name of the class, on the wire and in storage; the type's name if it is left out.
+/// * `rename_all = "camelCase"`: how the wire names of methods without a `name` are made of their names in Rust:
+///   `camelCase`, `PascalCase` or `snake_case`, as serde renames fields; as they are if it is left out.
 /// * `vis = "pub(crate)"`: the visibility of the stub; `pub` if it is left out.
 /// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
 ///
@@ -40,6 +42,8 @@ mod types;
 /// * `idempotent`: may run twice, so a call may be repeated when its outcome is unknown.
 /// * `concurrent`: may overlap other concurrent methods; only with `&self`.
 /// * `cancel`: may be dropped at an `.await` when its caller is gone.
+/// * `property`: text clients read it as a property (`counter.value`), stubs in Rust call it as a method; only with
+///   `&self` and without arguments.
 ///
 /// An argument marked `#[call]`, of type `&CallInfo`, tells who calls and is not part of the stub's method.
 #[proc_macro_attribute]
@@ -65,6 +69,8 @@ pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # Options
 ///
 /// * `name = "…"`: the name on the wire and in storage; the trait's name if it is left out.
+/// * `rename_all = "camelCase"`: how the wire names of methods are made, as for
+///   [`durable_object`](macro@durable_object).
 /// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
 #[proc_macro_attribute]
 pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {

@@ -132,6 +132,7 @@ pub(crate) struct Flags {
     pub(crate) concurrent: bool,
     pub(crate) idempotent: bool,
     pub(crate) cancel: bool,
+    pub(crate) property: bool,
 }
 
 /// The condition under which a method exists. An attribute on an impl block sees the `cfg`s inside before

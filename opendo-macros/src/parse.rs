@@ -1,7 +1,7 @@
 //! Reads the user's item into the model, and takes our attributes out of it.
 
 use crate::{
-    args::{ItemArgs, MethodArgs},
+    args::{Case, ItemArgs, MethodArgs},
     check,
     errors::Errors,
     model::{Arg, Cfg, Flags, Implementation, Kind, Method, Model, Returns, Server, Service},
@@ -75,7 +75,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
             return nothing(item);
         }
     };
-    let args = ItemArgs::parse(args, &["name", "crate"], errors);
+    let args = ItemArgs::parse(args, &["name", "rename_all", "crate"], errors);
     let generic = check::not_generic(
         &parsed.generics,
         "an interface cannot be generic: its name alone is its name on the wire",
@@ -84,7 +84,14 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
     let mut methods = Vec::new();
     for item in &mut parsed.items {
         if let TraitItem::Fn(function) = item {
-            methods.extend(method(&mut function.attrs, &mut function.sig, Exposure::All, None, errors));
+            methods.extend(method(
+                &mut function.attrs,
+                &mut function.sig,
+                Exposure::All,
+                args.rename_all,
+                None,
+                errors,
+            ));
         }
     }
     if generic {
@@ -103,7 +110,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
 }
 
 fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Errors) -> Parsed {
-    let args = ItemArgs::parse(args, &["name", "vis", "crate"], errors);
+    let args = ItemArgs::parse(args, &["name", "rename_all", "vis", "crate"], errors);
     let generic = check::not_generic(
         &item.generics,
         "an object cannot be generic: the name of its type is its name on the wire",
@@ -117,7 +124,14 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
         if let ImplItem::Fn(function) = item {
             let exposure =
                 if matches!(function.vis, Visibility::Public(_)) { Exposure::All } else { Exposure::None };
-            methods.extend(method(&mut function.attrs, &mut function.sig, exposure, Some(&object), errors));
+            methods.extend(method(
+                &mut function.attrs,
+                &mut function.sig,
+                exposure,
+                args.rename_all,
+                Some(&object),
+                errors,
+            ));
         }
     }
     // `pub` is how a method becomes remote, however private its type may be.
@@ -181,6 +195,7 @@ fn method(
     attrs: &mut Vec<Attribute>,
     sig: &mut Signature,
     exposure: Exposure,
+    rename_all: Option<Case>,
     object: Option<&Type>,
     errors: &mut Errors,
 ) -> Vec<Method> {
@@ -215,6 +230,9 @@ fn method(
     if let (Some(span), Some(false)) = (options.concurrent, shared) {
         errors.at(span, "a method with `&mut self` runs alone: `concurrent` needs `&self`");
     }
+    if let Some(span) = options.property {
+        check::property(span, shared, args.iter().any(|arg| arg.call.is_none()), errors);
+    }
     let certain = args.iter().filter(|arg| arg.cfg.is_always());
     check::one_call_argument(certain.filter_map(|arg| arg.call.as_ref()), errors);
     let args: Vec<_> = args.into_iter().map(|arg| arg.read(object, errors)).collect();
@@ -236,6 +254,7 @@ fn method(
     let template = Template {
         sig,
         options: &options,
+        rename_all,
         shared,
         returns: types::returns(reply),
         cfg: cfg_of(attrs),
@@ -248,6 +267,7 @@ fn method(
 struct Template<'a> {
     sig: &'a Signature,
     options: &'a MethodArgs,
+    rename_all: Option<Case>,
     shared: bool,
     returns: Returns,
     cfg: Cfg,
@@ -258,7 +278,10 @@ impl Template<'_> {
     fn method(&self, args: Vec<Arg>, cfg: &Cfg) -> Method {
         let (sig, options) = (self.sig, self.options);
         Method {
-            wire: wire_name(options.name.as_ref(), &sig.ident),
+            wire: match (&options.name, self.rename_all) {
+                (None, Some(case)) => case.apply(&sig.ident.unraw().to_string()),
+                (name, _) => wire_name(name.as_ref(), &sig.ident),
+            },
             wire_span: options.name.as_ref().map_or(sig.ident.span(), LitStr::span),
             ident: sig.ident.clone(),
             is_async: sig.asyncness.is_some(),
@@ -269,6 +292,7 @@ impl Template<'_> {
                 concurrent: options.concurrent.is_some(),
                 idempotent: options.idempotent.is_some(),
                 cancel: options.cancel.is_some(),
+                property: options.property.is_some(),
             },
             cfg: self.cfg.and(cfg),
             docs: self.docs.clone(),

@@ -1,6 +1,7 @@
 //! What generated code names. Not part of the public API: it may change in any release.
 #![allow(missing_docs)]
 
+pub use std::string::String;
 pub use std::sync::Arc;
 
 pub use serde;

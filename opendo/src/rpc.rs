@@ -28,4 +28,5 @@ pub(crate) mod session;
 pub(crate) mod slot;
 pub(crate) mod stub;
 pub(crate) mod tables;
+pub(crate) mod translate;
 pub(crate) mod wire;

@@ -16,7 +16,7 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
     let Method { cfg, wire, .. } = method;
     let marker = method.marker();
     let signature = types::signature(method.wire_args().map(|arg| &arg.ty), method.returns.ty());
-    let Flags { shared, concurrent, idempotent, cancel } = method.flags;
+    let Flags { shared, concurrent, idempotent, cancel, property } = method.flags;
     let (ok, err) = it.outcome(&method.returns);
     let ok_span = at(method.returns.ty());
     // The types as values are written: each use carries the location of the type in the user's signature.
@@ -51,6 +51,13 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
         Returns::Result { .. } => quote_spanned!(err_at=> <#err as #p::ErrorType>),
         Returns::Plain(_) | Returns::ByType(_) => quote_spanned!(err_at=> <#p::ErrorCodec<#err>>),
     };
+    // Without a `Result` there is no error to have a text.
+    let error_text = (!matches!(method.returns, Returns::Plain(_))).then(|| {
+        let p = it.p_at(err_at);
+        quote_spanned! {err_at=>
+            const ERROR_TEXT: ::core::option::Option<fn(&Self::Err) -> #p::String> = <#p::Probe<#err>>::ERROR_TEXT;
+        }
+    });
     let push_err = quote_spanned!(err_at=> #error::push(__value, __out));
     let next_err = quote_spanned!(err_at=> #error::next(__in));
     let (encoded, decoded) = (quote!(::core::result::Result<(), #p::EncodeError>), quote!(#p::DecodeError));
@@ -60,12 +67,19 @@ fn describe(it: &Generated<'_>, method: &Method) -> TokenStream {
             const DESC: #p::MethodDesc = #p::MethodDesc::new(
                 #wire,
                 #signature,
-                #p::MethodFlags { shared: #shared, concurrent: #concurrent, idempotent: #idempotent, cancel: #cancel },
+                #p::MethodFlags {
+                    shared: #shared,
+                    concurrent: #concurrent,
+                    idempotent: #idempotent,
+                    cancel: #cancel,
+                    property: #property,
+                },
             );
             type Args = (#(#types,)*);
             type Ok = #ok;
             type Err = #err;
             const PIPELINE: ::core::option::Option<fn(&Self::Ok) -> #p::Capabilities> = #pipeline;
+            #error_text
             #has_promises
             fn encode_args(__args: &Self::Args, __out: &mut #p::Encoder) -> #encoded {
                 let (#(#names,)*) = __args;

@@ -84,7 +84,12 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
         let (cfg, marker) = (&method.cfg, method.marker());
         quote!(#cfg <#marker as #p::Method>::DESC)
     });
-    let remote = calls_impl(it, &quote!(#p::Remote), &quote!(#p::Remote::pass_on));
+    let remote = calls_impl(it, &quote!(#p::Remote), &quote!(__opendo_deliver));
+    // As in `dispatch`, a literal spares the compiler a constant.
+    let translations = service.methods.iter().map(|method| {
+        let (cfg, id, marker) = (&method.cfg, method.id(), method.marker());
+        quote!(#cfg #id => __remote.translate::<#marker>(__call),)
+    });
     let dispatch = quote!(<#stub as #p::ServedBy<#server>>::dispatch);
     let local = calls_impl(it, &quote!(#p::Local<#server>), &dispatch);
     quote! {
@@ -120,6 +125,15 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
             ) -> ::core::result::Result<Self, __D::Error> {
                 #p::deserialize_stub(__deserializer)
             }
+        }
+        fn __opendo_translate(__remote: &#p::Remote, __call: #p::Incoming) {
+            match __call.method() {
+                #(#translations)*
+                _ => __call.no_such_method(),
+            }
+        }
+        fn __opendo_deliver(__remote: &#p::Remote, __call: #p::Incoming) {
+            #p::Remote::deliver_as(__remote, __call, __opendo_translate)
         }
         // Encodes the arguments and sends them.
         impl #calls for #p::Remote { #remote }

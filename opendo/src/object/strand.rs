@@ -289,7 +289,13 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The facts of work that is not a call of somebody's.
     pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        let flags = MethodFlags { shared: false, concurrent: false, idempotent: false, cancel: false };
+        let flags = MethodFlags {
+            shared: false,
+            concurrent: false,
+            idempotent: false,
+            cancel: false,
+            property: false,
+        };
         CallInfo {
             caller: Caller::Local,
             object: self.key().cloned(),

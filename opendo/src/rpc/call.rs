@@ -195,7 +195,7 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn decode_reply<M: Method>(value: Encoded, is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
+pub(crate) fn decode_reply<M: Method>(value: Encoded, is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
     let shape = if is_ok { Shape::Value } else { Shape::Error(None) };
     let decoded =
         value.decode(

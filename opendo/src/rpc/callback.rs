@@ -115,9 +115,10 @@ impl<A: CallbackType, R: CallbackType> Method for CallMethod<A, R> {
         // Types have no text in a constant: a fingerprint of zero fits all.
         fingerprint: 0,
         ..MethodDesc::new(
-            "call",
+            // A function is a target whose only method has no name.
+            "",
             "callback",
-            MethodFlags { shared: true, concurrent: true, idempotent: false, cancel: false },
+            MethodFlags { shared: true, concurrent: true, idempotent: false, cancel: false, property: false },
         )
     };
     type Args = (A,);
@@ -175,7 +176,13 @@ impl<A: CallbackType, R: CallbackType> CallbackCalls<A, R> for Remote {
     }
 
     fn deliver(&self, call: Incoming) {
-        self.pass_on(call);
+        self.deliver_as(call, |remote, call| {
+            if call.method() == <CallMethod<A, R> as Method>::DESC.id {
+                remote.translate::<CallMethod<A, R>>(call);
+            } else {
+                call.no_such_method();
+            }
+        });
     }
 }
 

@@ -221,7 +221,9 @@ impl RemoteReply {
         };
         let shape = match result {
             Ok(_) => Shape::Value,
-            Err(_) => Shape::Error(None),
+            Err(error) => {
+                Shape::Error(M::ERROR_TEXT.filter(|_| self.call.form.is_text()).map(|text| text(error)))
+            }
         };
         with_encoder(
             self.call.form,

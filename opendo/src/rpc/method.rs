@@ -1,6 +1,7 @@
 //! What the macro says about a method, and how the types of a signature are looked at.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub struct MethodFlags {
     pub idempotent: bool,
     /// `#[method(cancel)]`: dropped at an await when its caller is gone.
     pub cancel: bool,
+    /// `#[method(property)]`: text clients read it as a property, without calling it.
+    pub property: bool,
 }
 
 /// One method as it is known on the wire.
@@ -107,6 +110,8 @@ pub trait Method: Send + Sync + 'static {
     type Err: Send + 'static;
     /// Finds the capabilities in a result, if calls can be made on it before it has arrived.
     const PIPELINE: Option<fn(&Self::Ok) -> Capabilities>;
+    /// How its error reads to people, if it is [`Display`](std::fmt::Display).
+    const ERROR_TEXT: Option<fn(&Self::Err) -> String> = None;
 
     /// Whether an argument is the result of a call that has not come.
     fn has_promises(_: &Self::Args) -> bool {
@@ -170,6 +175,11 @@ impl<T: Pipelined> Probe<T> {
     pub const PIPELINE: Option<fn(&T) -> Capabilities> = Some(T::capabilities);
 }
 
+impl<T: Display> Probe<T> {
+    /// How to show it.
+    pub const ERROR_TEXT: Option<fn(&T) -> String> = Some(T::to_string);
+}
+
 /// The answers of [`Probe`] for every other type: an inherent constant wins over a trait's.
 pub trait ProbeDefault {
     /// What is asked about.
@@ -180,6 +190,8 @@ pub trait ProbeDefault {
     const IS_PIPELINED: bool = false;
     /// There is nothing to be found.
     const PIPELINE: Option<fn(&Self::Of) -> Capabilities> = None;
+    /// It has no text.
+    const ERROR_TEXT: Option<fn(&Self::Of) -> String> = None;
 }
 
 impl<R> ProbeDefault for Probe<R> {
@@ -348,5 +360,13 @@ mod tests {
         const { assert!(!<Probe<Option<u8>>>::IS_RESULT) };
         let split = <Alias<u8> as Returned<{ <Probe<Alias<u8>>>::IS_RESULT }>>::split(Ok(1));
         assert_eq!(split, Ok(1));
+    }
+
+    #[test]
+    fn only_what_can_be_shown_has_a_text() {
+        struct Mute;
+        let shown = <Probe<String>>::ERROR_TEXT.map(|text| text(&"full".to_owned()));
+        assert_eq!(shown.as_deref(), Some("full"));
+        assert!(<Probe<Mute>>::ERROR_TEXT.is_none());
     }
 }

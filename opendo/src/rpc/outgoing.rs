@@ -440,7 +440,13 @@ const UNKNOWN: MethodDesc = MethodDesc {
     name: "method",
     fingerprint: 0,
     signature: "",
-    flags: MethodFlags { shared: false, concurrent: false, idempotent: false, cancel: false },
+    flags: MethodFlags {
+        shared: false,
+        concurrent: false,
+        idempotent: false,
+        cancel: false,
+        property: false,
+    },
 };
 
 /// Sends a call, once the values that cannot be named where it goes have arrived.

@@ -21,7 +21,8 @@ use crate::rpc::remote::{Remote, RemoteObject};
 use crate::rpc::wire::encode_body;
 
 const fn method(name: &'static str) -> MethodDesc {
-    let flags = MethodFlags { shared: true, concurrent: true, idempotent: false, cancel: false };
+    let flags =
+        MethodFlags { shared: true, concurrent: true, idempotent: false, cancel: false, property: false };
     MethodDesc::new(name, "", flags)
 }
 

@@ -23,4 +23,24 @@ impl D {}
 #[opendo::interface(vis = "pub")]
 trait E {}
 
+struct F;
+
+#[rpc_target(rename_all = "kebab-case")]
+impl F {}
+
+struct G;
+
+#[rpc_target(rename_all = "camelCase")]
+impl G {
+    pub fn next_value(&self) {}
+
+    #[method(name = "nextValue")]
+    pub fn next(&self) {}
+}
+
+struct H;
+
+#[rpc_target(rename_all = "camelCase")]
+impl E for H {}
+
 fn main() {}

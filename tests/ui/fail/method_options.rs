@@ -38,6 +38,14 @@ impl Store {
     #[method(concurrent)]
     pub fn concurrent_and_exclusive(&mut self) {}
 
+    #[method(property)]
+    pub fn property_that_changes(&mut self) {}
+
+    #[method(property)]
+    pub fn property_with_arguments(&self, #[call] _: &CallInfo, index: u64) {
+        drop(index);
+    }
+
     #[cfg_attr(all(), method(skip))]
     pub fn conditional(&self) {}
 }

@@ -56,7 +56,7 @@ fn method_of(
         read_undefined(call, &member);
         return None;
     };
-    let is_property = false;
+    let is_property = method.flags.property;
     match (rest, member.is_call) {
         ([], true) if !is_property => call.method = method.id,
         ([], false) if is_property => {

@@ -32,6 +32,8 @@ pub use registry::namespace::{Namespace, Objects};
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::callback::{Callback, CallbackFn, CallbackType};
+#[cfg(feature = "capnweb")]
+pub use rpc::dynamic::DynStub;
 pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
 pub use rpc::group::{Group, MemberId};
 pub use rpc::info::{CallInfo, Caller};

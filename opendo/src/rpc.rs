@@ -8,6 +8,8 @@ pub(crate) mod cap;
 pub(crate) mod chain;
 pub(crate) mod core;
 pub(crate) mod driver;
+#[cfg(feature = "capnweb")]
+pub(crate) mod dynamic;
 pub(crate) mod error;
 pub(crate) mod gone;
 pub(crate) mod group;

@@ -144,6 +144,9 @@ pub(crate) enum Passed {
     /// Handed out once.
     Chunks(Arc<Mutex<Option<Chunks>>>),
     Value(Value),
+    /// In the text encoding only, where it has to become a stream.
+    #[cfg(feature = "capnweb")]
+    Blob(crate::value::Blob),
 }
 
 impl fmt::Debug for Passed {
@@ -152,6 +155,8 @@ impl fmt::Debug for Passed {
             Self::Cap(_) => "capability",
             Self::Chunks(_) => "stream",
             Self::Value(_) => "value",
+            #[cfg(feature = "capnweb")]
+            Self::Blob(_) => "blob",
         })
     }
 }

@@ -301,6 +301,19 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// All arguments that were not taken.
+    pub(crate) fn take_rest<T: serde::de::DeserializeOwned>(&mut self) -> Result<Vec<T>, DecodeError> {
+        match &mut self.0 {
+            Input::Postcard(rest) => postcard::take(rest),
+            #[cfg(feature = "capnweb")]
+            Input::Arguments(arguments) => text_error(arguments.take_rest()),
+            #[cfg(feature = "capnweb")]
+            Input::Value(_) | Input::Error(_) => {
+                Err(DecodeError::text("more arguments where there are none"))
+            }
+        }
+    }
+
     /// For the error of a method that has none.
     pub(crate) fn never<T>(&mut self) -> Result<T, DecodeError> {
         Err(DecodeError(Wrong::Never))

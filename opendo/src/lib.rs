@@ -34,6 +34,8 @@ pub use registry::namespace::{Namespace, Objects};
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::callback::{Callback, CallbackFn, CallbackType};
+#[cfg(feature = "capnweb")]
+pub use rpc::dynamic::DynStub;
 pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
 pub use rpc::group::{Group, MemberId};
 pub use rpc::info::{CallInfo, Caller};
@@ -41,6 +43,7 @@ pub use rpc::limits::Limits;
 pub use rpc::method::{Interface, MethodDesc, MethodFlags};
 pub use rpc::pipeline::Pipelined;
 pub use rpc::promise::promise;
+pub use rpc::rest::Rest;
 pub use rpc::session::{EndGuard, Session, SessionStats};
 pub use rpc::stub::{ServedBy, Stub, StubExt};
 pub use stream::feed::{Cursor, Feed, FeedEvent};

@@ -11,6 +11,8 @@ pub(crate) mod capnweb;
 pub(crate) mod chain;
 pub(crate) mod core;
 pub(crate) mod driver;
+#[cfg(feature = "capnweb")]
+pub(crate) mod dynamic;
 pub(crate) mod error;
 pub(crate) mod gone;
 pub(crate) mod group;
@@ -24,6 +26,7 @@ pub(crate) mod peer_side;
 pub(crate) mod pipeline;
 pub(crate) mod promise;
 pub(crate) mod remote;
+pub(crate) mod rest;
 pub(crate) mod session;
 pub(crate) mod slot;
 pub(crate) mod stub;

@@ -274,7 +274,10 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcStream<T> {
 }
 
 /// What is passed at the place that is encoded here.
-fn place<'de, D: Deserializer<'de>>(deserializer: D, name: &'static str) -> Result<Passed, D::Error> {
+pub(crate) fn place<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    name: &'static str,
+) -> Result<Passed, D::Error> {
     struct Newtype;
 
     impl<'de> de::Visitor<'de> for Newtype {

@@ -4,8 +4,9 @@
 //! table beside the body. `#` is no tag of Cap'n Web, so that [`evaluate`] refuses it from a peer, and an expression
 //! without capabilities is a body as it came.
 
-mod bigint;
+pub(crate) mod bigint;
 mod bytes;
+mod error;
 mod evaluate;
 mod json;
 mod path;
@@ -15,7 +16,8 @@ mod write;
 
 use std::fmt;
 
-pub(crate) use evaluate::{Capture, Path, Resolver, Special, evaluate, instructions};
+pub(crate) use error::{append_error, append_rpc_error, rpc_error, take_error};
+pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
 pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
@@ -27,9 +29,12 @@ const MAX_DEPTH: usize = 256;
 /// Integers up to this are told apart by doubles.
 const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
 
-const MAX_BIGINT: usize = 16_384;
+pub(crate) const MAX_BIGINT: usize = 16_384;
 
 const TOO_DEEP: &str = "Deserialization exceeded maximum allowed message depth of 256.";
+
+/// A value that is what it is, not the form of something in Rust. Only for writing.
+pub(crate) const VALUE: &str = "$opendo::value";
 
 /// The form of a value that JSON has none for, as an enum: the tag is the variant. Only for reading.
 pub(crate) const SPECIAL: &str = "$opendo::special";
@@ -107,7 +112,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Whether JavaScript objects have a member of that name that no message may set.
-fn is_forbidden(key: &str) -> bool {
+pub(crate) fn is_forbidden(key: &str) -> bool {
     matches!(
         key,
         "__proto__"
@@ -124,30 +129,6 @@ fn is_forbidden(key: &str) -> bool {
             | "__lookupSetter__"
     ) || key == "toJSON"
 }
-
-// SHIM BEGIN
-pub(crate) fn append_error<E: serde::Serialize + ?Sized>(
-    e: &E,
-    m: Option<String>,
-    out: &mut Vec<u8>,
-) -> Result<(), TextError> {
-    let _ = m;
-    append(e, out)
-}
-pub(crate) fn append_rpc_error(e: &crate::RpcError, out: &mut Vec<u8>) {
-    append_error_named("Error", e.message(), out)
-}
-pub(crate) fn take_error<E: serde::de::DeserializeOwned>(t: &str) -> Result<E, TextError> {
-    take(t)
-}
-pub(crate) fn rpc_error(t: &str) -> crate::RpcError {
-    crate::RpcError::new(crate::ErrorKind::Failed, t)
-}
-pub(crate) fn own_rpc_error(t: &str) -> Option<crate::RpcError> {
-    let _ = t;
-    None
-}
-// SHIM END
 
 /// Appends an error that has a name and a message, and nothing else.
 pub(crate) fn append_error_named(name: &str, message: &str, out: &mut Vec<u8>) {

@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, Sleep};
 
+#[cfg(feature = "capnweb")]
+use crate::encoding;
 use crate::encoding::{Encoded, Form, Shape};
 use crate::rpc::arg::{self, Value};
 use crate::rpc::chain::Link;
@@ -195,8 +197,13 @@ impl<T, E> Call<T, E> {
     }
 }
 
-pub(crate) fn decode_reply<M: Method>(value: Encoded, is_ok: bool) -> Result<Result<M::Ok, M::Err>, RpcError> {
+pub(crate) fn decode_reply<M: Method>(
+    value: Encoded,
+    is_ok: bool,
+) -> Result<Result<M::Ok, M::Err>, RpcError> {
     let shape = if is_ok { Shape::Value } else { Shape::Error(None) };
+    #[cfg(feature = "capnweb")]
+    let thrown = (!is_ok && value.form.is_text()).then(|| value.bytes.clone());
     let decoded =
         value.decode(
             &shape,
@@ -204,7 +211,14 @@ pub(crate) fn decode_reply<M: Method>(value: Encoded, is_ok: bool) -> Result<Res
                 if is_ok { M::decode_ok(input).map(Ok) } else { M::decode_err(input).map(Err) }
             },
         );
-    decoded.map_err(|error| RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true))
+    decoded.map_err(|error| {
+        // Text clients throw what they like, whatever the signature says.
+        #[cfg(feature = "capnweb")]
+        if let Some(thrown) = thrown {
+            return encoding::capnweb::rpc_error(std::str::from_utf8(&thrown).unwrap_or("null"));
+        }
+        RpcError::new(ErrorKind::Decode, format!("the reply: {error}")).may_run(true)
+    })
 }
 
 impl<T, E> Future for Call<T, E> {

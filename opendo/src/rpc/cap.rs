@@ -24,7 +24,6 @@ use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::remote::Remote;
 use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
 use crate::stream::Chunks;
-use crate::value::Blob;
 
 /// What calls can be delivered to: an object or target of this process, or a way to one elsewhere.
 pub(crate) trait Capability: Send + Sync + 'static {
@@ -152,7 +151,9 @@ pub(crate) enum Passed {
     /// Handed out once.
     Chunks(Arc<Mutex<Option<Chunks>>>),
     Value(Value),
-    Blob(Blob),
+    /// In the text encoding only, where it has to become a stream.
+    #[cfg(feature = "capnweb")]
+    Blob(crate::value::Blob),
 }
 
 impl fmt::Debug for Passed {
@@ -161,6 +162,7 @@ impl fmt::Debug for Passed {
             Self::Cap(_) => "capability",
             Self::Chunks(_) => "stream",
             Self::Value(_) => "value",
+            #[cfg(feature = "capnweb")]
             Self::Blob(_) => "blob",
         })
     }

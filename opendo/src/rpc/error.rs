@@ -106,10 +106,12 @@ pub enum ErrorKind {
     Failed,
     /// The other side gave up a stream, for the reason that the message says.
     Aborted,
+    /// The method threw an error that is none of its signature's.
+    Thrown,
 }
 
 /// Wire numbers: append only, never reuse.
-const KINDS: [ErrorKind; 18] = [
+const KINDS: [ErrorKind; 19] = [
     ErrorKind::NoSuchClass,
     ErrorKind::NoSuchMethod,
     ErrorKind::SignatureMismatch,
@@ -128,6 +130,7 @@ const KINDS: [ErrorKind; 18] = [
     ErrorKind::Broken,
     ErrorKind::Failed,
     ErrorKind::Aborted,
+    ErrorKind::Thrown,
 ];
 
 impl ErrorKind {
@@ -160,6 +163,7 @@ impl ErrorKind {
             Self::Broken => "broken",
             Self::Failed => "failed dependency",
             Self::Aborted => "aborted",
+            Self::Thrown => "thrown",
         }
     }
 }

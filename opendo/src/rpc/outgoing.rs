@@ -142,7 +142,7 @@ impl RemoteCall {
     }
 
     /// A call that somebody in this process may await.
-    pub(super) fn awaited(
+    pub(crate) fn awaited(
         object: Arc<RemoteObject>,
         method: MethodDesc,
         keep: bool,
@@ -450,7 +450,7 @@ const UNKNOWN: MethodDesc = MethodDesc {
 };
 
 /// Sends a call, once the values that cannot be named where it goes have arrived.
-pub(super) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
+pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
     let uplink = call.object.uplink.clone();
     if passed.is_empty() || !arg::must_wait(&passed, uplink.number()) {
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });

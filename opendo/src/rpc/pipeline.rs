@@ -115,7 +115,7 @@ impl PipelineOf {
         Self { source: self.source.clone(), path }
     }
 
-    fn into_remote(self) -> Remote {
+    pub(crate) fn into_remote(self) -> Remote {
         match self.source {
             Source::Call(call) => Remote::of_result(call, self.path.into()),
             Source::Promise(promise) => Remote::of_promise(promise, self.path.into()),

@@ -224,6 +224,10 @@ impl Out<'_> {
             Passed::Value(_) | Passed::Blob(_) => {
                 Err(RpcError::new(ErrorKind::Encode, "the result of a call is not there in time"))
             }
+            #[cfg(feature = "capnweb")]
+            Passed::Blob(_) => {
+                Err(RpcError::new(ErrorKind::Encode, "a blob of a text message in a binary one"))
+            }
         }
     }
 

@@ -93,8 +93,15 @@ mod tests {
         let method = Double::DESC;
         let call = RemoteCall::awaited(remote.object().clone(), method, false, None);
         let form = Form::Postcard;
-        let parts =
-            CallParts { method, form, member: None, deadline: None, trace: None, chain: None, caller: Caller::Local };
+        let parts = CallParts {
+            method,
+            form,
+            member: None,
+            deadline: None,
+            trace: None,
+            chain: None,
+            caller: Caller::Local,
+        };
         let body = Bytes::copy_from_slice(body);
         remote.translate::<Double>(Incoming::shared(&call, &parts, body, Vec::new()).unwrap());
         call

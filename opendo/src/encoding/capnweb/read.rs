@@ -59,6 +59,18 @@ impl<'a> ArgsReader<'a> {
         Ok(rest)
     }
 
+    /// Whatever was not taken.
+    ///
+    /// # Errors
+    /// When one is not a `T`.
+    pub(crate) fn take_rest<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, TextError> {
+        let mut rest = Vec::new();
+        while self.step()? {
+            rest.push(self.reader.take()?);
+        }
+        Ok(rest)
+    }
+
     fn step(&mut self) -> Result<bool, TextError> {
         self.over = self.over || !self.reader.tokens.cursor.next(&mut self.first, b']')?;
         Ok(!self.over)

@@ -8,7 +8,7 @@ use serde::ser::{self, Serialize, Serializer};
 
 use self::list::List;
 use self::members::Members;
-use super::{BARE, MAX_DEPTH, MAX_SAFE, TextError, bytes, is_forbidden};
+use super::{BARE, MAX_DEPTH, MAX_SAFE, TextError, VALUE, bytes, is_forbidden};
 use crate::rpc::cap::{self, CAP};
 use crate::stream::{SINK, STREAM};
 use crate::value::BLOB;
@@ -20,12 +20,29 @@ const TOO_DEEP: &str = "Serialization exceeded maximum allowed depth. (Does the 
 /// # Errors
 /// When it is nested too deeply, or has a member that JavaScript would not let in, or its own `Serialize` fails.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TextError> {
+    append_root(value, out).map(drop)
+}
+
+/// What a value is at its outside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Root {
+    /// One whose type is only known when it is there.
+    Value,
+    Variant(&'static str),
+    Other,
+}
+
+/// As [`append`], and says what it was.
+pub(super) fn append_root<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<Root, TextError> {
     let start = out.len();
-    let mut writer = Writer { out, depth: 0, last: Last::Other, bare: false };
-    value.serialize(&mut writer).map_err(|error| {
-        out.truncate(start);
-        cap::why().map_or(error, TextError::new)
-    })
+    let mut writer = Writer { out, depth: 0, last: Last::Other, bare: false, start, root: Root::Other };
+    match value.serialize(&mut writer) {
+        Ok(()) => Ok(writer.root),
+        Err(error) => {
+            out.truncate(start);
+            Err(cap::why().map_or(error, TextError::new))
+        }
+    }
 }
 
 pub(super) struct Writer<'o> {
@@ -34,6 +51,8 @@ pub(super) struct Writer<'o> {
     last: Last,
     /// The next list is written without the brackets that make it an array, the next bytes without their tag.
     bare: bool,
+    start: usize,
+    root: Root,
 }
 
 /// What was written last, as far as it matters to what it is in.
@@ -90,8 +109,16 @@ impl Writer<'_> {
         written
     }
 
+    /// Remembers it if it is the outermost.
+    fn is_a(&mut self, root: Root) {
+        if self.out.len() == self.start {
+            self.root = root;
+        }
+    }
+
     /// An enum's variant with what it holds.
-    fn variant(&mut self, name: &str) -> Result<(), TextError> {
+    fn variant(&mut self, name: &'static str) -> Result<(), TextError> {
+        self.is_a(Root::Variant(name));
         self.push("{");
         self.key(name)
     }
@@ -228,6 +255,7 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), TextError> {
+        self.is_a(Root::Variant(variant));
         self.json(variant)
     }
 
@@ -243,6 +271,10 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
                 self.last = Last::Other;
                 self.push("]");
                 Ok(())
+            }
+            VALUE => {
+                self.is_a(Root::Value);
+                value.serialize(self)
             }
             BARE => {
                 self.bare = true;

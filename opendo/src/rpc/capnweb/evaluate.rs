@@ -334,7 +334,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
             value: Encoded {
                 form: Form::CapnWeb,
                 bytes: Bytes::from_static(br##"["#",0]"##),
-                passed: vec![Passed::Blob(Blob::new(kind, bytes))],
+                passed: vec![Passed::Blob(Blob { kind, bytes })],
             },
         }));
     });

@@ -213,11 +213,12 @@ impl TextCore {
                     return Ok(Body { is_ok, value });
                 }
                 let text = std::str::from_utf8(&value.bytes).unwrap_or("null");
-                match capnweb::own_rpc_error(text) {
-                    Some(error) => Err(error),
+                let error = capnweb::rpc_error(text);
+                match error.kind() {
+                    ErrorKind::Thrown if !own.is_stream => Ok(Body { is_ok, value }),
                     // Whoever writes a stream has no type for what its reader says.
-                    None if own.is_stream => Err(thrown(value)),
-                    None => Ok(Body { is_ok, value }),
+                    ErrorKind::Thrown => Err(thrown(value)),
+                    _ => Err(error),
                 }
             }));
             // A result that may still be used is released when nobody does.

@@ -175,7 +175,7 @@ impl<'a> Out<'a> {
             (Passed::Chunks(_), Introduced::Pipe(id)) => write!(out, r#"["readable",{id}]"#),
             (Passed::Blob(blob), Introduced::Pipe(id)) => {
                 out.push_str(r#"["blob","#);
-                string(blob.kind(), out);
+                string(&blob.kind, out);
                 write!(out, r#",["readable",{id}]]"#)
             }
             (Passed::Value(Value::There(value)), Introduced::Within(within)) => {
@@ -258,7 +258,7 @@ fn express_theirs(id: i64, path: &[Box<str>], out: &mut String) {
 /// Bytes as a stream of pieces.
 fn chunks_of(blob: &Blob) -> Chunks {
     const PIECE: usize = 64 * 1024;
-    let bytes = blob.bytes().clone();
+    let bytes = blob.bytes.clone();
     let pieces = (0..bytes.len().div_ceil(PIECE))
         .map(move |at| bytes.slice(at * PIECE..bytes.len().min((at + 1) * PIECE)));
     Chunks::of_bytes(pieces)

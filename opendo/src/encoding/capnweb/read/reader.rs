@@ -6,11 +6,10 @@ use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use super::access::{Container, Elements, Entries, Members, Pairs, Place, SpecialForm, TimeParts, Variant};
 use super::token::Integer;
 use super::{Reader, TextError};
-use crate::encoding::capnweb::{BARE, MAX_DEPTH, SPECIAL, SYSTEM_TIME, TOO_DEEP, path};
+use crate::encoding::capnweb::{BARE, MAX_DEPTH, MAX_SAFE, SPECIAL, SYSTEM_TIME, TOO_DEEP, path};
 use crate::rpc::arg::Value as Promised;
 use crate::rpc::cap::{self, CAP, Passed};
 use crate::stream::{SINK, STREAM};
-use crate::value::BLOB;
 
 /// Goes on in the body of a promise that was resolved, if that is next. Only a stub or stream is left in the table.
 macro_rules! resolved {
@@ -137,10 +136,14 @@ impl<'a> Reader<'a> {
             Some(b't' | b'f') => visitor.visit_bool(self.tokens.bool()?),
             Some(b'n') if self.tokens.cursor.word("null") => visitor.visit_none(),
             Some(b'-' | b'0'..=b'9') => {
+                // Beyond that JavaScript means a double, whatever its digits are.
                 let mut ahead = self.tokens.cursor;
-                match ahead.number()?.parse::<i64>() {
-                    Ok(_) => self.integer(visitor),
-                    Err(_) => visitor.visit_f64(self.tokens.float()?),
+                let integer =
+                    ahead.number()?.parse().ok().filter(|it: &i64| it.unsigned_abs() <= MAX_SAFE as u64);
+                if integer.is_some() {
+                    self.integer(visitor)
+                } else {
+                    visitor.visit_f64(self.tokens.float()?)
                 }
             }
             _ => match self.tokens.peek_tag().as_deref() {
@@ -266,7 +269,6 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
             CAP => visitor.visit_newtype_struct(place_of(self.place("a stub")?)),
             STREAM => visitor.visit_newtype_struct(place_of(self.place("a stream to read")?)),
             SINK => visitor.visit_newtype_struct(place_of(self.place("a stream to write")?)),
-            BLOB => visitor.visit_newtype_struct(place_of(self.place("a blob")?)),
             SPECIAL => {
                 resolved!(self.deserialize_newtype_struct(name, visitor));
                 match self.tokens.peek_tag() {

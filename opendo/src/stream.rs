@@ -167,6 +167,13 @@ impl<T: Streamed> RpcStream<T> {
         Self::own(values.boxed(), true)
     }
 
+    /// Reads no more, and tells the writer why: its next write fails with [`Aborted`](ErrorKind::Aborted) and this reason.
+    pub fn cancel(self, reason: impl Into<String>) {
+        if let Source::Pipe(reader) = self.0.into_inner() {
+            reader.cancel(aborted(reason));
+        }
+    }
+
     fn own(values: BoxStream<'static, Result<T, RpcError>>, latest: bool) -> Self {
         Self(Mutex::new(Source::Own(values, latest)))
     }

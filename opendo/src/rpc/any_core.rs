@@ -63,6 +63,12 @@ pub(crate) trait AnyCore: Uplink {
 
     /// Ends the session: every call in flight fails with the truth about whether it may have run.
     fn end(&self, error: &RpcError);
+
+    /// The same, and tells the peer why.
+    fn abort(&self, error: &RpcError);
+
+    /// Ends the session by closing the connection. `reason` is for transports that can say one.
+    fn hang_up(&self, reason: &str);
 }
 
 /// Why a call does not go.
@@ -256,4 +262,9 @@ fn quietly(what: &str, run: impl FnOnce()) {
 pub(crate) fn broken(error: &RpcError) -> RpcError {
     let text = format!("it belonged to a session that has ended ({}); get a new one", error.message());
     RpcError::new(ErrorKind::Broken, text)
+}
+
+/// The error of calls in flight when this side hung up.
+pub(crate) fn hung_up(reason: &str) -> RpcError {
+    RpcError::new(ErrorKind::Closed, format!("this side hung up: {reason}"))
 }

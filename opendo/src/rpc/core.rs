@@ -4,8 +4,8 @@
 //! one short lock. Nothing here waits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form};
 use crate::registry::namespace::Objects;
-use crate::rpc::any_core::{AnyCore, Life, Unsent, broken};
+use crate::rpc::any_core::{AnyCore, Life, Unsent, broken, hung_up};
 use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     /// Entries in the driver's tables: what the peer has named, and results that it has not released.
     pub(crate) bound: AtomicUsize,
     pub(crate) kept: AtomicUsize,
+    /// What the peer is told when this side aborts.
+    pub(super) parting: OnceLock<RpcError>,
 }
 
 struct State {
@@ -96,6 +98,7 @@ impl Core {
             }),
             bound: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
+            parting: OnceLock::new(),
         })
     }
 
@@ -500,6 +503,15 @@ impl AnyCore for Core {
 
     fn end(&self, error: &RpcError) {
         Core::end(self, error);
+    }
+
+    fn abort(&self, error: &RpcError) {
+        let _ = self.parting.set(error.clone());
+        Core::end(self, error);
+    }
+
+    fn hang_up(&self, reason: &str) {
+        Core::end(self, &hung_up(reason));
     }
 }
 

@@ -221,9 +221,11 @@ impl Driver {
         drop(peer_side);
         core.bound.store(0, Ordering::Relaxed);
         core.kept.store(0, Ordering::Relaxed);
-        if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) {
+        let aborted = core.parting.get();
+        let reason = matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge).then_some(&error);
+        if let Some(error) = aborted.or(reason) {
             // Behind what is half written: a message of the batch must not end in the middle of this one.
-            push_message(&mut writing.batch, |out| abort_message(&error, out));
+            push_message(&mut writing.batch, |out| abort_message(error, out));
             let rest = poll_fn(|cx| sender.poll_send(cx, &mut writing.batch));
             let _ = timeout(core.life.limits.hello_timeout, rest).await;
         }

@@ -255,6 +255,13 @@ impl RpcError {
         self.0.may_have_run
     }
 
+    /// What the other side threw, for [`ErrorKind::Thrown`] and others that come from a text client or server.
+    #[cfg(feature = "capnweb")]
+    pub fn thrown_value(&self) -> Option<crate::value::Value> {
+        let thrown = self.0.thrown.as_deref()?.clone();
+        thrown.decode(&crate::encoding::Shape::Value, |input| input.take()).ok()
+    }
+
     /// Whether the instance was thrown away, so that this stub stays broken and a fresh one is needed.
     pub fn is_reset(&self) -> bool {
         self.0.kind == ErrorKind::Reset

@@ -9,7 +9,7 @@ use opendo_transport::Peer;
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Objects;
 use crate::rpc::any_core::AnyCore;
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::remote::{self, Place, Remote};
 use crate::rpc::stub::Stub;
 
@@ -71,6 +71,16 @@ impl Session {
     pub async fn close(&self) {
         self.0.drain();
         self.closed().await;
+    }
+
+    /// Ends the session at once and tells the peer why: its calls in flight fail with this text, and so do ours.
+    pub fn abort(&self, reason: impl Into<String>) {
+        self.0.abort(&RpcError::new(ErrorKind::Disconnected, reason));
+    }
+
+    /// Ends the session at once by closing the connection. A WebSocket tells the peer `reason`; calls in flight fail.
+    pub fn hang_up(&self, reason: &str) {
+        self.0.hang_up(reason);
     }
 
     /// Resolves when the session has ended, for whatever reason.

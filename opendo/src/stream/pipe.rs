@@ -44,7 +44,8 @@ struct Shared<T> {
     /// Nothing comes after what is in the queue: why.
     end: Option<Result<(), RpcError>>,
     reader: Option<Waker>,
-    reader_gone: bool,
+    /// Why, if there is none any more.
+    reader_gone: Option<RpcError>,
     /// Tells a writer that is elsewhere.
     on_drop: Option<Box<dyn FnOnce() + Send>>,
     writers: Vec<Waker>,
@@ -63,7 +64,7 @@ pub(super) fn pipe<T>(max_bytes: usize) -> (Writer<T>, Reader<T>) {
         max_bytes,
         end: None,
         reader: None,
-        reader_gone: false,
+        reader_gone: None,
         on_drop: None,
         writers: Vec::new(),
     }));
@@ -91,8 +92,8 @@ impl<T> Writer<T> {
         reached: impl Fn(&Shared<T>) -> bool,
     ) -> Poll<Result<(), RpcError>> {
         let mut shared = self.0.lock();
-        if shared.reader_gone {
-            return Poll::Ready(Err(reader_gone()));
+        if let Some(gone) = &shared.reader_gone {
+            return Poll::Ready(Err(gone.clone()));
         }
         if reached(&shared) {
             return Poll::Ready(Ok(()));
@@ -105,8 +106,8 @@ impl<T> Writer<T> {
 
     pub(super) fn push(&self, value: T) -> Result<(), RpcError> {
         let shared = self.0.lock();
-        if shared.reader_gone {
-            return Err(reader_gone());
+        if let Some(gone) = &shared.reader_gone {
+            return Err(gone.clone());
         }
         if let Some(end) = &shared.end {
             return end.clone().and(Err(aborted("the stream was closed")));
@@ -130,8 +131,8 @@ impl<T> Writer<T> {
         let Incoming { reply, args, .. } = call;
         let mut shared = self.0.lock();
         let size = size_of(&args.bytes);
-        let refusal = if shared.reader_gone {
-            Some(reader_gone())
+        let refusal = if let Some(gone) = &shared.reader_gone {
+            Some(gone.clone())
         } else if let Some(end) = &shared.end {
             Some(end.clone().err().unwrap_or_else(|| aborted("the stream was closed")))
         } else if shared.bytes > shared.max_bytes {
@@ -168,6 +169,11 @@ impl<T> Drop for Writer<T> {
 }
 
 impl<T> Reader<T> {
+    /// Reads no more: whoever writes learns why.
+    pub(super) fn cancel(self, why: RpcError) {
+        self.0.lock().reader_gone = Some(why);
+    }
+
     /// Has `tell` called when the reader is dropped before the stream's end.
     pub(super) fn on_drop(&mut self, tell: impl FnOnce() + Send + 'static) {
         self.0.lock().on_drop = Some(Box::new(tell));
@@ -206,7 +212,7 @@ impl<T> Stream for Reader<T> {
 impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
         let mut shared = self.0.lock();
-        shared.reader_gone = true;
+        let gone = shared.reader_gone.get_or_insert_with(reader_gone).clone();
         let queue = std::mem::take(&mut shared.queue);
         shared.bytes = 0;
         let writers = std::mem::take(&mut shared.writers);
@@ -218,7 +224,7 @@ impl<T> Drop for Reader<T> {
         }
         for entry in queue {
             if let Some(write) = entry.write {
-                write.fail(reader_gone());
+                write.fail(gone.clone());
             }
         }
     }
@@ -271,8 +277,8 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
         std::future::poll_fn(move |cx| {
             let Some(shared) = shared.upgrade() else { return Poll::Ready(reader_gone()) };
             let mut shared = shared.lock();
-            if shared.reader_gone {
-                return Poll::Ready(reader_gone());
+            if let Some(gone) = &shared.reader_gone {
+                return Poll::Ready(gone.clone());
             }
             if !shared.writers.iter().any(|known| known.will_wake(cx.waker())) {
                 shared.writers.push(cx.waker().clone());

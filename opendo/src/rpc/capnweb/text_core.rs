@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::encoding::Form;
 use crate::registry::namespace::Objects;
-use crate::rpc::any_core::{AnyCore, Life, Unsent, broken};
+use crate::rpc::any_core::{AnyCore, Life, Unsent, broken, hung_up};
 use crate::rpc::cap::{Cap, Passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
@@ -187,17 +187,6 @@ impl TextCore {
         drop(state);
         wake(writer);
         idle.into_iter().for_each(Waker::wake);
-    }
-
-    /// Ends the session, and tells the peer why.
-    pub(crate) fn abort(&self, error: &RpcError) {
-        self.leave(Farewell::Abort(error.clone()), error);
-    }
-
-    /// Ends the session by hanging up.
-    pub(crate) fn hang_up(&self, reason: &str) {
-        let error = RpcError::new(ErrorKind::Closed, format!("this side hung up: {reason}"));
-        self.leave(Farewell::HangUp(reason.to_owned()), &error);
     }
 
     fn leave(&self, farewell: Farewell, error: &RpcError) {
@@ -405,5 +394,13 @@ impl AnyCore for TextCore {
 
     fn end(&self, error: &RpcError) {
         self.finish(error);
+    }
+
+    fn abort(&self, error: &RpcError) {
+        self.leave(Farewell::Abort(error.clone()), error);
+    }
+
+    fn hang_up(&self, reason: &str) {
+        self.leave(Farewell::HangUp(reason.to_owned()), &hung_up(reason));
     }
 }

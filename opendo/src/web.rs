@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 #[cfg(feature = "http")]
 use opendo_transport::http::{BatchReply, batch};
 #[cfg(feature = "websocket")]
-use opendo_transport::websocket::{Role, SUBPROTOCOL, WebSocket, accept_key};
+use opendo_transport::websocket::{Role, SUBPROTOCOL, TEXT_SUBPROTOCOL, WebSocket, accept_key};
 use opendo_transport::{Connection, Limits, Peer, kind};
 use percent_encoding::percent_decode_str;
 #[cfg(feature = "http")]
@@ -195,7 +195,9 @@ fn upgrade<S: Served>(served: S, options: &WebOptions, mut request: Request, abo
         return response;
     }
     let key = accept_key(key.as_bytes());
-    let binary = lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL, str::eq);
+    let offered = |name: &&str| lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, name, str::eq);
+    let chosen = [SUBPROTOCOL, TEXT_SUBPROTOCOL].into_iter().find(offered);
+    let binary = chosen == Some(SUBPROTOCOL);
     let upgraded = hyper::upgrade::on(&mut request);
     let limits = options.limits;
     tokio::spawn(async move {
@@ -217,8 +219,8 @@ fn upgrade<S: Served>(served: S, options: &WebOptions, mut request: Request, abo
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, key);
-    if binary {
-        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    if let Some(chosen) = chosen {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     response.body(Body::empty()).expect("headers of letters and digits")
 }

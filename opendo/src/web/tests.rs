@@ -191,6 +191,33 @@ async fn websockets_speak_what_they_offer() {
 }
 
 #[tokio::test]
+async fn a_subprotocol_is_chosen_only_if_it_is_offered() {
+    let server = server(Origins::default()).await;
+    let table = [
+        ("", None),
+        ("Sec-WebSocket-Protocol: chat, opendo.v1\r\n", Some("opendo.v1")),
+        ("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: opendo.v1\r\n", Some("opendo.v1")),
+        ("Sec-WebSocket-Protocol: capnweb\r\n", Some("capnweb")),
+        ("Sec-WebSocket-Protocol: chat, OPENDO.v1\r\n", None),
+    ];
+    for (offer, expected) in table {
+        let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{UPGRADE}{offer}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{head}");
+        let chosen =
+            head.split_once("sec-websocket-protocol: ").map(|(_, rest)| rest.lines().next().unwrap());
+        assert_eq!(chosen, expected, "{offer}");
+    }
+}
+
+#[tokio::test]
 async fn a_post_is_a_batch() {
     let server = server(Origins::default()).await;
     assert_eq!(server.post("/", "one\r\ntwo").await, (200, "one\ntwo".into()));

@@ -9,7 +9,10 @@ pub(crate) mod registry;
 pub(crate) mod rpc;
 pub(crate) mod stream;
 #[cfg(any(feature = "websocket", feature = "http"))]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "nodes do not serve it yet"))]
+#[cfg_attr(
+    not(all(test, feature = "websocket", feature = "http")),
+    expect(dead_code, unused_imports, reason = "nodes do not serve it yet")
+)]
 pub(crate) mod web;
 
 pub mod docs;

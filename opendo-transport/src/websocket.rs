@@ -1,7 +1,7 @@
 //! WebSockets: one frame a message, binary for [`kind::Bytes`] and text for [`kind::Text`].
 //!
-//! A client offers the subprotocol [`SUBPROTOCOL`]. A server that chooses it speaks binary messages, any other text.
-//! Nothing is compressed. Pings of the peer are answered while receiving.
+//! A client offers the subprotocols [`TEXT_SUBPROTOCOL`] and [`SUBPROTOCOL`]. A server that chooses the latter speaks
+//! binary messages, any other text. Nothing is compressed. Pings of the peer are answered while receiving.
 //!
 //! A close ends both directions. A peer's close is the error [`TransportError::PeerClosed`], except that binary
 //! messages end in order with code 1000, and that the answer to a close of our own is the end of what it said.
@@ -38,6 +38,13 @@ mod tests;
 
 /// The subprotocol that means binary messages.
 pub const SUBPROTOCOL: &str = "opendo.v1";
+
+/// The subprotocol that means text, as choosing none does. It is offered first, since there are servers that know no
+/// subprotocols and yet choose whatever comes first.
+pub const TEXT_SUBPROTOCOL: &str = "capnweb";
+
+/// Both.
+const OFFER: &str = "capnweb, opendo.v1";
 
 /// What a closing reason may have, since a control frame has 125 bytes and two are the code.
 const LONGEST_REASON: usize = 123;
@@ -119,22 +126,34 @@ impl Framed for kind::Text {
 /// [`TransportError::RequestFailed`] when the server does not agree to the upgrade, [`TransportError::Protocol`] when it
 /// agrees in a wrong way, otherwise [`TransportError::Io`].
 pub async fn connect(address: &Address, options: &ConnectOptions) -> Result<AnyConnection, TransportError> {
-    if !options.text
-        && let Some(binary) = upgrade::<kind::Bytes>(address, options, Some(SUBPROTOCOL)).await?
-    {
-        return Ok(AnyConnection::Bytes(Connection::new(binary)));
-    }
-    // A server without subprotocols agrees as if none had been offered, and the handshake must end there.
-    let text = upgrade::<kind::Text>(address, options, None).await?;
-    text.map(Connection::new).map(AnyConnection::Text).ok_or_else(|| no_sense("no subprotocol was offered"))
+    let offered = if options.text { None } else { upgrade(address, options, Some(OFFER)).await? };
+    let agreed = match offered {
+        // Without an offer, nothing can be chosen wrongly.
+        None => upgrade(address, options, None).await?,
+        agreed => agreed,
+    };
+    let Agreed { stream, peer, binary } = agreed.ok_or_else(|| no_sense("no subprotocol was offered"))?;
+    let limits = &options.limits;
+    Ok(if binary {
+        AnyConnection::Bytes(Connection::new(WebSocket::over(stream, peer, limits)))
+    } else {
+        AnyConnection::Text(Connection::new(WebSocket::over(stream, peer, limits)))
+    })
 }
 
-/// A WebSocket with the subprotocol that is offered, or none if the server does not choose it.
-async fn upgrade<K: Framed>(
+struct Agreed {
+    stream: WebSocketStream<Socket>,
+    peer: Peer,
+    binary: bool,
+}
+
+/// Asks for the upgrade; gives nothing if the server chooses none of the subprotocols. That is its right, and it means
+/// text, but the library's handshake ends there.
+async fn upgrade(
     address: &Address,
     options: &ConnectOptions,
     offer: Option<&'static str>,
-) -> Result<Option<WebSocket<Socket, K>>, TransportError> {
+) -> Result<Option<Agreed>, TransportError> {
     let socket = socket::connect(address, options).await?;
     let peer = socket.peer().clone();
     let uri = format!("ws://{}{}", address.authority(), address.path());
@@ -143,7 +162,11 @@ async fn upgrade<K: Framed>(
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
     }
     match client_async_with_config(request, socket, Some(config(&options.limits))).await {
-        Ok((stream, _)) => Ok(Some(WebSocket::over(stream, peer, &options.limits))),
+        Ok((stream, response)) => {
+            let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
+            let binary = chosen.is_some_and(|chosen| chosen == SUBPROTOCOL);
+            Ok(Some(Agreed { stream, peer, binary }))
+        }
         Err(Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(
             SubProtocolError::NoSubProtocol,
         ))) => Ok(None),

@@ -8,32 +8,26 @@
 //! | `OPTIONS` | asks which origins may ask |
 
 mod origins;
+#[cfg(feature = "http")]
+mod post;
 mod serve;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "websocket")]
+mod upgrade;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-#[cfg(feature = "http")]
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-#[cfg(feature = "websocket")]
-use hyper_util::rt::TokioIo;
-#[cfg(feature = "http")]
-use opendo_transport::http::{BatchReply, batch};
-#[cfg(feature = "websocket")]
-use opendo_transport::websocket::{Role, SUBPROTOCOL, WebSocket, accept_key};
 use opendo_transport::{Connection, Limits, Peer, kind};
 use percent_encoding::percent_decode_str;
-#[cfg(feature = "http")]
-use tokio::time::timeout;
 
 pub use self::origins::Origins;
 pub(crate) use self::serve::serve;
@@ -113,9 +107,9 @@ async fn route<S: Served>(served: S, options: &WebOptions, request: Request, abo
     match *request.method() {
         Method::OPTIONS => Origins::preflight(),
         #[cfg(feature = "websocket")]
-        Method::GET => upgrade(served, options, request, about),
+        Method::GET => upgrade::upgrade(served, options, request, about),
         #[cfg(feature = "http")]
-        Method::POST => post(served, options, request, about).await,
+        Method::POST => post::post(served, options, request, about).await,
         _ => {
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST, or GET for a WebSocket");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
@@ -172,80 +166,4 @@ fn segments(uri: &Uri) -> Result<Vec<String>, &'static str> {
         Err(_) => Err("the path is not UTF-8"),
     };
     path.split('/').map(decode).collect()
-}
-
-/// Whether a header that is a list has `token`.
-#[cfg(feature = "websocket")]
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str, same: fn(&str, &str) -> bool) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| same(value.trim(), token))
-}
-
-#[cfg(feature = "websocket")]
-fn upgrade<S: Served>(served: S, options: &WebOptions, mut request: Request, about: WebRequest) -> Response {
-    let headers = request.headers();
-    let asked = lists(headers, &header::CONNECTION, "upgrade", str::eq_ignore_ascii_case)
-        && lists(headers, &header::UPGRADE, "websocket", str::eq_ignore_ascii_case);
-    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked) else {
-        return refusal(StatusCode::BAD_REQUEST, "a GET is for WebSockets: ask for the upgrade, or use POST");
-    };
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "use version 13 of the protocol");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return response;
-    }
-    let key = accept_key(key.as_bytes());
-    let binary = lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL, str::eq);
-    let upgraded = hyper::upgrade::on(&mut request);
-    let limits = options.limits;
-    tokio::spawn(async move {
-        let stream = match upgraded.await {
-            Ok(stream) => TokioIo::new(stream),
-            Err(error) => return tracing::debug!(%error, "an upgrade became no connection"),
-        };
-        let peer = about.peer.clone();
-        if binary {
-            let socket = WebSocket::<_, kind::Bytes>::new(stream, Role::Server, peer, &limits).await;
-            served.binary(Connection::new(socket), about).await;
-        } else {
-            let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits).await;
-            served.text(Connection::new(socket), about, false).await;
-        }
-    });
-    let mut response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, key);
-    if binary {
-        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-    }
-    response.body(Body::empty()).expect("headers of letters and digits")
-}
-
-#[cfg(feature = "http")]
-async fn post<S: Served>(served: S, options: &WebOptions, request: Request, about: WebRequest) -> Response {
-    let limit = options.limits.max_message;
-    let body = match timeout(PATIENCE, Limited::new(request.into_body(), limit).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-        }
-        Ok(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "the body is not complete"),
-        Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
-    };
-    if let [rpc, class, name, method] = &*about.path
-        && rpc == "rpc"
-    {
-        let (class, name, method) = (class.clone(), name.clone(), method.clone());
-        let (status, json) = served.plain(class, name, method, body, about).await;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        return (status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
-    }
-    let (connection, reply) = batch(body, &options.limits, about.peer.clone());
-    match tokio::join!(served.text(connection, about, true), reply).1 {
-        BatchReply::Complete(lines) => lines.into_response(),
-        BatchReply::Aborted(line) => (StatusCode::BAD_REQUEST, line).into_response(),
-        BatchReply::TooLarge => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reply is too large"),
-    }
 }

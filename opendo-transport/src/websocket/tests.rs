@@ -347,7 +347,7 @@ async fn the_server_chooses_the_kind() {
     let options = ConnectOptions::default();
     let ours = server(|request, mut response| {
         if let Some(offer) = header(request, "sec-websocket-protocol") {
-            assert_eq!(offer, SUBPROTOCOL);
+            assert_eq!(offer, format!("{TEXT_SUBPROTOCOL}, {SUBPROTOCOL}"));
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         }
         Ok(response)
@@ -357,6 +357,15 @@ async fn the_server_chooses_the_kind() {
     assert!(matches!(connection, AnyConnection::Bytes(_)));
     assert_eq!(connection.peer(), Peer::local("ws", ours.trim_start_matches("ws://")));
     assert!(matches!(connect_to(&ours, &options.clone().text()).await.unwrap(), AnyConnection::Text(_)));
+
+    // As the most used server for Node.js does.
+    let blind = server(|request, mut response| {
+        let first = header(request, "sec-websocket-protocol").unwrap().split(',').next().unwrap();
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, first.parse().unwrap());
+        Ok(response)
+    })
+    .await;
+    assert!(matches!(connect_to(&blind, &options).await.unwrap(), AnyConnection::Text(_)));
 
     let foreign = server(|_, response| Ok(response)).await;
     assert!(matches!(connect_to(&foreign, &options).await.unwrap(), AnyConnection::Text(_)));

@@ -97,10 +97,20 @@ async fn server(origins: Origins) -> Server {
 }
 
 async fn start(echo: Echo, router: Router) -> Server {
+    start_at("http://127.0.0.1:0", &ListenOptions::default(), 10, echo, router).await
+}
+
+async fn start_at(
+    address: &str,
+    options: &ListenOptions,
+    max_connections: usize,
+    echo: Echo,
+    router: Router,
+) -> Server {
     let closing = CancellationToken::new();
-    let listener = listen(&"http://127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).await.unwrap();
+    let listener = listen(&address.parse().unwrap(), options).await.unwrap();
     let address = listener.address().clone();
-    let serving = tokio::spawn(serve(listener, router, 10, closing.clone()));
+    let serving = tokio::spawn(serve(listener, router, max_connections, closing.clone()));
     Server { echo, address, _guard: closing.clone().drop_guard(), closing, serving }
 }
 
@@ -178,6 +188,33 @@ async fn websockets_speak_what_they_offer() {
         assert_eq!(request.headers["host"], *server.authority());
     }
     assert_eq!(asked.len(), 2);
+}
+
+#[tokio::test]
+async fn a_subprotocol_is_chosen_only_if_it_is_offered() {
+    let server = server(Origins::default()).await;
+    let table = [
+        ("", None),
+        ("Sec-WebSocket-Protocol: chat, opendo.v1\r\n", Some("opendo.v1")),
+        ("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: opendo.v1\r\n", Some("opendo.v1")),
+        ("Sec-WebSocket-Protocol: capnweb\r\n", Some("capnweb")),
+        ("Sec-WebSocket-Protocol: chat, OPENDO.v1\r\n", None),
+    ];
+    for (offer, expected) in table {
+        let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{UPGRADE}{offer}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{head}");
+        let chosen =
+            head.split_once("sec-websocket-protocol: ").map(|(_, rest)| rest.lines().next().unwrap());
+        assert_eq!(chosen, expected, "{offer}");
+    }
 }
 
 #[tokio::test]
@@ -333,4 +370,65 @@ async fn a_router_may_be_mounted_below_a_path() {
     for request in server.echo.asked.lock().iter() {
         assert!(matches!(&*request.path, [] | [_, _]), "{request:?}");
     }
+}
+
+/// One request and its answer, on a connection that stays.
+async fn post_on(stream: &mut TcpStream, body: &str) {
+    let request = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(format!("\r\n\r\n{body}").as_bytes()) {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_until_others_leave() {
+    let echo = Echo::default();
+    let router = router(echo.clone(), WebOptions::default());
+    let server = start_at("http://127.0.0.1:0", &ListenOptions::default(), 1, echo, router).await;
+    let mut first = TcpStream::connect(server.authority()).await.unwrap();
+    post_on(&mut first, "first").await;
+    let mut second = TcpStream::connect(server.authority()).await.unwrap();
+    let waiting = tokio::spawn(async move { post_on(&mut second, "second").await });
+    for _ in 0..10 {
+        post_on(&mut first, "first").await;
+    }
+    assert_eq!(server.echo.asked.lock().len(), 11);
+    drop(first);
+    waiting.await.unwrap();
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn all_of_it_over_tls() {
+    use opendo_transport::tls::{Identity, Trust};
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem()).unwrap();
+    let echo = Echo::default();
+    let router = router(echo.clone(), WebOptions::default());
+    let options = ListenOptions::default().identity(identity);
+    let server = start_at("https://127.0.0.1:0", &options, 10, echo, router).await;
+
+    let options = ConnectOptions::default().trust(Trust::only(cert.pem()).unwrap());
+    let client = server.address.connect_any(&options).await.unwrap();
+    let AnyConnection::Text(client) = client else { panic!("{client:?}") };
+    let (mut sender, mut receiver) = client.split();
+    let mut batch = Lines::default();
+    batch.push("one".into());
+    sender.send(&mut batch).await.unwrap();
+    sender.close().await.unwrap();
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), "one");
+
+    let address: Address = server.address.to_string().replace("https", "wss").parse().unwrap();
+    let client = address.connect_any(&options).await.unwrap();
+    let AnyConnection::Bytes(client) = client else { panic!("{client:?}") };
+    let (mut sender, mut receiver) = client.split();
+    let mut batch = Frames::default();
+    batch.push(b"bytes");
+    sender.send(&mut batch).await.unwrap();
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), "bytes");
+    sender.close().await.unwrap();
+    assert!(receiver.receive().await.is_none());
 }

@@ -46,6 +46,8 @@ pub use rpc::stub::{ServedBy, Stub, StubExt};
 pub use stream::feed::{Cursor, Feed, FeedEvent};
 pub use stream::resume::{Resumable, Update};
 pub use stream::{RpcSink, RpcStream, Streamed, pipe};
+#[cfg(feature = "capnweb")]
+pub use value::Value;
 
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {

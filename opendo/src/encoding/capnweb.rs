@@ -21,7 +21,7 @@ pub(crate) use evaluate::{Capture, Part, Path, Resolver, Special, evaluate, inst
 pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
-pub(crate) use write::append;
+pub(crate) use write::{ArgsWriter, append};
 
 /// The first depth at which no value may be. The root has 0.
 const MAX_DEPTH: usize = 256;

@@ -20,7 +20,44 @@ const TOO_DEEP: &str = "Serialization exceeded maximum allowed depth. (Does the 
 /// # Errors
 /// When it is nested too deeply, or has a member that JavaScript would not let in, or its own `Serialize` fails.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TextError> {
-    append_root(value, out).map(drop)
+    append_root(value, 0, out).map(drop)
+}
+
+/// Appends a list of arguments.
+pub(crate) struct ArgsWriter<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'o> ArgsWriter<'o> {
+    pub(crate) fn new(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'[');
+        Self { out, is_empty: true }
+    }
+
+    /// # Errors
+    /// Those of [`append`]. The list is of no use then.
+    pub(crate) fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TextError> {
+        self.comma();
+        // A call is a value that its arguments are in.
+        append_root(value, 1, self.out).map(drop)
+    }
+
+    /// What is passed at that place of the table: a promise of the argument.
+    pub(crate) fn push_passed(&mut self, place: u32) {
+        self.comma();
+        self.out.extend_from_slice(format!("[\"#\",{place}]").as_bytes());
+    }
+
+    pub(crate) fn finish(self) {
+        self.out.push(b']');
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+    }
 }
 
 /// What a value is at its outside.
@@ -33,9 +70,13 @@ pub(super) enum Root {
 }
 
 /// As [`append`], and says what it was.
-pub(super) fn append_root<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<Root, TextError> {
+pub(super) fn append_root<T: Serialize + ?Sized>(
+    value: &T,
+    depth: usize,
+    out: &mut Vec<u8>,
+) -> Result<Root, TextError> {
     let start = out.len();
-    let mut writer = Writer { out, depth: 0, last: Last::Other, bare: false, start, root: Root::Other };
+    let mut writer = Writer { out, depth, last: Last::Other, bare: false, start, root: Root::Other };
     match value.serialize(&mut writer) {
         Ok(()) => Ok(writer.root),
         Err(error) => {

@@ -109,17 +109,30 @@ fn members_that_the_peer_would_drop_are_refused() {
     assert!(refusal(vec![Odd::valueOf(1)]).contains("valueOf"));
 }
 
+#[derive(Serialize)]
+struct Nested(Vec<Nested>);
+
+fn nested(levels: usize) -> Nested {
+    (0..levels).fold(Nested(Vec::new()), |value, _| Nested(vec![value]))
+}
+
 #[test]
 fn nesting_is_bounded() {
-    #[derive(Serialize)]
-    struct Nested(Vec<Nested>);
-    let nested = |levels| {
-        let mut value = Nested(Vec::new());
-        for _ in 0..levels {
-            value = Nested(vec![value]);
-        }
-        value
-    };
     assert_eq!(text(nested(255)).len(), 256 * 4);
     assert_eq!(refusal(nested(256)), TOO_DEEP);
+}
+
+#[test]
+fn arguments_are_a_list_and_one_level_down() {
+    let mut out = Vec::new();
+    ArgsWriter::new(&mut out).finish();
+    let mut args = ArgsWriter::new(&mut out);
+    args.push(&1_u8).unwrap();
+    args.push_passed(3);
+    args.push(&vec![1_u8]).unwrap();
+    args.finish();
+    assert_eq!(out, br##"[][1,["#",3],["bytes","AQ"]]"##);
+    let mut args = ArgsWriter::new(&mut out);
+    args.push(&nested(254)).unwrap();
+    assert_eq!(args.push(&nested(255)).unwrap_err().to_string(), TOO_DEEP);
 }

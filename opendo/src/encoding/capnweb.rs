@@ -111,8 +111,13 @@ fn cut(text: &str) -> String {
     format!("{}…", &text[..text.floor_char_boundary(ROOM)])
 }
 
-/// Whether JavaScript objects have a member of that name that no message may set.
+/// Whether no message may set a member of that name.
 pub(crate) fn is_forbidden(key: &str) -> bool {
+    is_inherited(key) || key == "toJSON"
+}
+
+/// Whether all objects of JavaScript have a member of that name.
+fn is_inherited(key: &str) -> bool {
     matches!(
         key,
         "__proto__"
@@ -127,5 +132,5 @@ pub(crate) fn is_forbidden(key: &str) -> bool {
             | "__defineSetter__"
             | "__lookupGetter__"
             | "__lookupSetter__"
-    ) || key == "toJSON"
+    )
 }

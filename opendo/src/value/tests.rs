@@ -149,6 +149,13 @@ fn values_are_written_as_javascript_has_them() {
     ] {
         assert_eq!(text_of(&value).0, expected);
     }
+    let many = (0..20).chain(0..10).map(|at| (at.to_string(), at.into()));
+    let many = text_of(&Value::object(many)).0;
+    assert!(
+        many.starts_with(r#"{"10":10,"11":11"#)
+            && many.ends_with(r#""9":9}"#)
+            && many.matches(':').count() == 20
+    );
     let blob = Value::from(vec![Value::from(1), Blob { kind: "k".into(), bytes: "b".into() }.into()]);
     let (text, passed) = text_of(&blob);
     assert_eq!(text, r##"[[1,["#",0]]]"##);

@@ -230,7 +230,7 @@ impl Encoder {
                         if self.bytes.len() > 1 {
                             self.bytes.push(b',');
                         }
-                        capnweb::append(value, &mut self.bytes)
+                        capnweb::append_argument(value, &mut self.bytes)
                     }
                     Shape::Error(message) => capnweb::append_error(value, message.take(), &mut self.bytes),
                 };

@@ -49,6 +49,8 @@ pub use rpc::stub::{ServedBy, Stub, StubExt};
 pub use stream::feed::{Cursor, Feed, FeedEvent};
 pub use stream::resume::{Resumable, Update};
 pub use stream::{RpcSink, RpcStream, Streamed, pipe};
+#[cfg(feature = "capnweb")]
+pub use value::Value;
 #[cfg(any(feature = "websocket", feature = "http"))]
 pub use web::Origins;
 

@@ -65,8 +65,6 @@ pub(crate) trait Served: Clone + Send + Sync + 'static {
 pub(crate) struct WebRequest {
     /// The segments of the path, decoded; without what the router is mounted under. None for `/`.
     pub(crate) path: Vec<String>,
-    /// What follows `?`, not decoded.
-    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Peer,
 }
@@ -146,12 +144,7 @@ fn peer_of(request: &Request) -> Peer {
 
 impl WebRequest {
     fn of(request: &Request, peer: Peer) -> Result<Self, &'static str> {
-        Ok(Self {
-            path: segments(request.uri())?,
-            query: request.uri().query().map(str::to_owned),
-            headers: request.headers().clone(),
-            peer,
-        })
+        Ok(Self { path: segments(request.uri())?, headers: request.headers().clone(), peer })
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
 pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
-pub(crate) use write::append;
+pub(crate) use write::{append, append_argument};
 
 /// The first depth at which no value may be. The root has 0.
 const MAX_DEPTH: usize = 256;
@@ -111,8 +111,13 @@ fn cut(text: &str) -> String {
     format!("{}…", &text[..text.floor_char_boundary(ROOM)])
 }
 
-/// Whether JavaScript objects have a member of that name that no message may set.
+/// Whether no message may set a member of that name.
 pub(crate) fn is_forbidden(key: &str) -> bool {
+    is_inherited(key) || key == "toJSON"
+}
+
+/// Whether all objects of JavaScript have a member of that name.
+fn is_inherited(key: &str) -> bool {
     matches!(
         key,
         "__proto__"
@@ -127,7 +132,7 @@ pub(crate) fn is_forbidden(key: &str) -> bool {
             | "__defineSetter__"
             | "__lookupGetter__"
             | "__lookupSetter__"
-    ) || key == "toJSON"
+    )
 }
 
 /// Appends an error that has a name and a message, and nothing else.

@@ -18,7 +18,7 @@ use crate::rpc::method::{Method, MethodDesc, MethodFlags};
 use crate::rpc::outgoing::{CallParts, RemoteCall, send};
 use crate::rpc::pipeline::{PipelineOf, Pipelined};
 use crate::rpc::promise::{Promise, Resolution};
-use crate::rpc::remote::{Remote, cap_of};
+use crate::rpc::remote::Remote;
 use crate::rpc::stub::Stub;
 use crate::stream::place;
 use crate::value::Value;
@@ -47,7 +47,7 @@ use crate::value::Value;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
 /// let adder: AdderStub = opendo::serve(Adder);
-/// let adder = DynStub::of(&adder);
+/// let adder = DynStub::from(adder);
 /// assert_eq!(adder.call("add", [1.0, 2.0]).await.unwrap().as_f64(), Some(3.0));
 /// assert!(adder.call("divide", [1.0, 2.0]).await.is_err());
 /// let typed: AdderStub = adder.typed()?;
@@ -58,11 +58,6 @@ use crate::value::Value;
 pub struct DynStub(pub(crate) Cap);
 
 impl DynStub {
-    /// What a stub leads to, without its type.
-    pub fn of<S: Stub>(stub: &S) -> Self {
-        Self(cap_of(stub))
-    }
-
     /// The same as a typed stub.
     ///
     /// # Errors
@@ -219,6 +214,12 @@ impl Pipelined for Value {
 impl fmt::Debug for DynStub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DynStub").field(&self.0.interface().name()).finish()
+    }
+}
+
+impl<S: Stub> From<S> for DynStub {
+    fn from(stub: S) -> Self {
+        Self(Arc::new(stub))
     }
 }
 

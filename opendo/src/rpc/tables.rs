@@ -221,7 +221,7 @@ impl Out<'_> {
                 prepared.streams.push((id, chunks.clone()));
                 Ok(CapDescriptor::Stream(id))
             }
-            Passed::Value(_) | Passed::Blob(_) => {
+            Passed::Value(_) => {
                 Err(RpcError::new(ErrorKind::Encode, "the result of a call is not there in time"))
             }
             #[cfg(feature = "capnweb")]

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::encoding::capnweb::{Malformed, Resolver, Special, append, evaluate, take};
-use crate::encoding::{decode_all, with_encoder};
+use crate::encoding::{Form, Shape, decode_all, with_encoder};
 use crate::rpc::cap::{self, Passed};
 
 /// Text carries no capabilities here.
@@ -35,10 +35,12 @@ fn through_text<T: Serialize + DeserializeOwned>(value: &T) -> T {
 
 fn through_bytes<T: Serialize + DeserializeOwned>(value: &T) -> T {
     let (body, passed) = with_encoder(
+        Form::Postcard,
+        Shape::Value,
         |out| out.append(value),
         |encoded| encoded.map(|(body, passed)| (body.to_vec(), passed)).unwrap(),
     );
-    decode_all(&body, passed, |input| input.take()).unwrap()
+    decode_all(Form::Postcard, &Shape::Value, &body, passed, |input| input.take()).unwrap()
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -149,6 +151,13 @@ fn values_are_written_as_javascript_has_them() {
     ] {
         assert_eq!(text_of(&value).0, expected);
     }
+    let many = (0..20).chain(0..10).map(|at| (at.to_string(), at.into()));
+    let many = text_of(&Value::object(many)).0;
+    assert!(
+        many.starts_with(r#"{"10":10,"11":11"#)
+            && many.ends_with(r#""9":9}"#)
+            && many.matches(':').count() == 20
+    );
     let blob = Value::from(vec![Value::from(1), Blob { kind: "k".into(), bytes: "b".into() }.into()]);
     let (text, passed) = text_of(&blob);
     assert_eq!(text, r##"[[1,["#",0]]]"##);

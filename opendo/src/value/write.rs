@@ -1,5 +1,7 @@
 //! Values on their way out. In a text they are special forms of Cap'n Web, lists with a tag; elsewhere plain structs.
 
+use std::collections::HashMap;
+
 use serde::ser::{self, Serialize, SerializeMap, SerializeTuple, Serializer};
 
 use super::read::Plain;
@@ -65,11 +67,17 @@ fn members<S: Serializer>(
     wanted: impl Fn(&str) -> bool,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let last: std::collections::HashMap<_, _> =
-        members.iter().enumerate().map(|(at, (key, _))| (key, at)).collect();
+    /// With more of them, hashing is quicker than looking.
+    const FEW: usize = 16;
+    let places = members.iter().enumerate().map(|(at, (key, _))| (key, at));
+    let last: HashMap<_, _> = if members.len() > FEW { places.collect() } else { HashMap::new() };
+    let is_last = |at: usize, key: &String| match last.get(key) {
+        Some(last) => *last == at,
+        None => members[at + 1..].iter().all(|(other, _)| other != key),
+    };
     let mut map = serializer.serialize_map(None)?;
     for (at, (key, value)) in members.iter().enumerate() {
-        if last.get(key) == Some(&at) && wanted(key) {
+        if is_last(at, key) && wanted(key) {
             map.serialize_entry(key, value)?;
         }
     }

@@ -43,12 +43,15 @@ pub(crate) fn decimal(text: &str) -> Option<String> {
     if radix == 10 {
         return Some(format!("{sign}{digits}"));
     }
-    // Nine decimal digits each, the last ones first.
+    // Nine decimal digits each, the last ones first. As many digits at once as a chunk has room for.
     let mut chunks = vec![0_u64];
-    for digit in digits.chars() {
-        let mut carry = u64::from(digit.to_digit(radix)?);
+    let at_once = if radix == 16 { 7 } else { 9 };
+    for digits in digits.as_bytes().chunks(at_once) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let factor = u64::from(radix).pow(u32::try_from(digits.len()).ok()?);
+        let mut carry = u64::from_str_radix(digits, radix).ok()?;
         for chunk in &mut chunks {
-            let sum = *chunk * u64::from(radix) + carry;
+            let sum = *chunk * factor + carry;
             *chunk = sum % CHUNK;
             carry = sum / CHUNK;
         }
@@ -66,6 +69,16 @@ pub(crate) fn decimal(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_radixes_are_converted_whatever_their_length() {
+        for digits in 1..40 {
+            let number = u128::MAX >> (128 - 3 * digits);
+            assert_eq!(decimal(&format!("{number:#x}")), Some(number.to_string()));
+            assert_eq!(decimal(&format!("{number:#o}")), Some(number.to_string()));
+            assert_eq!(decimal(&format!("{number:#b}")), Some(number.to_string()));
+        }
+    }
 
     #[test]
     fn what_javascript_takes_is_taken_and_nothing_else() {

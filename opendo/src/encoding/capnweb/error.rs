@@ -23,7 +23,7 @@ pub(crate) fn append_error<E: Serialize + ?Sized>(
     out: &mut Vec<u8>,
 ) -> Result<(), TextError> {
     let start = out.len();
-    let root = append_root(error, out)?;
+    let root = append_root(error, 0, out)?;
     if root == Root::Value || out[start..].starts_with(b"[\"error\",") {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::is_forbidden;
+use super::is_inherited;
 use super::json::{Cursor, list};
 use crate::rpc::cap::Passed;
 use crate::rpc::member::Part;
@@ -22,7 +22,7 @@ pub(crate) enum Step<'a> {
 /// Follows one part of a path, from a body or a part of one.
 pub(crate) fn step<'a>(text: &'a str, part: &Part) -> Step<'a> {
     if let Part::Name(name) = part
-        && is_forbidden(name)
+        && is_inherited(name)
     {
         return Step::Undefined;
     }
@@ -182,7 +182,8 @@ mod tests {
         }
         let failed = walk(text, &[name("u"), name("x")]);
         assert!(failed.contains("Cannot read properties of undefined (reading 'x')"), "{failed}");
-        assert_eq!(walk(r##"{"a":["#",7]}"##, &[name("a"), name("b")]), "Passed(7)");
+        assert_eq!(walk(r##"{"a":["#",7]}"##, &[name("a"), name("toJSON")]), "Passed(7)");
+        assert_eq!(walk(r##"{"a":["#",7]}"##, &[name("a"), name("valueOf")]), "Undefined");
     }
 
     #[test]

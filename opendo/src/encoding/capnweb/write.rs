@@ -20,7 +20,15 @@ const TOO_DEEP: &str = "Serialization exceeded maximum allowed depth. (Does the 
 /// # Errors
 /// When it is nested too deeply, or has a member that JavaScript would not let in, or its own `Serialize` fails.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TextError> {
-    append_root(value, out).map(drop)
+    append_root(value, 0, out).map(drop)
+}
+
+/// Appends an argument: a call is a value that its arguments are in.
+///
+/// # Errors
+/// Those of [`append`].
+pub(crate) fn append_argument<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TextError> {
+    append_root(value, 1, out).map(drop)
 }
 
 /// What a value is at its outside.
@@ -33,9 +41,13 @@ pub(super) enum Root {
 }
 
 /// As [`append`], and says what it was.
-pub(super) fn append_root<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<Root, TextError> {
+pub(super) fn append_root<T: Serialize + ?Sized>(
+    value: &T,
+    depth: usize,
+    out: &mut Vec<u8>,
+) -> Result<Root, TextError> {
     let start = out.len();
-    let mut writer = Writer { out, depth: 0, last: Last::Other, bare: false, start, root: Root::Other };
+    let mut writer = Writer { out, depth, last: Last::Other, bare: false, start, root: Root::Other };
     match value.serialize(&mut writer) {
         Ok(()) => Ok(writer.root),
         Err(error) => {

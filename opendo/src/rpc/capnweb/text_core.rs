@@ -1,7 +1,7 @@
 //! The state of a session that speaks Cap'n Web.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -39,7 +39,6 @@ pub(crate) struct TextCore {
     pub(super) life: Life,
     pub(super) sort: Sort,
     pub(super) state: Mutex<State>,
-    me: Weak<Self>,
 }
 
 pub(super) struct State {
@@ -126,7 +125,7 @@ impl TextCore {
         credentials: Vec<u8>,
         sort: Sort,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        Arc::new(Self {
             life: Life::new(peer, limits, objects, credentials),
             sort,
             state: Mutex::new(State {
@@ -150,17 +149,12 @@ impl TextCore {
                 ended: None,
                 idle: Vec::new(),
             }),
-            me: me.clone(),
         })
     }
 
     /// Gives the peer its main interface.
     pub(crate) fn offer(&self, main: Cap) {
         self.state.lock().exports.insert(0, Export::Cap { cap: main, held: 1 });
-    }
-
-    pub(super) fn me(&self) -> Arc<Self> {
-        self.me.upgrade().expect("`self` is held")
     }
 
     /// The peer need not keep that any longer.

@@ -3,13 +3,16 @@ use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::encoding::capnweb::append;
+use crate::encoding::{Encoded, Form};
 use crate::rpc::arg::Value as Promised;
 use crate::rpc::cap::Passed;
+use crate::stream::RpcStream;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Everything {
@@ -221,7 +224,8 @@ fn arguments_are_taken_one_by_one() {
 }
 
 fn there(text: impl Into<String>, passed: Vec<Passed>) -> Passed {
-    Passed::Value(Promised::There(Bytes::from(text.into()), passed))
+    let bytes = Bytes::from(text.into());
+    Passed::Value(Promised::There(Encoded { form: Form::CapnWeb, bytes, passed }))
 }
 
 #[test]
@@ -231,6 +235,43 @@ fn what_a_promise_resolved_to_is_read_in_its_place() {
     let value: (BTreeMap<String, u8>, Option<u8>, u8) =
         cap::decoding(both(), || take(r##"[[["#",0],["#",1],3]]"##)).unwrap();
     assert_eq!(value, (BTreeMap::from([("a".into(), 7), ("b".into(), 2)]), None, 3));
+}
+
+/// A body that is a stream of `1, 2`.
+fn stream() -> Passed {
+    let (written, passed) = cap::encoding(|| append(&RpcStream::from_iter([1_u8, 2]), &mut Vec::new()));
+    written.unwrap();
+    there(r##"["#",0]"##, passed)
+}
+
+#[tokio::test]
+async fn promises_of_streams_and_of_promises_of_them_are_streams() {
+    for promise in [stream(), there(r##"["#",0]"##, vec![stream()])] {
+        let table = vec![there("7", Vec::new()), promise.clone()];
+        let (stream, number): (RpcStream<u8>, u8) =
+            cap::decoding(table, || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
+        assert_eq!(number, 7);
+        assert_eq!(stream.map(Result::unwrap).collect::<Vec<_>>().await, [1, 2]);
+    }
+    let table = vec![stream(), there(r#"{"a":1}"#, Vec::new())];
+    let value: Vec<crate::Value> = cap::decoding(table, || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
+    assert_eq!(value[0].get("a").as_f64(), Some(1.0));
+    assert!(matches!(value[1], crate::Value::Readable(_)));
+}
+
+#[test]
+fn what_is_no_capability_or_not_in_the_message_is_no_stream() {
+    let read =
+        |text: &str, table| cap::decoding(table, || take::<RpcStream<u8>>(text)).unwrap_err().to_string();
+    assert_eq!(read("5", Vec::new()), "expected a stream to read, got 5");
+    assert_eq!(read(r##"["#",0]"##, vec![there("5", Vec::new())]), "expected a stream to read, got 5");
+    for text in [r##"["#",0]"##, r##"["#",4294967295]"##] {
+        assert_eq!(read(text, Vec::new()), "a capability that is not in the message");
+    }
+    assert_eq!(
+        read(r##"["#",99999999999]"##, Vec::new()),
+        r##"expected a stream to read, got ["#",99999999999]"##
+    );
 }
 
 #[test]

@@ -109,17 +109,22 @@ fn members_that_the_peer_would_drop_are_refused() {
     assert!(refusal(vec![Odd::valueOf(1)]).contains("valueOf"));
 }
 
+#[derive(Serialize)]
+struct Nested(Vec<Nested>);
+
+fn nested(levels: usize) -> Nested {
+    (0..levels).fold(Nested(Vec::new()), |value, _| Nested(vec![value]))
+}
+
 #[test]
 fn nesting_is_bounded() {
-    #[derive(Serialize)]
-    struct Nested(Vec<Nested>);
-    let nested = |levels| {
-        let mut value = Nested(Vec::new());
-        for _ in 0..levels {
-            value = Nested(vec![value]);
-        }
-        value
-    };
     assert_eq!(text(nested(255)).len(), 256 * 4);
     assert_eq!(refusal(nested(256)), TOO_DEEP);
+}
+
+#[test]
+fn arguments_are_one_level_down() {
+    let mut out = Vec::new();
+    append_argument(&nested(254), &mut out).unwrap();
+    assert_eq!(append_argument(&nested(255), &mut out).unwrap_err().to_string(), TOO_DEEP);
 }

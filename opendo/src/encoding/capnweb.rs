@@ -12,6 +12,7 @@ mod json;
 mod path;
 mod read;
 mod scan;
+mod tree;
 mod write;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
 pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
+pub(crate) use tree::{from_tree, to_tree};
 pub(crate) use write::{append, append_argument};
 
 /// The first depth at which no value may be. The root has 0.

@@ -88,6 +88,19 @@ fn method_of(
     Some(call)
 }
 
+/// The method of a sink that is named.
+pub(crate) fn method_of_sink(member: &Member, interface: &Interface) -> Result<u32, RpcError> {
+    let text = match member.rest() {
+        _ if !member.is_call => "Cannot access properties on a WritableStream stub".to_owned(),
+        [Part::Name(name)] => match interface.named(name) {
+            Some(method) => return Ok(method.id),
+            None => format!("Unknown WritableStream method: {name}"),
+        },
+        _ => "WritableStream stub only supports direct method calls".to_owned(),
+    };
+    Err(type_error(text))
+}
+
 /// Answers a call of a target without members.
 pub(super) fn nothing_there(mut call: Incoming) {
     match call.member.take() {

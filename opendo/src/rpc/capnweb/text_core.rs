@@ -346,6 +346,21 @@ impl AnyCore for TextCore {
         ))
     }
 
+    fn settle(&self) {
+        // Calls that waited for this batch may be waited for by now.
+        let wanted = {
+            let state = self.state.lock();
+            state.pending.iter().find(|(_, own)| own.call.is_wanted()).map(|(id, _)| *id)
+        };
+        if let Some(id) = wanted {
+            super::outgoing::pull(self, id);
+        }
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.sort == Sort::Batch
+    }
+
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         let capabilities =

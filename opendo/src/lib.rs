@@ -15,11 +15,13 @@ pub mod docs;
 pub mod testing;
 #[cfg(feature = "capnweb")]
 pub mod value;
+#[cfg(feature = "typescript")]
+pub mod typescript;
 
 #[doc(hidden)]
 pub mod __private;
 
-pub use opendo_macros::{Pipelined, durable_object, interface, rpc_target};
+pub use opendo_macros::{Pipelined, TypeScript, durable_object, interface, rpc_target};
 pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 

@@ -272,7 +272,7 @@ impl Client {
     /// It is asked for the first one, and again whenever one is lost.
     ///
     /// ```
-    /// use opendo::transport::{Connection, memory};
+    /// use opendo::transport::{Connection, kind, memory};
     /// use opendo::{Client, Node};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
@@ -281,7 +281,7 @@ impl Client {
     /// let client = Client::over(move || {
     ///     let server = server.clone();
     ///     async move {
-    ///         let (ours, theirs) = memory::pair(16);
+    ///         let (ours, theirs) = memory::pair::<kind::Bytes>(16);
     ///         tokio::spawn(async move { server.serve_connection(Connection::new(theirs)).await });
     ///         Ok(Connection::new(ours))
     ///     }

@@ -190,7 +190,7 @@ macro_rules! every_way {
             }
 
             #[tokio::test$(($($how)*))?]
-            async fn text() {
+            async fn capnweb() {
                 World::run(Way::Text, hosted(), case).await;
             }
         }

@@ -124,7 +124,7 @@ pub(crate) struct Api;
 
 /// One method for each row of the table of types.
 #[rpc_target(rename_all = "camelCase", vis = "pub(crate)")]
-#[allow(unused_variables)]
+#[allow(unused_variables, clippy::needless_pass_by_value, clippy::unused_self)]
 impl Api {
     /// Adds.
     ///

@@ -13,10 +13,10 @@ pub(crate) mod web;
 
 pub mod docs;
 pub mod testing;
-#[cfg(feature = "capnweb")]
-pub mod value;
 #[cfg(feature = "typescript")]
 pub mod typescript;
+#[cfg(feature = "capnweb")]
+pub mod value;
 
 #[doc(hidden)]
 pub mod __private;

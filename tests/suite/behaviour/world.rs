@@ -63,7 +63,9 @@ impl World {
         let address = node.listen(&address).await.unwrap().to_string();
         let client = match way {
             Way::InProcess => None,
-            Way::Memory | Way::Unix | Way::Tcp | Way::WebSocket => Some(opendo::connect(&address).await.unwrap()),
+            Way::Memory | Way::Unix | Way::Tcp | Way::WebSocket => {
+                Some(opendo::connect(&address).await.unwrap())
+            }
             Way::Text => Some(Client::builder(&address).text().connect().await.unwrap()),
         };
         Self { node, address, client, _dir: dir }

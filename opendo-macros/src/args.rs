@@ -1,6 +1,7 @@
 //! The options in the parentheses of our attributes.
 
 use crate::errors::Errors;
+use crate::rename::Case;
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
@@ -13,44 +14,6 @@ pub(crate) struct ItemArgs {
     pub(crate) krate: Option<Path>,
     pub(crate) vis: Option<Visibility>,
     pub(crate) rename_all: Option<Case>,
-}
-
-/// How the wire names of methods are made of their names in Rust. The words and rules are serde's for fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Case {
-    Snake,
-    Camel,
-    Pascal,
-}
-
-impl Case {
-    /// A kebab or a shouted name is none that clients in JavaScript or Rust would write.
-    const KNOWN: &[(&str, Self)] =
-        &[("camelCase", Self::Camel), ("snake_case", Self::Snake), ("PascalCase", Self::Pascal)];
-
-    pub(crate) fn apply(self, name: &str) -> String {
-        if self == Self::Snake {
-            return name.to_owned();
-        }
-        let mut applied = String::with_capacity(name.len());
-        let mut raise = self == Self::Pascal;
-        for letter in name.chars() {
-            match letter {
-                '_' => raise = true,
-                // Like serde, which lowers the first letter of a camel whatever came before it.
-                _ if raise && (self == Self::Pascal || !applied.is_empty()) => {
-                    applied.extend(letter.to_uppercase());
-                    raise = false;
-                }
-                _ => {
-                    applied.push(letter);
-                    raise = false;
-                }
-            }
-        }
-        // Underscores alone are a name as they are.
-        if applied.is_empty() { name.to_owned() } else { applied }
-    }
 }
 
 impl ItemArgs {
@@ -68,6 +31,9 @@ impl ItemArgs {
         this
     }
 }
+
+/// A name with hyphens, or a shouted one, is none that a method has in any language.
+const METHOD_CASES: &[Case] = &[Case::Camel, Case::Snake, Case::Pascal];
 
 /// Options of `#[method]`. The switches remember where they stand, for the errors of later checks.
 #[derive(Default)]
@@ -158,12 +124,12 @@ impl Opt {
 
     fn case(&self, errors: &mut Errors) -> Option<Case> {
         let text = self.string(errors)?;
-        let case = Case::KNOWN.iter().find(|(name, _)| *name == text.value());
+        let case = Case::parse(&text.value()).filter(|case| METHOD_CASES.contains(case));
         if case.is_none() {
-            let known: Vec<_> = Case::KNOWN.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let known: Vec<_> = METHOD_CASES.iter().map(|case| format!("`{}`", case.word())).collect();
             errors.on(&text, format_args!("`rename_all` is one of {}", known.join(", ")));
         }
-        case.map(|(_, case)| *case)
+        case
     }
 
     fn visibility(&self, errors: &mut Errors) -> Option<Visibility> {
@@ -326,22 +292,6 @@ mod tests {
         );
         assert!(item(quote!(crate = "opendo")).1.contains("`crate` needs a path"));
         assert!(item(quote!(name("x"))).1.contains("expected `=`"));
-    }
-
-    #[test]
-    fn names_are_renamed_as_serde_renames_fields() {
-        for (name, camel, pascal) in [
-            ("value", "value", "Value"),
-            ("next_value", "nextValue", "NextValue"),
-            ("_private", "private", "Private"),
-            ("a__b_", "aB", "AB"),
-            ("v2_of_it", "v2OfIt", "V2OfIt"),
-            ("__", "__", "__"),
-        ] {
-            assert_eq!(Case::Camel.apply(name), camel);
-            assert_eq!(Case::Pascal.apply(name), pascal);
-            assert_eq!(Case::Snake.apply(name), name);
-        }
     }
 
     #[test]

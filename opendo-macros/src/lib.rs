@@ -16,6 +16,8 @@ mod errors;
 mod expand;
 mod model;
 mod parse;
+mod rename;
+mod serde_attrs;
 mod types;
 
 /// Makes a type a durable object: its `pub` methods can be called through a stub, `CounterStub` for
@@ -75,6 +77,23 @@ pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::interface(args.into(), item.into()).into()
+}
+
+/// Gives a type its form in TypeScript, with its docs, for the declarations of the interfaces that use it. Without the
+/// feature `typescript` of `opendo` it makes nothing.
+///
+/// The form is what serde writes: `rename`, `rename_all`, `rename_all_fields`, `skip`, `default`, `skip_serializing_if`
+/// and `transparent` are honoured. Enums are tagged externally, as they are if serde is not told otherwise. Refused, with an
+/// error: `tag`, `content`, `untagged`, `flatten`, `from`, `into`, `try_from`, `remote`, `other`, a `rename` that differs
+/// between the directions, and types with parameters; for these, implement `opendo::typescript::TypeScript` by hand.
+///
+/// # Options
+///
+/// * `#[typescript(type = "…")]` above a field: its type as it is written in TypeScript. A field with serde's `with` needs it.
+/// * `#[typescript(crate = path)]` above the type: where to find `opendo`, when it is a dependency of a dependency.
+#[proc_macro_derive(TypeScript, attributes(typescript, serde))]
+pub fn typescript(item: TokenStream) -> TokenStream {
+    expand::typescript(item.into()).into()
 }
 
 /// Lets calls be made on the stubs in a struct that has not arrived: `Call<Login>` then has the fields of `Login`, each

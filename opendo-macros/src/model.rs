@@ -38,6 +38,8 @@ pub(crate) struct Service {
     /// Of the stub.
     pub(crate) vis: Visibility,
     pub(crate) server: Server,
+    /// Of the block or the trait.
+    pub(crate) docs: Vec<Attribute>,
     pub(crate) methods: Vec<Method>,
 }
 

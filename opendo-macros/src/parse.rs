@@ -1,10 +1,11 @@
 //! Reads the user's item into the model, and takes our attributes out of it.
 
 use crate::{
-    args::{Case, ItemArgs, MethodArgs},
+    args::{ItemArgs, MethodArgs},
     check,
     errors::Errors,
     model::{Arg, Cfg, Flags, Implementation, Kind, Method, Model, Returns, Server, Service},
+    rename::Case,
     types::{self, Place},
 };
 use proc_macro2::{Span, TokenStream};
@@ -102,6 +103,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
         kind: Kind::Interface,
         wire: wire_name(args.name.as_ref(), &ident),
         vis: parsed.vis.clone(),
+        docs: parsed.attrs.iter().filter_map(for_stub).collect(),
         server: Server::Interface(Box::new(parsed)),
         methods,
         ident,
@@ -141,6 +143,7 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
             kind,
             wire: wire_name(args.name.as_ref(), &ident),
             vis: args.vis.unwrap_or_else(|| parse_quote!(pub)),
+            docs: item.attrs.iter().filter_map(for_stub).collect(),
             server: Server::Type(Box::new(object)),
             methods,
             ident,
@@ -279,7 +282,7 @@ impl Template<'_> {
         let (sig, options) = (self.sig, self.options);
         Method {
             wire: match (&options.name, self.rename_all) {
-                (None, Some(case)) => case.apply(&sig.ident.unraw().to_string()),
+                (None, Some(case)) => case.field(&sig.ident.unraw().to_string()),
                 (name, _) => wire_name(name.as_ref(), &sig.ident),
             },
             wire_span: options.name.as_ref().map_or(sig.ident.span(), LitStr::span),

@@ -6,6 +6,26 @@ pub use std::sync::Arc;
 
 pub use serde;
 
+/// Keeps what it is given if interfaces are to be described in TypeScript.
+#[cfg(feature = "typescript")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __typescript {
+    ($($tokens:tt)*) => { $($tokens)* };
+}
+
+/// Keeps nothing: describing interfaces costs those who do not want it the time to skip it.
+#[cfg(not(feature = "typescript"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __typescript {
+    ($($tokens:tt)*) => {};
+}
+
+pub use crate::__typescript as typescript;
+#[cfg(feature = "typescript")]
+pub use crate::typescript as ts;
+
 pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
 pub use crate::object::lifecycle::{DurableObject, Object};
 pub use crate::object::local::Local;

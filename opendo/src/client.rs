@@ -7,15 +7,26 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready as now};
-use opendo_transport::{Address, Connection, TransportError, kind};
+use opendo_transport::{Address, AnyConnection, ConnectOptions, TransportError};
+#[cfg(feature = "capnweb")]
+use opendo_transport::{Connection, Transport, kind};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::encoding::Form;
+#[cfg(feature = "capnweb")]
+use crate::node::WeakNode;
+#[cfg(not(feature = "capnweb"))]
+use crate::node::text_off;
 use crate::node::transport_limits;
 use crate::object::id::ToObjectId;
 use crate::registry::namespace::Namespace;
+#[cfg(feature = "capnweb")]
+use crate::registry::namespace::Objects;
 use crate::rpc::any_core::{AnyCore, Unsent, uplink_number};
 use crate::rpc::cap::{Cap, Passed};
+#[cfg(feature = "capnweb")]
+use crate::rpc::capnweb::{Root, Sort, TextCore, as_text};
 use crate::rpc::driver::{Access, Host, Role, establish};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -76,6 +87,8 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     number: u64,
+    /// Of the first session, and so of all.
+    form: Form,
     dial: Dial,
     patience: Duration,
     timeout: Option<Duration>,
@@ -87,6 +100,7 @@ struct Inner {
 #[derive(Clone)]
 struct Dial {
     connector: Connector,
+    options: ConnectOptions,
     limits: Limits,
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
@@ -95,9 +109,9 @@ struct Dial {
     jitter: Option<u64>,
 }
 
-/// Makes a connection, given the bounds of the client.
+/// Makes a connection, given what the client wants of it.
 type Connector =
-    Arc<dyn Fn(Limits) -> BoxFuture<'static, Result<Connection<kind::Bytes>, TransportError>> + Send + Sync>;
+    Arc<dyn Fn(ConnectOptions) -> BoxFuture<'static, Result<AnyConnection, TransportError>> + Send + Sync>;
 
 /// A session at work.
 type Running = BoxFuture<'static, ()>;
@@ -127,6 +141,7 @@ struct Parked {
 #[must_use = "a client is made with `.connect().await`"]
 pub struct ClientBuilder {
     connector: Result<Connector, TransportError>,
+    options: ConnectOptions,
     limits: Limits,
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
@@ -143,12 +158,12 @@ impl ClientBuilder {
     pub fn or(mut self, address: &str) -> Self {
         let next = by_address(address);
         self.connector = match (self.connector, next) {
-            (Ok(first), Ok(next)) => Ok(Arc::new(move |limits: Limits| {
-                let (first, next) = (first(limits.clone()), next.clone());
+            (Ok(first), Ok(next)) => Ok(Arc::new(move |options: ConnectOptions| {
+                let (first, next) = (first(options.clone()), next.clone());
                 async move {
                     match first.await {
                         Ok(connection) => Ok(connection),
-                        Err(_) => next(limits).await,
+                        Err(_) => next(options).await,
                     }
                 }
                 .boxed()
@@ -161,6 +176,20 @@ impl ClientBuilder {
     /// Other bounds than the default ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Speaks Cap'n Web over a WebSocket, also to a node that would speak our own protocol.
+    #[cfg(feature = "websocket")]
+    pub fn text(mut self) -> Self {
+        self.options = self.options.text();
+        self
+    }
+
+    /// Whom `tls://`, `wss://` and `https://` believe. Default: the system's certificates.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: opendo_transport::tls::Trust) -> Self {
+        self.options = self.options.trust(trust);
         self
     }
 
@@ -192,7 +221,7 @@ impl ClientBuilder {
 
     /// Gets its connections from `network`, with the same pauses between attempts in each run.
     pub(crate) fn over_network(mut self, network: Network) -> Self {
-        self.connector = Ok(Arc::new(move |_| now(network.connect()).boxed()));
+        self.connector = Ok(Arc::new(move |_| now(network.connect().map(AnyConnection::from)).boxed()));
         self.jitter = Some(0);
         self
     }
@@ -207,11 +236,13 @@ impl ClientBuilder {
     /// # Errors
     /// See [`connect`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let Self { connector, limits, credentials, host, root, jitter, patience, timeout } = self;
-        let dial = Dial { connector: connector?, limits, credentials, host, root, jitter };
+        let Self { connector, options, limits, credentials, host, root, jitter, patience, timeout } = self;
+        let options = options.limits(transport_limits(&limits));
+        let dial = Dial { connector: connector?, options, limits, credentials, host, root, jitter };
         let (core, running) = dial.dial().await?;
         let inner = Arc::new(Inner {
             number: uplink_number(),
+            form: core.form(),
             dial,
             patience,
             timeout,
@@ -241,7 +272,7 @@ impl Client {
     /// It is asked for the first one, and again whenever one is lost.
     ///
     /// ```
-    /// use opendo::transport::{Connection, memory};
+    /// use opendo::transport::{Connection, kind, memory};
     /// use opendo::{Client, Node};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
@@ -250,7 +281,7 @@ impl Client {
     /// let client = Client::over(move || {
     ///     let server = server.clone();
     ///     async move {
-    ///         let (ours, theirs) = memory::pair(16);
+    ///         let (ours, theirs) = memory::pair::<kind::Bytes>(16);
     ///         tokio::spawn(async move { server.serve_connection(Connection::new(theirs)).await });
     ///         Ok(Connection::new(ours))
     ///     }
@@ -260,16 +291,21 @@ impl Client {
     /// client.close().await;
     /// # Ok(()) }
     /// ```
-    pub fn over<F>(connector: impl Fn() -> F + Send + Sync + 'static) -> ClientBuilder
+    pub fn over<F, C>(connector: impl Fn() -> F + Send + Sync + 'static) -> ClientBuilder
     where
-        F: Future<Output = Result<Connection<kind::Bytes>, TransportError>> + Send + 'static,
+        F: Future<Output = Result<C, TransportError>> + Send + 'static,
+        C: Into<AnyConnection>,
     {
-        Self::with_connector(Ok(Arc::new(move |_| connector().boxed())))
+        Self::with_connector(Ok(Arc::new(move |_| {
+            let connection = connector();
+            async move { connection.await.map(Into::into) }.boxed()
+        })))
     }
 
     fn with_connector(connector: Result<Connector, TransportError>) -> ClientBuilder {
         ClientBuilder {
             connector,
+            options: ConnectOptions::default(),
             limits: Limits::default(),
             credentials: Vec::new(),
             host: None,
@@ -343,9 +379,9 @@ impl fmt::Debug for Client {
 
 fn by_address(address: &str) -> Result<Connector, TransportError> {
     let address: Address = address.parse()?;
-    Ok(Arc::new(move |limits| {
+    Ok(Arc::new(move |options| {
         let address = address.clone();
-        async move { address.connect(&transport_limits(&limits)).await }.boxed()
+        async move { address.connect_any(&options).await }.boxed()
     }))
 }
 
@@ -361,12 +397,46 @@ fn fail(parked: VecDeque<Parked>, error: &RpcError) {
 
 impl Dial {
     async fn dial(&self) -> Result<(Arc<dyn AnyCore>, Running), ConnectError> {
-        let connection = (self.connector)(self.limits.clone()).await?;
+        let connection = (self.connector)(self.options.clone()).await?;
         let host = self.host.clone();
         let access = Access { root: self.root.clone(), names: self.host.is_some() };
+        let connection = match connection {
+            AnyConnection::Bytes(connection) => connection,
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Text(connection) => {
+                return Ok(self.dial_text(connection, Sort::Conversation, access));
+            }
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Batch(connection) => return Ok(self.dial_text(connection, Sort::Batch, access)),
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Value(connection) => {
+                return Ok(self.dial_text(as_text(connection), Sort::Conversation, access));
+            }
+            #[cfg(not(feature = "capnweb"))]
+            _ => return Err(text_off().into()),
+        };
         let (core, driver) =
             establish(connection, Role::Connecting, &self.limits, &self.credentials, host, access).await?;
         Ok((core, driver.run().boxed()))
+    }
+
+    #[cfg(feature = "capnweb")]
+    fn dial_text(
+        &self,
+        connection: Connection<kind::Text>,
+        sort: Sort,
+        access: Access,
+    ) -> (Arc<dyn AnyCore>, Running) {
+        let objects = self.host.as_ref().map_or_else(|| Objects(WeakNode::none()), |host| host.objects());
+        let core = TextCore::new(connection.peer(), self.limits.clone(), objects, Vec::new(), sort);
+        let by_name = || {
+            let host = self.host.clone().filter(|_| access.names)?;
+            Some(Arc::new(Root(host)) as Cap)
+        };
+        if let Some(main) = access.root.or_else(by_name) {
+            core.offer(main);
+        }
+        (core.clone(), crate::rpc::capnweb::run(core, connection).boxed())
     }
 }
 
@@ -431,6 +501,7 @@ impl Inner {
             *state = State::Up(core.clone());
         }
         drop(state);
+        core.settle();
         for (parked, error) in refused {
             parked.call.complete(Err(error));
         }
@@ -484,6 +555,10 @@ impl Uplink for Inner {
         if let State::Up(core) = &*self.state.lock() {
             core.release(binding);
         }
+    }
+
+    fn form(&self) -> Form {
+        self.form
     }
 
     fn default_timeout(&self) -> Option<Duration> {

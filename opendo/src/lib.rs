@@ -13,13 +13,15 @@ pub(crate) mod web;
 
 pub mod docs;
 pub mod testing;
+#[cfg(feature = "typescript")]
+pub mod typescript;
 #[cfg(feature = "capnweb")]
 pub mod value;
 
 #[doc(hidden)]
 pub mod __private;
 
-pub use opendo_macros::{Pipelined, durable_object, interface, rpc_target};
+pub use opendo_macros::{Pipelined, TypeScript, durable_object, interface, rpc_target};
 pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 

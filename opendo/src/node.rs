@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use opendo_transport::{Address, Connection, TransportError, kind};
+use opendo_transport::{Address, AnyConnection, TransportError};
+#[cfg(feature = "capnweb")]
+use opendo_transport::{Connection, kind};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
@@ -23,7 +25,7 @@ use crate::registry::namespace::{Namespace, Objects};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
 #[cfg(feature = "capnweb")]
-use crate::rpc::capnweb::Sort;
+use crate::rpc::capnweb::{Sort, as_text};
 use crate::rpc::driver::{Access, Host, Hosted};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
@@ -403,22 +405,29 @@ impl Node {
 
     /// Serves one connection that was made elsewhere. Returns when the peers have said hello.
     ///
-    /// # Errors
-    /// When the peer does not speak our protocol, or is refused.
-    pub async fn serve_connection(&self, connection: Connection<kind::Bytes>) -> Result<Session, RpcError> {
-        self.weak().serve(connection, self.0.limits.clone()).await
-    }
-
-    /// Serves one connection that was made elsewhere to a peer that speaks Cap'n Web. Its main interface is the
-    /// node's root: what [`accept`](NodeBuilder::accept) gives it, otherwise one that gives out objects by
-    /// `object(class, name)`.
+    /// The kind of its messages decides what is spoken: our own protocol in bytes, Cap'n Web in text and in values. To a
+    /// peer that speaks Cap'n Web the main interface is the node's root: what [`accept`](NodeBuilder::accept) gives it,
+    /// otherwise one that gives out objects by `object(class, name)`.
     ///
     /// # Errors
-    /// When the peer is refused.
+    /// When the peer does not speak our protocol, or is refused.
+    pub async fn serve_connection(&self, connection: impl Into<AnyConnection>) -> Result<Session, RpcError> {
+        match connection.into() {
+            AnyConnection::Bytes(connection) => self.weak().serve(connection, self.0.limits.clone()).await,
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Text(connection) => self.serve_text(connection, Sort::Conversation),
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Batch(connection) => self.serve_text(connection, Sort::Request),
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Value(connection) => self.serve_text(as_text(connection), Sort::Conversation),
+            #[cfg(not(feature = "capnweb"))]
+            _ => Err(text_off()),
+        }
+    }
+
     #[cfg(feature = "capnweb")]
-    pub fn serve_text(&self, connection: Connection<kind::Text>) -> Result<Session, RpcError> {
-        let weak = self.weak();
-        let (core, running) = weak.text_session(connection, Sort::Conversation, Vec::new(), &[])?;
+    fn serve_text(&self, connection: Connection<kind::Text>, sort: Sort) -> Result<Session, RpcError> {
+        let (core, running) = self.weak().text_session(connection, sort, Vec::new(), &[])?;
         self.0.runtime.spawn(running);
         Ok(Session::new(core))
     }
@@ -487,6 +496,12 @@ impl fmt::Debug for Node {
         classes.sort_unstable();
         f.debug_struct("Node").field("classes", &classes).finish_non_exhaustive()
     }
+}
+
+/// Why a connection of that kind cannot be used.
+#[cfg(not(feature = "capnweb"))]
+pub(crate) fn text_off() -> RpcError {
+    RpcError::new(ErrorKind::Protocol, "it carries text: enable the cargo feature `capnweb`")
 }
 
 pub(crate) fn transport_limits(limits: &Limits) -> opendo_transport::Limits {

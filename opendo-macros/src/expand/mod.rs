@@ -9,6 +9,7 @@ use crate::{
     errors::Errors,
     model::{Arg, Kind, Model, Returns, Server, Service},
     parse::{self, Parsed},
+    serde_attrs::ContainerAttrs,
 };
 use proc_macro_crate::FoundCrate;
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -19,6 +20,7 @@ mod dispatch;
 mod interface;
 mod pipelined;
 mod stub;
+mod typescript;
 
 pub(crate) fn object(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -41,6 +43,23 @@ pub(crate) fn pipelined(item: TokenStream) -> TokenStream {
     let krate = pipelined::crate_path(&item, &mut errors);
     let generated = match krate.map_or_else(find_crate, |path| Ok(path.into_token_stream())) {
         Ok(krate) => pipelined::derive(&quote!(#krate::__private), &item, &mut errors),
+        Err(message) => {
+            errors.at(Span::call_site(), message);
+            TokenStream::new()
+        }
+    };
+    [generated, errors.into_tokens()].into_iter().collect()
+}
+
+pub(crate) fn typescript(item: TokenStream) -> TokenStream {
+    let item: syn::DeriveInput = match syn::parse2(item) {
+        Ok(item) => item,
+        Err(error) => return error.into_compile_error(),
+    };
+    let mut errors = Errors::default();
+    let attrs = ContainerAttrs::parse(&item.attrs, &mut errors);
+    let generated = match attrs.krate.as_ref().map_or_else(find_crate, |path| Ok(path.into_token_stream())) {
+        Ok(krate) => typescript::derive(&quote!(#krate::__private), &item, &attrs, &mut errors),
         Err(message) => {
             errors.at(Span::call_site(), message);
             TokenStream::new()
@@ -126,8 +145,13 @@ impl<'a> Generated<'a> {
             self.probe_import(self.decides_by_type()),
             stub::items(self),
         ];
-        let inside =
-            [self.probe_import(true), dispatch::methods(self), stub::impls(self), dispatch::impls(self)];
+        let inside = [
+            self.probe_import(true),
+            dispatch::methods(self),
+            stub::impls(self),
+            dispatch::impls(self),
+            typescript::interface(self),
+        ];
         quote! {
             #(#outside)*
             #[allow(clippy::too_many_arguments, deprecated, non_camel_case_types, non_snake_case, private_interfaces, private_bounds)]

@@ -8,6 +8,28 @@ pub enum AnyConnection {
     Bytes(Connection<kind::Bytes>),
     /// Text messages.
     Text(Connection<kind::Text>),
+    /// Text messages that leave together, when the sender is closed; those that come back are the end of it.
+    Batch(Connection<kind::Text>),
+    /// Values, of a transport with an encoding of its own.
+    Value(Connection<kind::Value>),
+}
+
+impl From<Connection<kind::Bytes>> for AnyConnection {
+    fn from(connection: Connection<kind::Bytes>) -> Self {
+        Self::Bytes(connection)
+    }
+}
+
+impl From<Connection<kind::Text>> for AnyConnection {
+    fn from(connection: Connection<kind::Text>) -> Self {
+        Self::Text(connection)
+    }
+}
+
+impl From<Connection<kind::Value>> for AnyConnection {
+    fn from(connection: Connection<kind::Value>) -> Self {
+        Self::Value(connection)
+    }
 }
 
 impl AnyConnection {
@@ -16,7 +38,8 @@ impl AnyConnection {
     pub fn peer(&self) -> Peer {
         match self {
             Self::Bytes(connection) => connection.peer(),
-            Self::Text(connection) => connection.peer(),
+            Self::Text(connection) | Self::Batch(connection) => connection.peer(),
+            Self::Value(connection) => connection.peer(),
         }
     }
 }
@@ -30,7 +53,7 @@ impl Address {
     pub async fn connect(&self, limits: &Limits) -> Result<Connection<kind::Bytes>, TransportError> {
         match self.connect_any(&(*limits).into()).await? {
             AnyConnection::Bytes(connection) => Ok(connection),
-            AnyConnection::Text(_) => {
+            AnyConnection::Text(_) | AnyConnection::Batch(_) | AnyConnection::Value(_) => {
                 Err(TransportError::OtherKind { address: self.to_string(), carries: "text" })
             }
         }
@@ -58,7 +81,7 @@ impl Address {
             Scheme::Ws | Scheme::Wss => return crate::websocket::connect(self, options).await,
             #[cfg(feature = "http")]
             Scheme::Http | Scheme::Https => {
-                return crate::http::connect(self, options).map(Connection::new).map(AnyConnection::Text);
+                return crate::http::connect(self, options).map(Connection::new).map(AnyConnection::Batch);
             }
             #[cfg(feature = "stdio")]
             Scheme::Stdio => {

@@ -38,7 +38,7 @@ pub(super) async fn supervise(client: Weak<Inner>, mut core: Arc<dyn AnyCore>, r
             return;
         };
         // A node that hangs up as soon as it is connected to is not there, whatever it says.
-        if begun.elapsed() >= STABLE {
+        if begun.elapsed() >= STABLE || core.is_one_of_many() {
             pauses = None;
         }
         let redial = redial(&client, &dial, patience, &mut pauses);

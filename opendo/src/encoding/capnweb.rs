@@ -12,15 +12,17 @@ mod json;
 mod path;
 mod read;
 mod scan;
+mod tree;
 mod write;
 
 use std::fmt;
 
 pub(crate) use error::{append_error, append_rpc_error, rpc_error, take_error};
 pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
-pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
+pub(crate) use path::{ALONE, Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
+pub(crate) use tree::{from_tree, to_tree};
 pub(crate) use write::{append, append_argument};
 
 /// The first depth at which no value may be. The root has 0.

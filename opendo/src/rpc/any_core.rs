@@ -53,6 +53,14 @@ pub(crate) trait AnyCore: Uplink {
     /// Calls `tell` when a pipe that the peer writes to is read no longer.
     fn unread(&self, _pipe: i64) {}
 
+    /// What waited for the session has been sent.
+    fn settle(&self) {}
+
+    /// Whether it ends with its answers, and the next one need not wait.
+    fn is_one_of_many(&self) -> bool {
+        false
+    }
+
     fn stats(&self) -> SessionStats;
 
     /// Ready when no call is unanswered, in either direction.

@@ -120,6 +120,9 @@ impl<T, E> Call<T, E> {
 
     /// Lets go of the call without withdrawing it: it runs when its turn comes, and nobody learns its result.
     pub fn detach(mut call: Self) {
+        if let Answer::Remote(call, _) = &call.answer {
+            call.want();
+        }
         // Left to itself, `Drop` would withdraw it.
         call.answer = Answer::Finished;
     }

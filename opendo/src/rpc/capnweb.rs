@@ -12,13 +12,15 @@ mod outgoing;
 mod reader;
 mod root;
 mod text_core;
+mod values;
 mod write;
 
-pub(crate) use deliver::{at_path, call_of, member_of_result};
+pub(crate) use deliver::{at_path, call_of, member_of_result, method_of_sink};
 pub(crate) use driver::run;
 pub(crate) use evaluate::decode;
 pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};
+pub(crate) use values::as_text;
 
 use crate::encoding::Encoded;
 use crate::encoding::capnweb::{self, ArgsReader};

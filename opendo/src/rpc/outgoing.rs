@@ -199,7 +199,7 @@ impl RemoteCall {
 
     /// Somebody waits for its answer: text sessions do not give one unasked, where the result is kept anyway.
     pub(crate) fn want(&self) {
-        if !self.keep || !self.form().is_text() || self.wanted.swap(true, Ordering::Relaxed) {
+        if !self.form().is_text() || self.wanted.swap(true, Ordering::Relaxed) {
             return;
         }
         let sent = match &*self.route.lock() {

@@ -246,7 +246,15 @@ fn reason_of(call: &Incoming) -> RpcError {
 pub(super) struct SinkTarget<T>(pub(super) Arc<Writer<T>>);
 
 impl<T: Send + 'static> Capability for SinkTarget<T> {
-    fn deliver(&self, call: Incoming) {
+    #[cfg_attr(not(feature = "capnweb"), allow(unused_mut))]
+    fn deliver(&self, mut call: Incoming) {
+        #[cfg(feature = "capnweb")]
+        if let Some(member) = call.member.take() {
+            match crate::rpc::capnweb::method_of_sink(&member, &INTERFACE) {
+                Ok(method) => call.method = method,
+                Err(error) => return call.reply.fail(error),
+            }
+        }
         if call.method == WRITE.id {
             return self.0.accept(call);
         }

@@ -69,7 +69,7 @@ every_way! {
         assert_eq!(log.take(), [1, 2]);
         before.open();
         let_others_run().await;
-        assert_eq!(log.take(), []); // one of the two still runs
+        assert!(log.take().is_empty()); // one of the two still runs
         before.open();
         alone.reached().await;
         arrived(world).await;

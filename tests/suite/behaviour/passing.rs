@@ -126,7 +126,7 @@ every_way! {
         assert!(other_far.provoke(made.clone(), false).await?.contains("not today"));
         let (kind, _) = failure(other_far.tell(made.clone(), 1).await);
         assert_eq!(kind, ErrorKind::Reset); // the method there unwraps its mismatch
-        assert_eq!(ear.heard(), []);
+        assert!(ear.heard().is_empty());
         drop((made, other_far));
         ear.gone().await;
         far.end().await;

@@ -17,6 +17,10 @@ pub(crate) enum Way {
     Memory,
     Unix,
     Tcp,
+    /// Our own protocol over WebSockets.
+    WebSocket,
+    /// Cap'n Web.
+    Text,
 }
 
 /// A node that hosts what the case needs, and the way to it.
@@ -53,12 +57,16 @@ impl World {
         let address = match (&dir, way) {
             (Some(dir), _) => format!("unix:{}", dir.path().join("node").display()),
             (None, Way::Tcp) => "tcp://127.0.0.1:0".to_owned(),
+            (None, Way::WebSocket | Way::Text) => "ws://127.0.0.1:0".to_owned(),
             (None, _) => format!("memory:{}", unique("world")),
         };
         let address = node.listen(&address).await.unwrap().to_string();
         let client = match way {
             Way::InProcess => None,
-            Way::Memory | Way::Unix | Way::Tcp => Some(opendo::connect(&address).await.unwrap()),
+            Way::Memory | Way::Unix | Way::Tcp | Way::WebSocket => {
+                Some(opendo::connect(&address).await.unwrap())
+            }
+            Way::Text => Some(Client::builder(&address).text().connect().await.unwrap()),
         };
         Self { node, address, client, _dir: dir }
     }
@@ -176,6 +184,16 @@ macro_rules! every_way {
             #[tokio::test$(($($how)*))?]
             async fn tcp() {
                 World::run(Way::Tcp, hosted(), case).await;
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn websocket() {
+                World::run(Way::WebSocket, hosted(), case).await;
+            }
+
+            #[tokio::test$(($($how)*))?]
+            async fn capnweb() {
+                World::run(Way::Text, hosted(), case).await;
             }
         }
     )*};

@@ -261,7 +261,7 @@ async fn a_session_that_the_node_closes_is_replaced() {
     let client = Client::over(move || {
         let (server, log) = (server.clone(), log.clone());
         async move {
-            let (ours, theirs) = memory::pair(8);
+            let (ours, theirs) = memory::pair::<opendo::transport::kind::Bytes>(8);
             tokio::spawn(async move {
                 let session = server.serve_connection(Connection::new(theirs)).await.unwrap();
                 log.lock().unwrap().push(session);

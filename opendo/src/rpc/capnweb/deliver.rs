@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::encoding::capnweb::{Step, marker, step, sub_body};
+use crate::encoding::capnweb::{ALONE, Step, marker, step, sub_body};
 use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
@@ -88,6 +88,19 @@ fn method_of(
     Some(call)
 }
 
+/// The method of a sink that is named.
+pub(crate) fn method_of_sink(member: &Member, interface: &Interface) -> Result<u32, RpcError> {
+    let text = match member.rest() {
+        _ if !member.is_call => "Cannot access properties on a WritableStream stub".to_owned(),
+        [Part::Name(name)] => match interface.named(name) {
+            Some(method) => return Ok(method.id),
+            None => format!("Unknown WritableStream method: {name}"),
+        },
+        _ => "WritableStream stub only supports direct method calls".to_owned(),
+    };
+    Err(type_error(text))
+}
+
 /// Answers a call of a target without members.
 pub(super) fn nothing_there(mut call: Incoming) {
     match call.member.take() {
@@ -117,7 +130,7 @@ fn type_error(text: impl Into<String>) -> RpcError {
 }
 
 fn reply_with(reply: RemoteReply, cap: Cap) {
-    reply.answer("read", true, br##"["#",0]"##, vec![Passed::Cap(cap)], || Capabilities::None);
+    reply.answer("read", true, ALONE, vec![Passed::Cap(cap)], || Capabilities::None);
 }
 
 /// A method that was read instead of called.

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::text_core::{Own, Sort, TextCore, wake};
+use tokio::time::Instant;
+
+use super::text_core::{Hold, Own, Sort, TextCore, wake};
 use super::write::Out;
 use crate::rpc::any_core::Unsent;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -25,6 +27,11 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     }
     if let Some(error) = broken {
         return Err(Unsent::Refused(error));
+    }
+    // The peer is not told how much time a call has.
+    if parts.deadline.is_some_and(|at| at <= Instant::now()) {
+        let text = "its time was over before it left";
+        return Err(Unsent::Refused(RpcError::new(ErrorKind::Deadline, text)));
     }
     if core.sort == Sort::Request {
         let text = "the caller of an HTTP batch cannot be called: it reads the answers when all are there";
@@ -69,7 +76,9 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     if !is_stream {
         out.state.imports += 1;
     }
-    out.state.pending.insert(id, Own { call: call.clone(), is_stream, pulled: pulled || is_stream });
+    let hold =
+        if pulled || is_stream { Hold::Pulled(call.clone()) } else { Hold::Unpulled(Arc::downgrade(call)) };
+    out.state.pending.insert(id, Own { call: hold, is_stream });
     let streams = out.into_streams();
     let writer = if core.sort == Sort::Batch { None } else { guard.wake_writer() };
     drop(guard);
@@ -112,8 +121,9 @@ pub(super) fn pull(core: &TextCore, id: i64) {
     let leaves = core.sort == Sort::Batch && !state.complete;
     let gone = core.sort == Sort::Batch && state.complete;
     let Some(own) = state.pending.get_mut(&id) else { return };
-    if !own.pulled && !gone {
-        own.pulled = true;
+    let call = own.call.call().filter(|_| !own.call.is_pulled() && !gone);
+    if let Some(call) = call {
+        own.call = Hold::Pulled(call);
         state.push(format!(r#"["pull",{id}]"#));
     }
     if leaves {

@@ -205,24 +205,26 @@ impl TextCore {
             });
             return Ok(());
         }
-        let Some(own) = own else { return Ok(()) };
+        let Some((is_stream, call)) = own.and_then(|own| Some((own.is_stream, own.call.call()?))) else {
+            return Ok(());
+        };
         let core = self.clone();
         when_whole(value, move |value| {
-            own.call.complete(value.and_then(|value| {
+            call.complete(value.and_then(|value| {
                 if is_ok {
                     return Ok(Body { is_ok, value });
                 }
                 let text = std::str::from_utf8(&value.bytes).unwrap_or("null");
                 let error = capnweb::rpc_error(text);
                 match error.kind() {
-                    ErrorKind::Thrown if !own.is_stream => Ok(Body { is_ok, value }),
+                    ErrorKind::Thrown if !is_stream => Ok(Body { is_ok, value }),
                     // Whoever writes a stream has no type for what its reader says.
                     ErrorKind::Thrown => Err(thrown(value)),
                     _ => Err(error),
                 }
             }));
             // A result that may still be used is released when nobody does.
-            if !own.is_stream && !own.call.keep {
+            if !is_stream && !call.keep {
                 core.let_go(id);
             }
         });

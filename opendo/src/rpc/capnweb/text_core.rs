@@ -1,7 +1,7 @@
 //! The state of a session that speaks Cap'n Web.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -110,10 +110,30 @@ pub(super) struct Held {
 
 /// An own push.
 pub(super) struct Own {
-    pub(super) call: Arc<RemoteCall>,
+    pub(super) call: Hold,
     /// It is let go with its answer, without a word.
     pub(super) is_stream: bool,
-    pub(super) pulled: bool,
+}
+
+/// A call that was made.
+pub(super) enum Hold {
+    /// Its answer was asked for.
+    Pulled(Arc<RemoteCall>),
+    /// It is there for what is called on its result: when nobody does any more, it is released.
+    Unpulled(Weak<RemoteCall>),
+}
+
+impl Hold {
+    pub(super) fn call(&self) -> Option<Arc<RemoteCall>> {
+        match self {
+            Self::Pulled(call) => Some(call.clone()),
+            Self::Unpulled(call) => call.upgrade(),
+        }
+    }
+
+    pub(super) fn is_pulled(&self) -> bool {
+        matches!(self, Self::Pulled(_))
+    }
 }
 
 impl TextCore {
@@ -224,7 +244,9 @@ impl TextCore {
         wake(writer);
         pending.sort_unstable_by_key(|(id, _)| *id);
         for (id, own) in pending {
-            own.call.lost(error.clone().may_run(id < handed_over));
+            if let Some(call) = own.call.call() {
+                call.lost(error.clone().may_run(id < handed_over));
+            }
         }
         for promise in promises.into_values() {
             promise.resolve(Err(broken(error)));
@@ -247,7 +269,7 @@ impl State {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.pending.values().all(|own| !own.pulled) && self.incoming.is_empty()
+        self.pending.values().all(|own| !own.call.is_pulled()) && self.incoming.is_empty()
     }
 
     pub(super) fn wake_if_idle(&mut self) -> Vec<Waker> {
@@ -312,7 +334,8 @@ impl AnyCore for TextCore {
         let id = i64::try_from(call).unwrap_or(i64::MAX);
         let own = self.state.lock().pending.remove(&id);
         // A kept result is released when nobody uses it any more.
-        if own.is_some_and(|own| !own.call.keep && !own.is_stream) {
+        let call = own.filter(|own| !own.is_stream).and_then(|own| own.call.call());
+        if call.is_some_and(|call| !call.keep) {
             self.let_go(id);
         }
     }
@@ -322,7 +345,9 @@ impl AnyCore for TextCore {
     }
 
     fn release_result(&self, call: u64) {
-        self.let_go(i64::try_from(call).unwrap_or(i64::MAX));
+        let id = i64::try_from(call).unwrap_or(i64::MAX);
+        self.state.lock().pending.remove(&id);
+        self.let_go(id);
     }
 
     fn reply(self: Arc<Self>, call: u64, _: bool, _: &[u8], _: &[Passed]) {
@@ -344,6 +369,21 @@ impl AnyCore for TextCore {
             ErrorKind::TooLarge,
             format!("{size} bytes, and messages to {peer} have at most {limit}"),
         ))
+    }
+
+    fn settle(&self) {
+        // Calls that waited for this batch may be waited for by now. They are let go of when the lock is free.
+        let calls: Vec<_> = {
+            let state = self.state.lock();
+            state.pending.iter().filter_map(|(id, own)| Some((*id, own.call.call()?))).collect()
+        };
+        if let Some((id, _)) = calls.iter().find(|(_, call)| call.is_wanted()) {
+            super::outgoing::pull(self, *id);
+        }
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.sort == Sort::Batch
     }
 
     fn stats(&self) -> SessionStats {

@@ -35,6 +35,7 @@ pub(crate) use self::serve::serve;
 /// What is served: a node, or a stand-in for one. A future that is dropped is a client that hung up.
 pub(crate) trait Served: Clone + Send + Sync + 'static {
     /// A WebSocket that chose our subprotocol. Over when its session is.
+    #[cfg(feature = "websocket")]
     fn binary(
         &self,
         connection: Connection<kind::Bytes>,
@@ -50,6 +51,7 @@ pub(crate) trait Served: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// One call: JSON in, status and JSON out.
+    #[cfg(feature = "http")]
     fn plain(
         &self,
         class: String,

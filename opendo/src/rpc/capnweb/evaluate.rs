@@ -289,7 +289,7 @@ impl TextCore {
 
 impl TextCore {
     /// Calls a method of the main interface, for a peer that says no more.
-    #[cfg(any(feature = "websocket", feature = "http"))]
+    #[cfg(feature = "http")]
     pub(crate) async fn call_main(
         self: &Arc<Self>,
         method: &str,
@@ -342,6 +342,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
 }
 
 /// A value that was decoded for the session itself.
+#[cfg(feature = "http")]
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
     value
         .decode(&Shape::Value, |input| input.take())

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 
 use super::map;
 use super::text_core::{Export, TextCore};
+#[cfg(feature = "http")]
+use crate::encoding::Shape;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
-use crate::encoding::{Encoded, Form, Shape};
+use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};

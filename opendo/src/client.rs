@@ -400,24 +400,24 @@ impl Dial {
         let connection = (self.connector)(self.options.clone()).await?;
         let host = self.host.clone();
         let access = Access { root: self.root.clone(), names: self.host.is_some() };
-        let connection = match connection {
-            AnyConnection::Bytes(connection) => connection,
-            #[cfg(feature = "capnweb")]
-            AnyConnection::Text(connection) => {
-                return Ok(self.dial_text(connection, Sort::Conversation, access));
+        match connection {
+            AnyConnection::Bytes(connection) => {
+                let (limits, credentials) = (&self.limits, &self.credentials);
+                let session = establish(connection, Role::Connecting, limits, credentials, host, access);
+                let (core, driver) = session.await?;
+                Ok((core, driver.run().boxed()))
             }
             #[cfg(feature = "capnweb")]
-            AnyConnection::Batch(connection) => return Ok(self.dial_text(connection, Sort::Batch, access)),
+            AnyConnection::Text(connection) => Ok(self.dial_text(connection, Sort::Conversation, access)),
+            #[cfg(feature = "capnweb")]
+            AnyConnection::Batch(connection) => Ok(self.dial_text(connection, Sort::Batch, access)),
             #[cfg(feature = "capnweb")]
             AnyConnection::Value(connection) => {
-                return Ok(self.dial_text(as_text(connection), Sort::Conversation, access));
+                Ok(self.dial_text(as_text(connection), Sort::Conversation, access))
             }
             #[cfg(not(feature = "capnweb"))]
-            _ => return Err(text_off().into()),
-        };
-        let (core, driver) =
-            establish(connection, Role::Connecting, &self.limits, &self.credentials, host, access).await?;
-        Ok((core, driver.run().boxed()))
+            _ => Err(text_off().into()),
+        }
     }
 
     #[cfg(feature = "capnweb")]

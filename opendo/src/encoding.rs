@@ -35,6 +35,7 @@ pub(crate) enum Shape {
     Value,
     Arguments,
     /// A method's own error, with its text if it has one.
+    #[cfg_attr(not(feature = "capnweb"), allow(dead_code))]
     Error(Option<String>),
 }
 
@@ -329,6 +330,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Which encoding it is, for values that have a form of their own in each.
+    #[cfg(feature = "capnweb")]
     pub(crate) fn form(&self) -> Form {
         match &self.0 {
             Input::Postcard(_) => Form::Postcard,

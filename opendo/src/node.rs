@@ -37,6 +37,8 @@ use crate::web::Origins;
 #[cfg(feature = "tls")]
 use opendo_transport::tls::Identity;
 
+#[cfg(feature = "http")]
+mod plain;
 mod serving;
 #[cfg(any(feature = "websocket", feature = "http"))]
 mod web;

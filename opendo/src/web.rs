@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+#[cfg(feature = "http")]
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{self, HeaderMap, HeaderValue};
@@ -35,6 +36,7 @@ pub(crate) use self::serve::serve;
 /// What is served: a node, or a stand-in for one. A future that is dropped is a client that hung up.
 pub(crate) trait Served: Clone + Send + Sync + 'static {
     /// A WebSocket that chose our subprotocol. Over when its session is.
+    #[cfg(feature = "websocket")]
     fn binary(
         &self,
         connection: Connection<kind::Bytes>,
@@ -50,6 +52,7 @@ pub(crate) trait Served: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// One call: JSON in, status and JSON out.
+    #[cfg(feature = "http")]
     fn plain(
         &self,
         class: String,

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Node, WeakNode, transport_limits};
+#[cfg(feature = "capnweb")]
 use crate::rpc::any_core::AnyCore;
 #[cfg(feature = "capnweb")]
 use crate::rpc::capnweb::{self, Root, Sort, TextCore};

@@ -1,15 +1,12 @@
 //! A node as a web server.
 
 use axum::Router;
+#[cfg(feature = "http")]
 use axum::body::Bytes;
-use opendo_transport::{Address, Connection, kind, memory, socket};
-use tokio::runtime::Handle;
+use opendo_transport::{Address, Connection, kind, socket};
 
 use super::{ListenError, Node, WeakNode, transport_limits};
-use crate::encoding::{self, Encoded, Form, Shape, capnweb};
-use crate::rpc::any_core::AnyCore;
-use crate::rpc::capnweb::{Sort, decode};
-use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::capnweb::Sort;
 use crate::web::{self, Served, WebOptions, WebRequest};
 
 impl Node {
@@ -52,6 +49,7 @@ impl Node {
 struct Keeping(Node);
 
 impl Served for Keeping {
+    #[cfg(feature = "websocket")]
     async fn binary(&self, connection: Connection<kind::Bytes>, request: WebRequest) {
         self.0.weak().binary(connection, request).await;
     }
@@ -60,6 +58,7 @@ impl Served for Keeping {
         self.0.weak().text(connection, request, batch).await;
     }
 
+    #[cfg(feature = "http")]
     async fn plain(
         &self,
         class: String,
@@ -73,6 +72,7 @@ impl Served for Keeping {
 }
 
 impl Served for WeakNode {
+    #[cfg(feature = "websocket")]
     async fn binary(&self, connection: Connection<kind::Bytes>, _: WebRequest) {
         let Some(limits) = self.0.upgrade().map(|node| node.limits.clone()) else { return };
         match self.serve(connection, limits).await {
@@ -89,6 +89,7 @@ impl Served for WeakNode {
         }
     }
 
+    #[cfg(feature = "http")]
     async fn plain(
         &self,
         class: String,
@@ -105,80 +106,8 @@ impl Served for WeakNode {
 }
 
 /// The token of `Authorization: Bearer`, for an authenticator.
-fn credentials(request: &WebRequest) -> Vec<u8> {
+pub(super) fn credentials(request: &WebRequest) -> Vec<u8> {
     let header = request.headers.get(axum::http::header::AUTHORIZATION);
     let token = header.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     token.map(<[u8]>::to_vec).unwrap_or_default()
-}
-
-impl WeakNode {
-    /// One call, as JSON: its result, or the status and the body of an answer that says what went wrong.
-    async fn plain_call(
-        &self,
-        class: &str,
-        name: &str,
-        method: &str,
-        body: &[u8],
-        request: &WebRequest,
-    ) -> Result<String, (u16, String)> {
-        let args = arguments(body).map_err(|text| refusal(400, "BadRequest", &text))?;
-        // A request is a session of its own, of which nothing stays.
-        let (connection, _) = memory::pair(1);
-        let path = [class.to_owned(), name.to_owned()];
-        let session =
-            self.text_session(Connection::new(connection), Sort::Request, credentials(request), &path);
-        let (core, running) = session.map_err(|error| failure(&error))?;
-        let running = Handle::current().spawn(running);
-        let result = core.call_main(method, args).await;
-        core.end(&RpcError::new(ErrorKind::Closed, "the request is answered"));
-        running.abort();
-        let value = result.map_err(|error| failure(&error))?;
-        let json: serde_json::Value = decode(value).map_err(|error| failure(&error))?;
-        Ok(json.to_string())
-    }
-}
-
-/// The arguments of a call, as an expression: what is under `params`, a list of them or the only one.
-fn arguments(body: &[u8]) -> Result<Encoded, String> {
-    let json: serde_json::Value = match body {
-        [] => serde_json::Value::Null,
-        body => serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))?,
-    };
-    let params = match json {
-        serde_json::Value::Object(mut members) => members.remove("params").unwrap_or_default(),
-        other => other,
-    };
-    let list = match params {
-        serde_json::Value::Null => Vec::new(),
-        serde_json::Value::Array(list) => list,
-        single => vec![single],
-    };
-    encoding::encoded(Form::CapnWeb, Shape::Arguments, |out| {
-        list.iter().try_for_each(|each| out.append(each))
-    })
-    .map_err(|error| error.to_string())
-}
-
-/// The answer that tells of an error: one of the method's is none of the server's.
-fn failure(error: &RpcError) -> (u16, String) {
-    if let Some(thrown) = error.thrown() {
-        let text = std::str::from_utf8(&thrown.bytes).unwrap_or("null");
-        return refusal(422, "Thrown", capnweb::rpc_error(text).message());
-    }
-    let status = match error.kind() {
-        ErrorKind::NoSuchClass | ErrorKind::NoSuchMethod => 404,
-        ErrorKind::Unauthorized => 401,
-        ErrorKind::Decode | ErrorKind::SignatureMismatch => 400,
-        ErrorKind::TooLarge => 413,
-        ErrorKind::Overloaded => 429,
-        ErrorKind::Closed | ErrorKind::Disconnected | ErrorKind::Reset => 503,
-        ErrorKind::Deadline => 504,
-        _ => 500,
-    };
-    refusal(status, &format!("{:?}", error.kind()), error.message())
-}
-
-fn refusal(status: u16, code: &str, message: &str) -> (u16, String) {
-    let error = serde_json::json!({ "success": false, "error": { "code": code, "message": message } });
-    (status, error.to_string())
 }

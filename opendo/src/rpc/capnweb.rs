@@ -17,6 +17,7 @@ mod write;
 
 pub(crate) use deliver::{at_path, call_of, member_of_result, method_of_sink};
 pub(crate) use driver::run;
+#[cfg(feature = "http")]
 pub(crate) use evaluate::decode;
 pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};

@@ -268,7 +268,9 @@ impl RemoteReply {
             // What the caller cannot be told, it should not find to have been called, either.
             let body = match &self.call.to {
                 To::Session(core, _) => core.fits(body.len()).and_then(|()| core.life().keep(body)),
-                _ => Ok(Bytes::copy_from_slice(body)),
+                To::Caller(_) => Ok(Bytes::copy_from_slice(body)),
+                #[cfg(feature = "capnweb")]
+                To::Promise => Ok(Bytes::copy_from_slice(body)),
             };
             match body {
                 Err(refusal) => return self.fail(refusal.may_run(true)),

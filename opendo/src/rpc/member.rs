@@ -1,5 +1,8 @@
 //! What a text client names: a method, a property, or something within one.
 
+// Without the text encoding nobody names anything so.
+#![cfg_attr(not(feature = "capnweb"), allow(dead_code))]
+
 use std::fmt;
 
 use crate::rpc::method::MethodDesc;

@@ -83,11 +83,13 @@ pub struct Interface {
 
 impl Interface {
     /// One whose methods are not known.
+    #[cfg(feature = "capnweb")]
     pub(crate) const fn untyped(name: &'static str) -> Self {
         Self { name, methods: &[] }
     }
 
     /// The method of that name.
+    #[cfg(feature = "capnweb")]
     pub(crate) fn named(&self, name: &str) -> Option<&'static MethodDesc> {
         self.method(fnv32(name.as_bytes())).filter(|method| method.name == name)
     }

@@ -211,6 +211,7 @@ impl RemoteCall {
         }
     }
 
+    #[cfg(feature = "capnweb")]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }

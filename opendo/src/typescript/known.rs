@@ -33,6 +33,19 @@ plain! {
     "Uint8Array": bytes::Bytes, serde_bytes::ByteBuf;
 }
 
+#[cfg(feature = "capnweb")]
+plain! {
+    "any": crate::value::Value, crate::rpc::dynamic::DynStub;
+    "bigint": crate::value::BigInt;
+    "Blob": crate::value::Blob;
+    "Date": crate::value::Date;
+    "Error": crate::value::ErrorValue;
+    "Headers": crate::value::Headers;
+    "Request": crate::value::Request;
+    "Response": crate::value::Response;
+    "URL": crate::value::Url;
+}
+
 impl TypeScript for u8 {
     fn describe(_: &mut Types) -> Type {
         Type(Kind::Byte)

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 
 use super::map;
 use super::text_core::{Export, TextCore};
+#[cfg(feature = "http")]
+use crate::encoding::Shape;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
-use crate::encoding::{Encoded, Form, Shape};
+use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};
@@ -289,7 +291,7 @@ impl TextCore {
 
 impl TextCore {
     /// Calls a method of the main interface, for a peer that says no more.
-    #[cfg(any(feature = "websocket", feature = "http"))]
+    #[cfg(feature = "http")]
     pub(crate) async fn call_main(
         self: &Arc<Self>,
         method: &str,
@@ -342,6 +344,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
 }
 
 /// A value that was decoded for the session itself.
+#[cfg(feature = "http")]
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
     value
         .decode(&Shape::Value, |input| input.take())

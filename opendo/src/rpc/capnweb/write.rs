@@ -22,6 +22,9 @@ const MARKER: &str = r##"["#","##;
 /// A stream, and the number of the peer's pipe for it.
 pub(super) type PassedStream = (i64, Arc<Mutex<Option<Chunks>>>);
 
+/// A number of the peer's, and the names that lead on from there.
+pub(super) type Way = (i64, Arc<[Box<str>]>);
+
 /// A message on its way out, under the session's lock.
 pub(super) struct Out<'a> {
     core: &'a Arc<TextCore>,
@@ -77,7 +80,7 @@ impl<'a> Out<'a> {
     }
 
     /// The number of what is called, and the way from there. An object is asked for the first time it is.
-    pub(super) fn place(&mut self, object: &Arc<RemoteObject>) -> Result<(i64, Arc<[Box<str>]>), RpcError> {
+    pub(super) fn place(&mut self, object: &Arc<RemoteObject>) -> Result<Way, RpcError> {
         let here: Arc<[Box<str>]> = Arc::new([]);
         let mut binding = object.binding.lock();
         match &object.place {

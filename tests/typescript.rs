@@ -10,6 +10,8 @@ use opendo::typescript::{Declarations, declarations};
 
 #[path = "typescript/interfaces.rs"]
 mod interfaces;
+#[path = "npm.rs"]
+mod npm;
 
 use interfaces::{ApiStub, PassportStub};
 
@@ -44,35 +46,12 @@ fn a_file_is_written_when_it_differs_and_the_difference_is_told() {
     assert!(told.contains("is not current") && told.contains("subtract(") && told.contains("add("), "{told}");
 }
 
-/// A command that npm or Node runs, and what it said if it failed.
-fn run(command: &mut Command) {
-    let shown = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{shown}: {error}; this test needs Node and npm (OPENDO_SKIP_NPM=1 leaves it out)")
-    });
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{shown}\n{out}{err}");
-}
-
 #[test]
 fn a_client_is_typed() {
-    if std::env::var_os("OPENDO_SKIP_NPM").is_some_and(|value| value == "1") {
+    if npm::is_left_out() {
         return;
     }
-    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("typescript");
-    std::fs::create_dir_all(&work).unwrap();
-    let lock = std::fs::read(sources().join("package-lock.json")).unwrap();
-    // Written when all is there.
-    let installed = work.join("installed-package-lock.json");
-    let is_installed = std::fs::read(&installed).is_ok_and(|found| found == lock);
-    for file in ["package.json", "package-lock.json", "tsconfig.json", "api.ts", "client.ts"] {
-        std::fs::copy(sources().join(file), work.join(file)).unwrap();
-    }
-    if !is_installed {
-        run(Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(&work));
-        std::fs::write(&installed, lock).unwrap();
-    }
-    run(Command::new("node").args(["node_modules/typescript/bin/tsc", "--project", "."]).current_dir(&work));
+    let work = npm::directory("typescript", &["tsconfig.json", "api.ts", "client.ts"]);
+    let mut compiler = Command::new("node");
+    npm::succeeds(compiler.args(["node_modules/typescript/bin/tsc", "--project", "."]).current_dir(work));
 }

@@ -318,7 +318,8 @@ pub struct RpcSink<T>(Mutex<Target<T>>);
 
 enum Target<T> {
     Pipe(Arc<Writer<T>>),
-    Outlet(Outlet),
+    /// It is large, and a sink is part of every `Value`.
+    Outlet(Box<Outlet>),
     /// Passed on, or closed.
     Over,
 }
@@ -455,7 +456,7 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
         let remote = cap
             .remote()
             .ok_or_else(|| de::Error::custom(complain("another stub where a sink was expected")))?;
-        Ok(Self(Mutex::new(Target::Outlet(Outlet::new(remote.clone(), false)))))
+        Ok(Self(Mutex::new(Target::Outlet(Box::new(Outlet::new(remote.clone(), false))))))
     }
 }
 

@@ -168,6 +168,9 @@ pub(crate) enum Value {
     Call(Arc<RemoteCall>),
     Promise(Arc<Promise>),
     There(Encoded),
+    /// An element of a result, in a function that is recorded.
+    #[cfg(feature = "capnweb")]
+    Recorded(crate::rpc::capnweb::RecordedValue),
 }
 
 /// Whether something among them has to arrive before the call can go that way.
@@ -225,6 +228,8 @@ impl Value {
             Self::Call(call) => call.form(),
             Self::Promise(promise) => promise.form(),
             Self::There(value) => value.form,
+            #[cfg(feature = "capnweb")]
+            Self::Recorded(_) => Form::CapnWeb,
         };
         if own == form {
             return self;
@@ -245,6 +250,8 @@ impl Value {
     pub(crate) fn when_there(self, then: There) {
         match self {
             Self::There(value) => then(Ok(value)),
+            #[cfg(feature = "capnweb")]
+            Self::Recorded(_) => then(Err(crate::rpc::capnweb::RecordedValue::outside())),
             Self::Call(call) => {
                 let kept = call.clone();
                 call.when_done(Box::new(move |answer| {

@@ -10,6 +10,7 @@ mod evaluate;
 mod map;
 mod outgoing;
 mod reader;
+mod record;
 mod root;
 mod text_core;
 mod values;
@@ -19,6 +20,8 @@ pub(crate) use deliver::{at_path, call_of, member_of_result, method_of_sink};
 pub(crate) use driver::run;
 #[cfg(feature = "http")]
 pub(crate) use evaluate::decode;
+pub use record::Mapped;
+pub(crate) use record::{Recorded, RecordedValue, Recording, records};
 pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};
 pub(crate) use values::as_text;

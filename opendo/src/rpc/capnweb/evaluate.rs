@@ -86,7 +86,7 @@ impl Evaluator<'_> {
             bytes: args.map_or_else(|| Bytes::from_static(b"[]"), Bytes::from),
             passed: arguments.unwrap_or_default(),
         };
-        let (promise, call) = self.core.invoke(named, Member { path, from: 0, is_call }, args);
+        let (promise, call) = self.core.invoke(named, Member::new(path, is_call), args);
         self.last_call = call;
         Ok(Named::Promise(promise))
     }
@@ -128,9 +128,7 @@ impl Resolver for Evaluator<'_> {
                             bytes: Bytes::from_static(b"[]"),
                             passed: Vec::new(),
                         };
-                        Named::Promise(
-                            self.core.invoke(named, Member { path, from: 0, is_call: false }, args).0,
-                        )
+                        Named::Promise(self.core.invoke(named, Member::new(path, false), args).0)
                     }
                 }) else {
                     return Err(Malformed::new("a map of something that is no value"));
@@ -298,7 +296,7 @@ impl TextCore {
         args: Encoded,
     ) -> Result<Encoded, RpcError> {
         let main = self.named(0).map_err(|error| RpcError::new(ErrorKind::NoSuchClass, error.to_string()))?;
-        let member = Member { path: vec![Part::Name(method.to_owned())], from: 0, is_call: true };
+        let member = Member::new(vec![Part::Name(method.to_owned())], true);
         let (promise, _) = self.invoke(main, member, args);
         let (tell, told) = tokio::sync::oneshot::channel();
         Value::Promise(promise).when_there(Box::new(move |value| {

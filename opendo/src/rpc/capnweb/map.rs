@@ -167,7 +167,7 @@ impl Frame<'_> {
             bytes: args.map_or_else(|| Bytes::from_static(b"[]"), Bytes::from),
             passed: table,
         };
-        let member = Member { path, from: 0, is_call };
+        let member = Member::new(path, is_call);
         Ok(Named::Promise(self.mapper.core.invoke(named, member, args).0))
     }
 }

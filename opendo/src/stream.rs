@@ -366,7 +366,7 @@ impl<T: Streamed> RpcSink<T> {
     pub fn abort(self, reason: impl Into<String>) {
         match std::mem::replace(&mut *self.0.lock(), Target::Over) {
             Target::Pipe(writer) => writer.end(Err(aborted(reason))),
-            Target::Outlet(outlet) => outlet.abort(&reason.into()),
+            Target::Outlet(outlet) => outlet.abort(&aborted(reason)),
             Target::Over => {}
         }
     }
@@ -498,7 +498,7 @@ pub(crate) fn pipe_from_peer(core: &Arc<dyn AnyCore>, id: i64) -> (Cap, Chunks) 
 pub(crate) fn pump_over(core: &Arc<dyn AnyCore>, id: i64, chunks: &Mutex<Option<Chunks>>) {
     // It may have been encoded twice: then the first place has it, and here nothing comes.
     let Some(chunks) = chunks.lock().take() else {
-        return Outlet::into_pipe(core.clone(), id, false).abort("the stream was taken elsewhere");
+        return Outlet::into_pipe(core.clone(), id, false).abort(&aborted("the stream was taken elsewhere"));
     };
     let outlet = Outlet::into_pipe(core.clone(), id, chunks.latest);
     core.writes_to(id, outlet.object());

@@ -111,12 +111,14 @@ async fn route<S: Served>(served: S, options: &WebOptions, request: Request, abo
         Method::GET => upgrade::upgrade(served, options, request, about),
         #[cfg(feature = "http")]
         Method::POST => post::post(served, options, request, about).await,
-        _ => {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST, or GET for a WebSocket");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
-            response
-        }
+        _ => method_not_allowed("use POST, or GET for a WebSocket"),
     }
+}
+
+fn method_not_allowed(reason: &'static str) -> Response {
+    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, reason);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+    response
 }
 
 /// What there is to be asked with.

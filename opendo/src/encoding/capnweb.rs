@@ -19,7 +19,7 @@ use std::fmt;
 
 pub(crate) use error::{append_error, append_rpc_error, rpc_error, take_error};
 pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
-pub(crate) use path::{Step, elements, is_nullish, marker, step, sub_body};
+pub(crate) use path::{ALONE, Step, elements, is_nullish, marker, step, sub_body};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
 pub(crate) use tree::{from_tree, to_tree};
@@ -27,6 +27,14 @@ pub(crate) use write::{append, append_argument};
 
 /// The first depth at which no value may be. The root has 0.
 const MAX_DEPTH: usize = 256;
+
+/// Goes one level down in a value. How deep values are is a peer's choice, and how much stack a level takes is up to
+/// their types: where little is left, another stack takes over.
+fn on_enough_stack<T>(level: impl FnOnce() -> T) -> T {
+    const LEFT: usize = 128 * 1024;
+    const NEXT: usize = 1024 * 1024;
+    stacker::maybe_grow(LEFT, NEXT, level)
+}
 
 /// Integers up to this are told apart by doubles.
 const MAX_SAFE: f64 = 9_007_199_254_740_992.0;

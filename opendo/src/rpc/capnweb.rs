@@ -26,22 +26,36 @@ pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};
 pub(crate) use values::as_text;
 
-use crate::encoding::Encoded;
 use crate::encoding::capnweb::{self, ArgsReader};
+use crate::encoding::{Encoded, Form};
+use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 
-/// The message of the error that is the first argument.
-pub(crate) fn first_message(args: &Encoded) -> String {
+/// Why the writer of a stream aborts it: its first argument.
+pub(crate) fn reason_of(args: &Encoded) -> RpcError {
     let text = std::str::from_utf8(&args.bytes).unwrap_or_default();
     let reason = ArgsReader::new(text).and_then(ArgsReader::rest).ok().and_then(|args| args.first().copied());
-    capnweb::rpc_error(reason.unwrap_or("null")).message().to_owned()
+    let Some(reason) = reason else { return RpcError::new(ErrorKind::Aborted, "") };
+    let (bytes, passed) = capnweb::sub_body(&args.bytes, reason, &args.passed);
+    let thrown = Encoded { form: Form::CapnWeb, bytes, passed };
+    RpcError::new(ErrorKind::Aborted, capnweb::rpc_error(reason).message()).with_thrown(thrown)
 }
 
-/// A list of arguments, the only one an error with that message.
-pub(crate) fn write_reason(reason: &str, out: &mut Vec<u8>) {
-    out.push(b'[');
-    capnweb::append_error_named("Error", reason, out);
-    out.push(b']');
+/// The arguments that say so.
+pub(crate) fn with_reason(reason: &RpcError) -> (Vec<u8>, Vec<Passed>) {
+    let mut args = vec![b'['];
+    let passed = match reason.thrown() {
+        Some(thrown) => {
+            args.extend_from_slice(&thrown.bytes);
+            thrown.passed.clone()
+        }
+        None => {
+            capnweb::append_error_named("Error", reason.message(), &mut args);
+            Vec::new()
+        }
+    };
+    args.push(b']');
+    (args, passed)
 }
 
 /// What a peer did that ends its session, in the words of the specification.

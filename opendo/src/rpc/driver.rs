@@ -202,7 +202,8 @@ impl Driver {
         let Self { core, mut sender, mut receiver, mut peer_side } = self;
         let _ended = EndOnPanic(core.clone());
         let mut keepalive = Keepalive::new(&core.life.limits);
-        let mut writing = Writing { batch: Frames::default(), gathered: false, farewell: None };
+        let mut writing =
+            Writing { batch: Frames::default(), sending: false, gathered: false, farewell: None };
         let error = poll_fn(|cx| {
             if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
             {
@@ -244,6 +245,8 @@ impl Drop for EndOnPanic {
 
 struct Writing {
     batch: Frames,
+    /// Also when the transport has taken all of the batch, and not written it.
+    sending: bool,
     gathered: bool,
     /// How long a peer may take to say that it has nothing left.
     farewell: Option<Pin<Box<Sleep>>>,
@@ -252,9 +255,9 @@ struct Writing {
 impl Writing {
     fn poll(&mut self, cx: &mut Context<'_>, core: &Arc<Core>, sender: &mut Out) -> Poll<RpcError> {
         loop {
-            if self.batch.is_empty() {
+            if !self.sending {
                 match core.take_output(&mut self.batch, cx.waker(), self.gathered) {
-                    Output::Write => self.gathered = false,
+                    Output::Write => (self.gathered, self.sending) = (false, true),
                     Output::Gather => {
                         self.gathered = true;
                         cx.waker().wake_by_ref();
@@ -278,6 +281,7 @@ impl Writing {
             if let Err(error) = ready!(sender.poll_send(cx, &mut self.batch)) {
                 return Poll::Ready(disconnected(error));
             }
+            self.sending = false;
         }
     }
 }

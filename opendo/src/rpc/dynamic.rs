@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{self, Serialize, Serializer};
 
+use crate::encoding::capnweb::ALONE;
 use crate::encoding::{DecodeError, Decoder, EncodeError, Encoded, Encoder, Form, Shape, with_encoder};
 use crate::rpc::call::Call;
 use crate::rpc::cap::{CAP, Cap, Capabilities, Erased, Passed, complain, pass, stub_of};
@@ -101,7 +102,7 @@ impl DynStub {
             capabilities: Capabilities::None,
             value: Encoded {
                 form: Form::CapnWeb,
-                bytes: Bytes::from_static(br##"["#",0]"##),
+                bytes: Bytes::from_static(ALONE),
                 passed: vec![Passed::Cap(self.0.clone())],
             },
         }));

@@ -125,14 +125,17 @@ impl Outlet {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn abort(self, reason: &str) {
-        let mut body = Vec::new();
-        match self.form() {
-            Form::Postcard => encode_body(reason, &mut body),
+    pub(super) fn abort(self, reason: &RpcError) {
+        let (body, passed) = match self.form() {
+            Form::Postcard => {
+                let mut body = Vec::new();
+                encode_body(reason.message(), &mut body);
+                (body, Vec::new())
+            }
             #[cfg(feature = "capnweb")]
-            Form::CapnWeb => crate::rpc::capnweb::write_reason(reason, &mut body),
-        }
-        self.remote.call_raw(ABORT, &body, Vec::new());
+            Form::CapnWeb => crate::rpc::capnweb::with_reason(reason),
+        };
+        self.remote.call_raw(ABORT, &body, passed);
     }
 
     /// Writes everything in `chunks`, until one of the ends is gone.
@@ -152,7 +155,7 @@ impl Outlet {
             });
             match next.await {
                 Ok(Some(Ok(chunk))) => self.write(chunk),
-                Ok(Some(Err(error))) => return self.abort(error.message()),
+                Ok(Some(Err(error))) => return self.abort(&error),
                 Ok(None) => {
                     // Whether the rest is read is the reader's business: there is nobody here to tell.
                     self.remote.call_raw(CLOSE, no_arguments(self.form()), Vec::new());

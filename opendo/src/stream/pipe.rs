@@ -43,6 +43,8 @@ struct Shared<T> {
     max_bytes: usize,
     /// Nothing comes after what is in the queue: why.
     end: Option<Result<(), RpcError>>,
+    /// Answered when the reader has come to it.
+    closing: Option<RemoteReply>,
     reader: Option<Waker>,
     /// Why, if there is none any more.
     reader_gone: Option<RpcError>,
@@ -63,6 +65,7 @@ pub(super) fn pipe<T>(max_bytes: usize) -> (Writer<T>, Reader<T>) {
         bytes: 0,
         max_bytes,
         end: None,
+        closing: None,
         reader: None,
         reader_gone: None,
         on_drop: None,
@@ -124,6 +127,19 @@ impl<T> Writer<T> {
         drop(shared);
         if let Some(reader) = reader {
             reader.wake();
+        }
+    }
+
+    /// The end, for a writer that is told when the reader has come to it.
+    fn close(&self, reply: RemoteReply) {
+        let mut shared = self.0.lock();
+        // Whether its writes came to somebody, it was told with each of them.
+        let is_over = shared.end.is_some() || shared.reader_gone.is_some();
+        let reply = if is_over { Some(reply) } else { shared.closing.replace(reply) };
+        drop(shared);
+        self.end(Ok(()));
+        if let Some(reply) = reply {
+            answer(reply);
         }
     }
 
@@ -200,7 +216,15 @@ impl<T> Stream for Reader<T> {
             return Poll::Ready(Some(Ok(piece)));
         }
         match &mut shared.end {
-            Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
+            Some(end) => {
+                let end = std::mem::replace(end, Ok(()));
+                let closing = shared.closing.take();
+                drop(shared);
+                if let Some(closing) = closing {
+                    answer(closing);
+                }
+                Poll::Ready(end.err().map(Err))
+            }
             None => {
                 shared.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -214,6 +238,8 @@ impl<T> Drop for Reader<T> {
         let mut shared = self.0.lock();
         let gone = shared.reader_gone.get_or_insert_with(reader_gone).clone();
         let queue = std::mem::take(&mut shared.queue);
+        let closing = shared.closing.take();
+        let was_read = queue.is_empty();
         shared.bytes = 0;
         let writers = std::mem::take(&mut shared.writers);
         let on_drop = shared.on_drop.take().filter(|_| shared.end.is_none());
@@ -227,6 +253,11 @@ impl<T> Drop for Reader<T> {
                 write.fail(gone.clone());
             }
         }
+        match closing {
+            Some(closing) if was_read => answer(closing),
+            Some(closing) => closing.fail(gone),
+            None => {}
+        }
     }
 }
 
@@ -238,7 +269,7 @@ fn reason_of(call: &Incoming) -> RpcError {
             reason.map_or_else(|error| error, aborted)
         }
         #[cfg(feature = "capnweb")]
-        Form::CapnWeb => aborted(crate::rpc::capnweb::first_message(&call.args)),
+        Form::CapnWeb => crate::rpc::capnweb::reason_of(&call.args),
     }
 }
 
@@ -259,8 +290,9 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
             return self.0.accept(call);
         }
         if call.method == CLOSE.id {
-            self.0.end(Ok(()));
-        } else if call.method == ABORT.id {
+            return self.0.close(call.reply);
+        }
+        if call.method == ABORT.id {
             self.0.end(Err(reason_of(&call)));
         } else {
             return call.no_such_method();

@@ -1,11 +1,14 @@
 //! Values from Rust's, and back.
 
+use std::convert::Infallible;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::{BigInt, Blob, Body, ByteContainer, Date, ErrorValue, Headers, Request, Response, Url, Value};
+use crate::encoding::capnweb;
 use crate::rpc::dynamic::DynStub;
+use crate::rpc::error::{CallError, RpcError};
 use crate::stream::{RpcSink, RpcStream};
 
 /// A value is of another type.
@@ -114,6 +117,48 @@ impl<T: Into<Value>> From<Vec<T>> for Value {
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// What its caller would be thrown: what was thrown elsewhere, as it was; otherwise an [`ErrorValue`] with the kind of
+/// the failure as its `code`.
+///
+/// So a method that returns `Result<T, Value>` passes on with `?` what the methods it calls throw.
+///
+/// ```
+/// use opendo::prelude::*;
+/// use opendo::{DynStub, Value};
+///
+/// pub struct Guard;
+///
+/// #[rpc_target]
+/// impl Guard {
+///     pub async fn call(&self, function: DynStub) -> Result<Value, Value> { Ok(function.invoke(["hi"]).await?) }
+/// }
+/// ```
+impl From<RpcError> for Value {
+    fn from(error: RpcError) -> Self {
+        error.thrown_value().unwrap_or_else(|| {
+            let mut thrown = Vec::new();
+            capnweb::append_rpc_error(&error, &mut thrown);
+            let text = std::str::from_utf8(&thrown).expect("JSON is text");
+            capnweb::take(text).expect("what is written can be read")
+        })
+    }
+}
+
+impl From<CallError<Value>> for Value {
+    fn from(error: CallError<Value>) -> Self {
+        match error {
+            CallError::App(thrown) => thrown,
+            CallError::Rpc(error) => error.into(),
+        }
+    }
+}
+
+impl From<CallError<Infallible>> for Value {
+    fn from(error: CallError<Infallible>) -> Self {
+        RpcError::from(error).into()
     }
 }
 

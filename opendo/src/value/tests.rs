@@ -273,3 +273,17 @@ proptest! {
         }
     }
 }
+
+/// What a peer nests takes stack, and a thread has as much as it has.
+#[test]
+fn values_as_deep_as_they_may_be_need_little_stack() {
+    for (open, close) in [("[[", "]]"), (r#"{"a":"#, "}"), (r#"["error","a","b",null,{"a":"#, "}]")] {
+        let text = [&open.repeat(255), "1", &close.repeat(255)].concat();
+        let through = move || {
+            assert_eq!(evaluate(&text, &mut Nothing), Ok(None));
+            let value: Value = take(&text).unwrap();
+            assert_eq!(text_of(&value).0, text);
+        };
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(through).unwrap().join().unwrap();
+    }
+}

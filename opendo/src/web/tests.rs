@@ -265,7 +265,7 @@ async fn what_is_neither_is_refused() {
         assert_eq!(status, 405);
         assert!(head.contains("allow: get, post, options"), "{head}");
     }
-    assert_eq!(server.request("GET", "/", "", "").await.0, 400);
+    assert_eq!(server.request("GET", "/", "", "").await.0, 405);
     let old = UPGRADE.replace("13", "8");
     assert_eq!(server.request("GET", "/", &old, "").await.0, 426);
     assert!(server.echo.asked.lock().is_empty());
@@ -412,7 +412,7 @@ async fn all_of_it_over_tls() {
 
     let options = ConnectOptions::default().trust(Trust::only(cert.pem()).unwrap());
     let client = server.address.connect_any(&options).await.unwrap();
-    let AnyConnection::Text(client) = client else { panic!("{client:?}") };
+    let AnyConnection::Batch(client) = client else { panic!("{client:?}") };
     let (mut sender, mut receiver) = client.split();
     let mut batch = Lines::default();
     batch.push("one".into());

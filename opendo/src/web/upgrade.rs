@@ -25,7 +25,7 @@ pub(super) fn upgrade<S: Served>(
     let asked = lists(headers, &header::CONNECTION, "upgrade", str::eq_ignore_ascii_case)
         && lists(headers, &header::UPGRADE, "websocket", str::eq_ignore_ascii_case);
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked) else {
-        return refusal(StatusCode::BAD_REQUEST, "a GET is for WebSockets: ask for the upgrade, or use POST");
+        return super::method_not_allowed("a GET is for WebSockets: ask for the upgrade, or use POST");
     };
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "use version 13 of the protocol");

@@ -13,7 +13,7 @@ use self::output::Output;
 use super::json::{Cursor, list};
 use crate::rpc::member::Part;
 
-use super::{MAX_DEPTH, Malformed, TOO_DEEP, cut, is_forbidden};
+use super::{MAX_DEPTH, Malformed, TOO_DEEP, cut, is_forbidden, on_enough_stack};
 
 /// Takes the capabilities of an expression as they are found: in the order of the text, inside out.
 pub(crate) trait Resolver {
@@ -132,8 +132,8 @@ impl<'a> Evaluation<'a, '_> {
         }
         match self.cursor.peek() {
             Some(b'"') => self.cursor.raw_string().map(|_| Kind::Text),
-            Some(b'[') => self.list(depth),
-            Some(b'{') => self.members(depth, false).map(|()| Kind::Other),
+            Some(b'[') => on_enough_stack(|| self.list(depth)),
+            Some(b'{') => on_enough_stack(|| self.members(depth, false)).map(|()| Kind::Other),
             Some(b'n') => self.cursor.skip().map(|_| Kind::Null),
             _ => self.cursor.skip().map(|_| Kind::Other),
         }

@@ -93,6 +93,9 @@ pub(crate) fn marker(text: &str) -> Option<u32> {
     text.trim_start().strip_prefix(MARKER)?.split_once(']')?.0.parse().ok()
 }
 
+/// The body of what is alone in its table.
+pub(crate) const ALONE: &[u8] = b"[\"#\",0]";
+
 /// How every marker begins. Within a string its quotes were escaped.
 const MARKER: &str = "[\"#\",";
 

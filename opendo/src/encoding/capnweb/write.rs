@@ -8,7 +8,7 @@ use serde::ser::{self, Serialize, Serializer};
 
 use self::list::List;
 use self::members::Members;
-use super::{BARE, MAX_DEPTH, MAX_SAFE, TextError, VALUE, bytes, is_forbidden};
+use super::{BARE, MAX_DEPTH, MAX_SAFE, TextError, VALUE, bytes, is_forbidden, on_enough_stack};
 use crate::rpc::cap::{self, CAP};
 use crate::stream::{SINK, STREAM};
 use crate::value::BLOB;
@@ -116,7 +116,7 @@ impl Writer<'_> {
             return Err(TextError::new(TOO_DEEP));
         }
         self.depth += 1;
-        let written = value.serialize(&mut *self);
+        let written = on_enough_stack(|| value.serialize(&mut *self));
         self.depth -= 1;
         written
     }

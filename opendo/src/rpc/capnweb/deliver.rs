@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::encoding::capnweb::{Step, marker, step, sub_body};
+use crate::encoding::capnweb::{ALONE, Step, marker, step, sub_body};
 use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
@@ -130,7 +130,7 @@ fn type_error(text: impl Into<String>) -> RpcError {
 }
 
 fn reply_with(reply: RemoteReply, cap: Cap) {
-    reply.answer("read", true, br##"["#",0]"##, vec![Passed::Cap(cap)], || Capabilities::None);
+    reply.answer("read", true, ALONE, vec![Passed::Cap(cap)], || Capabilities::None);
 }
 
 /// A method that was read instead of called.

@@ -24,7 +24,7 @@ pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>)
     let (mut sender, mut receiver) = connection.split();
     let _ended = EndOnPanic(core.clone());
     let mut reading = true;
-    let mut writing = Writing { batch: Lines::default(), request: Request::Open };
+    let mut writing = Writing { batch: Lines::default(), sending: false, request: Request::Open };
     let error = poll_fn(|cx| {
         if reading && let Poll::Ready(read) = poll_read(cx, &core, &mut receiver, BUDGET) {
             match read {
@@ -111,6 +111,8 @@ fn poll_read(
 
 struct Writing {
     batch: Lines,
+    /// Also when the transport has taken all of the batch, and not written it.
+    sending: bool,
     request: Request,
 }
 
@@ -133,30 +135,35 @@ impl Writing {
                 }
                 self.request = Request::Sent;
             }
-            if self.batch.is_empty() {
+            {
                 let mut state = core.state.lock();
                 if let Some(error) = &state.ended {
                     return Poll::Ready(error.clone());
                 }
-                let waits = core.sort == Sort::Batch && !state.complete;
-                if self.request == Request::Sent || waits || state.out.is_empty() {
-                    let over = match core.sort {
-                        Sort::Conversation => state.draining && state.is_idle(),
-                        Sort::Request => state.complete && state.open_pulls == 0,
-                        Sort::Batch => state.draining && state.is_idle(),
-                    };
-                    if over {
-                        return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
+                // Also while it sends: a peer that does not read does not keep the session.
+                state.writer = Some(cx.waker().clone());
+                if !self.sending {
+                    let waits = core.sort == Sort::Batch && !state.complete;
+                    if self.request == Request::Sent || waits || state.out.is_empty() {
+                        let over = match core.sort {
+                            Sort::Conversation => state.draining && state.is_idle(),
+                            Sort::Request => state.complete && state.open_pulls == 0,
+                            Sort::Batch => state.draining && state.is_idle(),
+                        };
+                        if over {
+                            return Poll::Ready(RpcError::new(ErrorKind::Closed, "the session was closed"));
+                        }
+                        return Poll::Pending;
                     }
-                    state.writer = Some(cx.waker().clone());
-                    return Poll::Pending;
+                    std::mem::swap(&mut state.out, &mut self.batch);
+                    state.handed_over = state.last_import + 1;
+                    self.sending = true;
                 }
-                std::mem::swap(&mut state.out, &mut self.batch);
-                state.handed_over = state.last_import + 1;
             }
             if let Err(error) = ready!(sender.poll_send(cx, &mut self.batch)) {
                 return Poll::Ready(disconnected(error));
             }
+            self.sending = false;
             if core.sort == Sort::Batch && self.request == Request::Open {
                 self.request = Request::Closing;
             }

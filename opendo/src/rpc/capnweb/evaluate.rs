@@ -36,7 +36,7 @@ impl Evaluated {
     /// The promise that the whole value is, if it is one.
     pub(super) fn promise(&self) -> Option<&Arc<Promise>> {
         match self.value.passed.as_slice() {
-            [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == br##"["#",0]"## => {
+            [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == capnweb::ALONE => {
                 Some(promise)
             }
             _ => None,
@@ -333,7 +333,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
             capabilities: Capabilities::None,
             value: Encoded {
                 form: Form::CapnWeb,
-                bytes: Bytes::from_static(br##"["#",0]"##),
+                bytes: Bytes::from_static(capnweb::ALONE),
                 passed: vec![Passed::Blob(Blob { kind, bytes })],
             },
         }));

@@ -66,8 +66,17 @@ fn result(value: Encoded) -> Resolution {
 pub(super) fn resolve_when_there(promise: Arc<Promise>, mut value: Encoded) {
     let passed = std::mem::take(&mut value.passed);
     arg::when_all_there(passed, move |passed| {
-        promise.resolve(passed.map(|passed| result(Encoded { passed, ..value })));
+        promise.resolve(passed.map(|passed| result(whole(Encoded { passed, ..value }))));
     });
+}
+
+/// A value that is nothing but the result of a promise is that result.
+fn whole(value: Encoded) -> Encoded {
+    match <[Passed; 1]>::try_from(value.passed) {
+        Ok([Passed::Value(Value::There(inner))]) if &value.bytes[..] == capnweb::ALONE => inner,
+        Ok([passed]) => Encoded { passed: vec![passed], ..value },
+        Err(passed) => Encoded { passed, ..value },
+    }
 }
 
 impl Mapper {

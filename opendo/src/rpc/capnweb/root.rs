@@ -66,7 +66,8 @@ impl Capability for Root {
         match found {
             Ok(cap) => {
                 let passed = vec![Passed::Cap(cap)];
-                call.reply.answer("object", true, br##"["#",0]"##, passed, || Capabilities::None);
+                call.reply
+                    .answer("object", true, crate::encoding::capnweb::ALONE, passed, || Capabilities::None);
             }
             Err(error) => call.reply.fail(error),
         }

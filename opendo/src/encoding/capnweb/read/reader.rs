@@ -6,7 +6,9 @@ use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use super::access::{Container, Elements, Entries, Members, Pairs, Place, SpecialForm, TimeParts, Variant};
 use super::token::Integer;
 use super::{Reader, TextError};
-use crate::encoding::capnweb::{BARE, MAX_DEPTH, MAX_SAFE, SPECIAL, SYSTEM_TIME, TOO_DEEP, path};
+use crate::encoding::capnweb::{
+    BARE, MAX_DEPTH, MAX_SAFE, SPECIAL, SYSTEM_TIME, TOO_DEEP, on_enough_stack, path,
+};
 use crate::rpc::arg::Value as Promised;
 use crate::rpc::cap::{self, CAP, Passed};
 use crate::stream::{SINK, STREAM};
@@ -19,16 +21,23 @@ macro_rules! resolved {
         {
             $self.tokens.cursor.skip()?;
             let text = super::super::text(&value.bytes)?;
-            let depth = $self.deeper()?;
-            return cap::decoding(value.passed, || (&mut Reader::new(text, depth)).$method($($arg),*));
+            return $self.inside(|outer| {
+                cap::decoding(value.passed, || (&mut Reader::new(text, outer.depth)).$method($($arg),*))
+            });
         }
     };
 }
 
 impl<'a> Reader<'a> {
-    /// The depth of what is in the value that is next.
-    pub(super) fn deeper(&self) -> Result<usize, TextError> {
-        if self.depth + 1 >= MAX_DEPTH { Err(TextError::new(TOO_DEEP)) } else { Ok(self.depth + 1) }
+    /// Reads what is in the value that is next.
+    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, TextError>) -> Result<T, TextError> {
+        if self.depth + 1 >= MAX_DEPTH {
+            return Err(TextError::new(TOO_DEEP));
+        }
+        self.depth += 1;
+        let read = on_enough_stack(|| read(self));
+        self.depth -= 1;
+        read
     }
 
     fn integer<'de, V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, TextError> {
@@ -78,13 +87,13 @@ impl<'a> Reader<'a> {
                 _ => self.tokens.cursor.expect(b'[')?,
             }
         }
-        let (depth, outer) = (self.deeper()?, self.depth);
-        self.tokens.cursor.expect(b'[')?;
-        self.depth = depth;
-        let mut elements = Elements::new(self);
-        let value = visitor.visit_seq(&mut elements)?;
-        elements.end()?;
-        self.depth = outer;
+        let value = self.inside(|this| {
+            this.tokens.cursor.expect(b'[')?;
+            let mut elements = Elements::new(this);
+            let value = visitor.visit_seq(&mut elements)?;
+            elements.end()?;
+            Ok(value)
+        })?;
         if !bare {
             self.tokens.cursor.expect(b']')?;
         }
@@ -107,19 +116,17 @@ impl<'a> Reader<'a> {
 
     fn members<'de, V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, TextError> {
         if self.tokens.cursor.peek() == Some(b'{') {
-            let (depth, outer) = (self.deeper()?, self.depth);
-            self.tokens.cursor.expect(b'{')?;
-            self.depth = depth;
-            let mut members = Members::new(self);
-            let value = visitor.visit_map(&mut members)?;
-            members.end()?;
-            self.depth = outer;
-            return Ok(value);
+            return self.inside(|this| {
+                this.tokens.cursor.expect(b'{')?;
+                let mut members = Members::new(this);
+                let value = visitor.visit_map(&mut members)?;
+                members.end()?;
+                Ok(value)
+            });
         }
         match self.tokens.peek_tag().as_deref() {
             Some("error") => {
-                let depth = self.deeper()?;
-                visitor.visit_map(Entries::of_error(&mut self.tokens, depth)?)
+                self.inside(|this| visitor.visit_map(Entries::of_error(&mut this.tokens, this.depth)?))
             }
             Some("headers") => {
                 visitor.visit_map(de::value::MapDeserializer::new(self.headers()?.into_iter()))
@@ -309,9 +316,10 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
         if !self.tokens.is_array() {
             return self.members(visitor);
         }
-        let depth = self.deeper()?;
         let text = self.tokens.cursor.skip()?;
-        visitor.visit_map(Pairs::new(path::elements(text).unwrap_or_default(), depth))
+        self.inside(|this| {
+            visitor.visit_map(Pairs::new(path::elements(text).unwrap_or_default(), this.depth))
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -340,11 +348,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
                 visitor.visit_enum(variant)
             }
             Some(b'{') => {
-                let (depth, outer) = (self.deeper()?, self.depth);
                 self.tokens.cursor.expect(b'{')?;
-                self.depth = depth;
-                let value = visitor.visit_enum(Variant(self))?;
-                self.depth = outer;
+                let value = self.inside(|this| visitor.visit_enum(Variant(this)))?;
                 self.tokens.cursor.expect(b'}')?;
                 Ok(value)
             }

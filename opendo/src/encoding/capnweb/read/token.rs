@@ -89,9 +89,6 @@ impl<'a> Tokens<'a> {
                 Some("inf") => Some(f64::INFINITY),
                 Some("-inf") => Some(f64::NEG_INFINITY),
                 Some("nan") => Some(f64::NAN),
-                Some("bigint") => {
-                    bigint::decimal(&self.special_text("bigint")?).and_then(|it| it.parse().ok())
-                }
                 _ => None,
             },
             _ => None,

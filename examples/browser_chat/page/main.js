@@ -1,6 +1,6 @@
 // What the page does: the entrance, and the room behind it.
 
-import { Membership, isRoomError } from "./membership.js";
+import { Membership, isRefusal } from "./membership.js";
 import { RoomView, sentence } from "./view.js";
 
 const entrance = document.querySelector("#entrance");
@@ -60,7 +60,7 @@ async function say(text) {
   try {
     await membership.say(text);
   } catch (error) {
-    if (isRoomError(error)) throw new Error(sentence(error.message));
+    if (isRefusal(error)) throw new Error(sentence(error.message));
     throw new Error("The connection was lost. Perhaps the others have not got this.");
   }
 }

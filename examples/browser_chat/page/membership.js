@@ -26,15 +26,15 @@ class Member extends RpcTarget {
   said(message) { this.#said(message); }
 }
 
-/** Whether a method of the room returned it, and not the connection or the server. */
-export function isRoomError(error) {
-  return typeof error?.code === "string" && error.mayHaveRun === undefined;
+/** Whether the room decided so. Otherwise it, the server or the way there failed, and it is worth another try. */
+export function isRefusal(error) {
+  return typeof error?.code === "string" && error.code !== "Failed" && error.mayHaveRun === undefined;
 }
 
 /**
  * A place in a room, kept until `leave()`.
  *
- * `view` is told: `state("connecting" | "here" | "lost", seconds until the next attempt)`, `here(names)`,
+ * `view` is told: `state("connecting" | "here" | "lost")`, `here(names)`,
  * `said(message, { missed, gap })` for each message once, in order, and `refused(error)` when the room does not want us;
  * that is the end.
  */
@@ -96,7 +96,7 @@ export class Membership {
       this.#view.state("here");
     } catch (error) {
       if (door !== this.#door) return;
-      if (!isRoomError(error)) return this.#lost(door);
+      if (!isRefusal(error)) return this.#lost(door);
       this.leave();
       this.#view.refused(error);
     } finally {

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const time = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
-const STATES = { connecting: "Connecting …", here: "Connected", lost: "Connection lost, trying again …" };
+const STATES = { connecting: "Connecting …", here: "Connected", lost: "Reconnecting …" };
 
 /** Messages of one person that close in time stand together. */
 const TOGETHER = 5 * 60_000;
@@ -90,6 +90,8 @@ export class RoomView {
     this.#connected = state === "here";
     $("state").textContent = STATES[state];
     $("state").dataset.state = state;
+    // Who comes and goes meanwhile, nobody tells; and after a restart all others come back.
+    if (state === "lost") this.#names = undefined;
     this.#allowSending();
   }
 

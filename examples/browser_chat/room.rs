@@ -9,6 +9,9 @@ use tokio::sync::oneshot;
 
 use crate::log::{Log, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// A page in a room. The page implements it, in JavaScript; the room calls.
 #[opendo::interface]
 pub trait Member {
@@ -172,13 +175,13 @@ impl Room {
     /// What the member on that seat says.
     pub fn say(&mut self, seat: u64, text: String) -> Result<(), RoomError> {
         let name = self.seats.get(&seat).ok_or(RoomError::SeatLost)?.name.clone();
-        let text = text.trim();
-        match text.chars().count() {
-            0 => return Err(RoomError::TextEmpty),
-            count if count > MAX_TEXT => return Err(RoomError::TextTooLong),
-            _ => {}
+        if text.trim().is_empty() {
+            return Err(RoomError::TextEmpty);
         }
-        let message = self.log.add(name, text.to_owned())?.clone();
+        if text.chars().count() > MAX_TEXT {
+            return Err(RoomError::TextTooLong);
+        }
+        let message = self.log.add(name, text)?.clone();
         Call::detach(self.members.said(message));
         Ok(())
     }

@@ -216,6 +216,36 @@ test("who reads further up stays there, and is told of new messages", async (t) 
   assert.ok(await top() > 0);
 });
 
+test("a page comes back to a room that has let it go, and its key gives it its own seat only", async (t) => {
+  const server = await serve(t);
+  const ann = await open(t, server);
+  await ann.page.evaluate(() => { crypto.getRandomValues = (numbers) => numbers.fill(7); });
+  await ann.joins("ann");
+  const bob = await (await open(t, server)).joins("bob");
+  const outcome = await bob.page.evaluate(async () => {
+    const { RpcTarget, newWebSocketRpcSession } = await import("/vendor/capnweb-0.12.0.js");
+    const released = Promise.withResolvers();
+    class Deaf extends RpcTarget {
+      welcome() {}
+      here() {}
+      said() {}
+      [Symbol.dispose]() { released.resolve(); }
+    }
+    const door = newWebSocketRpcSession(`ws://${location.host}/api`);
+    const guess = await door.enter("lobby", { name: "ann", key: "1-1-1-1", since: 0 }, new RpcTarget()).catch((error) => error);
+    const seat = await door.enter("lobby", { name: "ann", key: "7-7-7-7", since: 0 }, new Deaf());
+    await released.promise;
+    const late = await seat.say("too late").catch((error) => error);
+    return { guess: guess.code, late: late.code };
+  });
+  assert.deepEqual(outcome, { guess: "NameTaken", late: "SeatLost" });
+  await ann.reads("Connected");
+  await bob.says("there you are");
+  await ann.hears("there you are");
+  await ann.sees("bob", "ann");
+  assert.deepEqual(await bob.heard(), ["there you are"]);
+});
+
 test("a page reaches rooms by the door only", async (t) => {
   const { page } = await open(t, await serve(t));
   const answers = await page.evaluate(async () => {

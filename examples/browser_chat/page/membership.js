@@ -13,17 +13,22 @@ class Member extends RpcTarget {
   #welcome;
   #here;
   #said;
+  #released;
 
-  constructor({ welcome, here, said }) {
+  constructor({ welcome, here, said, released }) {
     super();
     this.#welcome = welcome;
     this.#here = here;
     this.#said = said;
+    this.#released = released;
   }
 
   welcome(here, missed) { this.#welcome(here, missed); }
   here(names) { this.#here(names); }
   said(message) { this.#said(message); }
+
+  /** Nobody at the other end holds it any more: the room has lost us, as when it began anew after a failure. */
+  [Symbol.dispose]() { this.#released(); }
 }
 
 /** Whether the room decided so. Otherwise it, the server or the way there failed, and it is worth another try. */
@@ -87,10 +92,16 @@ export class Membership {
     this.#door = door;
     door.onRpcBroken(() => this.#lost(door));
     const patience = setTimeout(() => this.#lost(door), PATIENCE);
+    let released = false;
+    const member = this.#member(door, () => {
+      released = true;
+      if (this.#seat) this.#lost(door);
+    });
     try {
       const guest = { name: this.#name, key: this.#key, since: this.#seen };
-      const seat = await door.enter(this.#room, guest, this.#member(door));
+      const seat = await door.enter(this.#room, guest, member);
       if (door !== this.#door) return;
+      if (released) return this.#lost(door);
       this.#seat = seat;
       this.#attempts = 0;
       this.#view.state("here");
@@ -105,7 +116,7 @@ export class Membership {
   }
 
   /** What a room may call as long as that session is ours. */
-  #member(door) {
+  #member(door, released) {
     const ours = (react) => (...args) => { if (door === this.#door) react(...args); };
     return new Member({
       welcome: ours((here, missed) => {
@@ -114,6 +125,7 @@ export class Membership {
       }),
       here: ours((names) => this.#view.here(names)),
       said: ours((message) => this.#said(message, false)),
+      released: ours(released),
     });
   }
 

@@ -145,7 +145,7 @@ export class RoomView {
     this.#allowSending();
     try {
       const text = field.value;
-      await this.#say(text);
+      await this.#say(text.trim());
       // Only what was sent: more may have been typed meanwhile.
       field.value = field.value.startsWith(text) ? field.value.slice(text.length) : field.value;
       this.#complain("");

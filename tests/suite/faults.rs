@@ -36,3 +36,5 @@ mod hostile;
 mod limits;
 #[path = "faults/random.rs"]
 mod random;
+#[path = "faults/silence.rs"]
+mod silence;

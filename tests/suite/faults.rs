@@ -9,6 +9,8 @@ mod beside;
 mod broker;
 #[path = "faults/raw.rs"]
 mod raw;
+#[path = "faults/text.rs"]
+mod text;
 #[path = "faults/world.rs"]
 mod world;
 
@@ -38,3 +40,7 @@ mod limits;
 mod random;
 #[path = "faults/silence.rs"]
 mod silence;
+#[path = "faults/text_bombs.rs"]
+mod text_bombs;
+#[path = "faults/text_traces.rs"]
+mod text_traces;

@@ -90,6 +90,7 @@ fn a_client_is_typed() {
 }
 
 /// What the README shows beside its client.
+#[allow(unreachable_pub)]
 mod readme {
     use opendo::prelude::*;
 

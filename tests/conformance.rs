@@ -5,7 +5,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 
 #[path = "npm.rs"]
 mod npm;
@@ -14,8 +13,9 @@ mod npm;
 /// each other: only calls made one after the other, on one object, are in order.
 const NOT_PROMISED: &str = "^batch/pipelining$";
 
-static DRIVER: LazyLock<PathBuf> =
-    LazyLock::new(|| npm::directory("conformance", &["run-client.mjs", "lib.mjs"]));
+fn driver() -> PathBuf {
+    npm::directory("conformance", &["run-client.mjs", "lib.mjs"])
+}
 
 /// A program that runs until it is dropped.
 struct Running(Child);
@@ -65,7 +65,7 @@ fn the_npm_client_finds_everything_at_a_node() {
         Running::with_address(&mut serving, |child| Box::new(child.stdout.take().unwrap()));
     let mut driving = Command::new("node");
     driving.args(["run-client.mjs", &address, &address.replacen("ws", "http", 1)]);
-    let output = npm::run(driving.args(["--beyond", "--skip", NOT_PROMISED]).current_dir(&*DRIVER));
+    let output = npm::run(driving.args(["--beyond", "--skip", NOT_PROMISED]).current_dir(driver()));
     assert_passed(&String::from_utf8_lossy(&output.stdout), output.status.success());
 }
 
@@ -75,7 +75,7 @@ fn the_npm_client_finds_everything_at_a_client_that_dialed_it() {
         return;
     }
     let mut listening = Command::new("node");
-    listening.args(["run-client.mjs", "--listen", "0"]).current_dir(&*DRIVER);
+    listening.args(["run-client.mjs", "--listen", "0"]).current_dir(driver());
     listening.stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut listening, address) =
         Running::with_address(&mut listening, |child| Box::new(child.stderr.take().unwrap()));

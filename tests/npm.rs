@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether tests that need Node and npm are left out, where they are not to be had.
 pub(crate) fn is_left_out() -> bool {
-    std::env::var_os("OPENDO_SKIP_NPM").is_some_and(|value| value == "1")
+    std::env::var_os("OPENDO_SKIP_NODE").is_some_and(|value| value == "1")
 }
 
 /// A directory below the target directory, with these files of `tests/{name}/`, and with the packages that
 /// `package-lock.json` names, which are fetched once.
 pub(crate) fn directory(name: &str, files: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&work).unwrap();
@@ -34,7 +37,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {NEEDED}"))
 }
 
-pub(crate) const NEEDED: &str = "this test needs Node and npm (OPENDO_SKIP_NPM=1 leaves it out)";
+pub(crate) const NEEDED: &str = "this test needs Node and npm (OPENDO_SKIP_NODE=1 leaves it out)";
 
 /// Runs a command that has to succeed.
 #[track_caller]

@@ -37,6 +37,8 @@ pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::callback::{Callback, CallbackFn, CallbackType};
 #[cfg(feature = "capnweb")]
+pub use rpc::capnweb::Mapped;
+#[cfg(feature = "capnweb")]
 pub use rpc::dynamic::DynStub;
 pub use rpc::error::{CallError, Error, ErrorKind, Result, RpcError};
 pub use rpc::group::{Group, MemberId};

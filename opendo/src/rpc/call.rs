@@ -191,6 +191,12 @@ impl<T, E> Call<T, E> {
         }
     }
 
+    /// The encoded call that it is, if it is one.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn remote_call(&self) -> Option<&Arc<RemoteCall>> {
+        if let Answer::Remote(call, _) = &self.answer { Some(call) } else { None }
+    }
+
     fn withdraw(&mut self) -> bool {
         match std::mem::replace(&mut self.answer, Answer::Finished) {
             Answer::Local(slot) => slot.abandon(),

@@ -117,7 +117,7 @@ impl DynStub {
             return Call::failed(RpcError::new(ErrorKind::Encode, text));
         }
         let (caller, chain, trace) = CallInfo::for_call_out();
-        let member = Member { path, from: 0, is_call: args.is_some() };
+        let member = Member::new(path, args.is_some());
         let parts = CallParts {
             method: Untyped::DESC,
             form: Form::CapnWeb,

@@ -22,13 +22,26 @@ pub(crate) struct Member {
     /// How much of the path was followed.
     pub(crate) from: usize,
     pub(crate) is_call: bool,
+    /// Neither called nor read: mapped by this function.
+    #[cfg(feature = "capnweb")]
+    pub(crate) map: Option<std::sync::Arc<crate::rpc::capnweb::Recorded>>,
 }
 
 impl Member {
-    /// A method: one without a name is what is called when its target itself is.
+    pub(crate) fn new(path: Vec<Part>, is_call: bool) -> Self {
+        Self {
+            path,
+            from: 0,
+            is_call,
+            #[cfg(feature = "capnweb")]
+            map: None,
+        }
+    }
+
+    /// A method: one without a name is what is called when its target itself is, and a property is read.
     pub(crate) fn of_method(method: &MethodDesc) -> Self {
         let path = if method.name.is_empty() { Vec::new() } else { vec![Part::Name(method.name.to_owned())] };
-        Self { path, from: 0, is_call: true }
+        Self::new(path, !method.flags.property)
     }
 
     /// What is still to be followed.
@@ -44,7 +57,7 @@ impl Member {
     /// The same, `path` further away.
     pub(crate) fn behind(&self, path: &[Box<str>]) -> Self {
         let before = path.iter().map(|name| Part::Name(name.to_string()));
-        Self { path: before.chain(self.rest().iter().cloned()).collect(), from: 0, is_call: self.is_call }
+        Self { path: before.chain(self.rest().iter().cloned()).collect(), from: 0, ..self.clone() }
     }
 }
 

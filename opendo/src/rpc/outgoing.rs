@@ -452,6 +452,10 @@ const UNKNOWN: MethodDesc = MethodDesc {
 
 /// Sends a call, once the values that cannot be named where it goes have arrived.
 pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
+    #[cfg(feature = "capnweb")]
+    if crate::rpc::capnweb::records(call, parts, body, &passed) {
+        return;
+    }
     let uplink = call.object.uplink.clone();
     if passed.is_empty() || !arg::must_wait(&passed, uplink.number()) {
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::rpc::cap::{Capabilities, Erased};
 use crate::rpc::outgoing::RemoteCall;
 use crate::rpc::promise::Promise;
+#[cfg(feature = "capnweb")]
+use crate::rpc::remote::Place;
 use crate::rpc::remote::Remote;
 use crate::rpc::stub::{Stub, StubCore};
 
@@ -100,6 +102,9 @@ pub(crate) enum Source {
     /// The result of a call over a session: the other side has it first.
     Call(Arc<RemoteCall>),
     Promise(Arc<Promise>),
+    /// An element of a result, in a function that is recorded.
+    #[cfg(feature = "capnweb")]
+    Recording(Arc<crate::rpc::capnweb::Recording>),
 }
 
 impl PipelineOf {
@@ -119,6 +124,8 @@ impl PipelineOf {
         match self.source {
             Source::Call(call) => Remote::of_result(call, self.path.into()),
             Source::Promise(promise) => Remote::of_promise(promise, self.path.into()),
+            #[cfg(feature = "capnweb")]
+            Source::Recording(recording) => Remote::new(recording, Place::Promise(self.path.into())),
         }
     }
 

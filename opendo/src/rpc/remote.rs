@@ -144,6 +144,11 @@ impl Remote {
         }
     }
 
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn of_object(object: Arc<RemoteObject>) -> Self {
+        Self(object)
+    }
+
     pub(crate) fn of_promise(promise: Arc<Promise>, path: Arc<[Box<str>]>) -> Self {
         Self::new(promise, Place::Promise(path))
     }

@@ -70,7 +70,7 @@ fn method_of(
         (_, _) if is_property => {
             // What is within it shows when it has been read.
             let value = Promise::new(Form::CapnWeb, Limits::default().max_pipelined);
-            let read = Member { path: vec![Part::Name(name.to_owned())], from: 0, is_call: false };
+            let read = Member::new(vec![Part::Name(name.to_owned())], false);
             let nothing =
                 Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
             let reply = RemoteReply::new(IncomingCall::of_promise(value.clone()));
@@ -116,7 +116,7 @@ fn read_undefined(call: Incoming, member: &Member) {
         [_] | [] => call.reply.done("read"),
         [_, second, ..] => call.reply.fail(type_error(format!(
             "Cannot read properties of undefined (reading '{}')",
-            Member { path: vec![second.clone()], from: 0, is_call: false }
+            Member::new(vec![second.clone()], false)
         ))),
     }
 }

@@ -54,7 +54,11 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     }
     out.state.last_import = id;
     let mut message = String::with_capacity(body.len() + 64);
-    message.push_str(if is_stream { r#"["stream",["pipeline","# } else { r#"["push",["pipeline","# });
+    message.push_str(match (is_stream, &member.map) {
+        (true, _) => r#"["stream",["pipeline","#,
+        (false, None) => r#"["push",["pipeline","#,
+        (false, Some(_)) => r#"["push",["remap","#,
+    });
     let _ = write!(message, "{target},[");
     write_path(
         prefix.iter().map(|name| Part::Name(name.to_string())),
@@ -62,7 +66,12 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
         &mut message,
     );
     message.push(']');
-    if member.is_call {
+    if let Some(map) = &member.map {
+        message.push(',');
+        out.captures(passed, &introduced, &mut message);
+        message.push(',');
+        message.push_str(&map.instructions);
+    } else if member.is_call {
         message.push(',');
         let body = std::str::from_utf8(body).unwrap_or("[]");
         out.splice(body, passed, &introduced, &mut message);
@@ -78,7 +87,7 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     }
     let hold =
         if pulled || is_stream { Hold::Pulled(call.clone()) } else { Hold::Unpulled(Arc::downgrade(call)) };
-    out.state.pending.insert(id, Own { call: hold, is_stream });
+    out.state.pending.insert(id, Own { call: hold, answered: false, is_stream });
     let streams = out.into_streams();
     let writer = if core.sort == Sort::Batch { None } else { guard.wake_writer() };
     drop(guard);

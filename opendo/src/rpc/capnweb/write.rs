@@ -17,7 +17,7 @@ use crate::stream::{self, Chunks};
 use crate::value::Blob;
 
 /// How every marker begins. Within a string its quotes are escaped, so it is nothing else.
-const MARKER: &str = r##"["#","##;
+pub(super) const MARKER: &str = r##"["#","##;
 
 /// A stream, and the number of the peer's pipe for it.
 pub(super) type PassedStream = (i64, Arc<Mutex<Option<Chunks>>>);
@@ -212,6 +212,24 @@ impl<'a> Out<'a> {
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }
+    }
+
+    /// Appends what a mapped function captures: stubs, which are named as such also if they have not come.
+    pub(super) fn captures(&mut self, passed: &[Passed], introduced: &[Introduced], out: &mut String) {
+        out.push('[');
+        for (at, (passed, introduced)) in passed.iter().zip(introduced).enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            match (passed, introduced) {
+                (Passed::Cap(_), Introduced::Theirs(id, _)) => {
+                    let _ = write!(out, r#"["import",{id}]"#);
+                }
+                (Passed::Cap(cap), _) => self.export(cap, out),
+                _ => out.push_str("null"),
+            }
+        }
+        out.push(']');
     }
 
     /// Appends an error: as it was thrown, if it was.

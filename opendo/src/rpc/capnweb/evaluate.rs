@@ -188,7 +188,9 @@ impl TextCore {
         match self.state.lock().exports.get(&id) {
             Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Ok(Named::Cap(cap.clone())),
             Some(Export::Result(held)) => Ok(Named::Promise(held.promise.clone())),
-            None => Err(Malformed::new(format!("no such entry on exports table: {id}"))),
+            Some(Export::Begun) | None => {
+                Err(Malformed::new(format!("no such entry on exports table: {id}")))
+            }
         }
     }
 

@@ -93,11 +93,19 @@ pub(super) enum Export {
         held: u64,
     },
     Result(Held),
+    /// A result whose expression is being evaluated: nothing can name it yet.
+    Begun,
     /// The end of a pipe that the peer writes to, and the other one until it is taken.
     Pipe {
         sink: Cap,
         chunks: Option<Chunks>,
     },
+}
+
+impl Export {
+    fn is_result(&self) -> bool {
+        matches!(self, Self::Result(_) | Self::Begun)
+    }
 }
 
 /// A result of a push.
@@ -400,7 +408,7 @@ impl AnyCore for TextCore {
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         let held = || state.exports.iter().filter(|(id, _)| **id != 0).map(|(_, export)| export);
-        let kept_results = held().filter(|export| matches!(export, Export::Result(_))).count();
+        let kept_results = held().filter(|export| export.is_result()).count();
         SessionStats {
             pending_calls: state.pending.len(),
             running_calls: state.incoming.len(),

@@ -188,9 +188,7 @@ impl TextCore {
         match self.state.lock().exports.get(&id) {
             Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Ok(Named::Cap(cap.clone())),
             Some(Export::Result(held)) => Ok(Named::Promise(held.promise.clone())),
-            Some(Export::Begun) | None => {
-                Err(Malformed::new(format!("no such entry on exports table: {id}")))
-            }
+            None => Err(Malformed::new(format!("no such entry on exports table: {id}"))),
         }
     }
 

@@ -59,8 +59,6 @@ impl TextCore {
 
     fn pushed(self: &Arc<Self>, expression: &str, is_stream: bool) -> Result<(), RpcError> {
         let id = self.take_number()?;
-        // Before what it calls is started, which may ask what is held.
-        self.state.lock().exports.insert(id, Export::Begun);
         let Evaluated { value, call } = {
             let evaluated = evaluate(self, expression).map_err(|error| refused(&error))?;
             let promise = evaluated.promise().cloned();
@@ -120,7 +118,7 @@ impl TextCore {
                         "Tried to resolve a non-promise stub."
                     })),
                 ),
-                Some(Export::Begun) | None => return Err(protocol(format!("no such export ID: {id}"))),
+                None => return Err(protocol(format!("no such export ID: {id}"))),
             };
             state.open_pulls += 1;
             promise
@@ -274,7 +272,7 @@ impl TextCore {
             let held = match state.exports.get(&id) {
                 Some(Export::Cap { held, .. }) => *held,
                 Some(Export::Result(_) | Export::Pipe { .. }) => 1,
-                Some(Export::Begun) | None => return Err(protocol(format!("no such export ID: {id}"))),
+                None => return Err(protocol(format!("no such export ID: {id}"))),
             };
             if count > held {
                 return Err(protocol(format!("refcount would go negative: {held} < {count}")));

@@ -93,19 +93,11 @@ pub(super) enum Export {
         held: u64,
     },
     Result(Held),
-    /// A result whose expression is being evaluated: nothing can name it yet.
-    Begun,
     /// The end of a pipe that the peer writes to, and the other one until it is taken.
     Pipe {
         sink: Cap,
         chunks: Option<Chunks>,
     },
-}
-
-impl Export {
-    fn is_result(&self) -> bool {
-        matches!(self, Self::Result(_) | Self::Begun)
-    }
 }
 
 /// A result of a push.
@@ -408,14 +400,20 @@ impl AnyCore for TextCore {
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         let held = || state.exports.iter().filter(|(id, _)| **id != 0).map(|(_, export)| export);
-        let kept_results = held().filter(|export| export.is_result()).count();
+        let results = || {
+            held().filter_map(|export| match export {
+                Export::Result(held) => Some(&held.promise),
+                _ => None,
+            })
+        };
         SessionStats {
             pending_calls: state.pending.len(),
             running_calls: state.incoming.len(),
             unsent_bytes: state.out.byte_len(),
             bound_objects: 0,
-            kept_results,
-            exports: held().count() - kept_results,
+            // Those that are still to come are calls that run.
+            kept_results: results().filter(|promise| promise.is_resolved()).count(),
+            exports: held().count() - results().count(),
             imports: state.imports,
         }
     }

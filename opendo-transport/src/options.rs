@@ -1,6 +1,6 @@
-use crate::Limits;
 #[cfg(feature = "tls")]
 use crate::tls::{Identity, Trust};
+use crate::{Limits, TransportError};
 
 /// How to connect, where that is not said by the address.
 ///
@@ -13,6 +13,8 @@ use crate::tls::{Identity, Trust};
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
     pub(crate) limits: Limits,
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    pub(crate) token: Option<::http::HeaderValue>,
     #[cfg(feature = "websocket")]
     pub(crate) text: bool,
     #[cfg(feature = "tls")]
@@ -25,6 +27,26 @@ impl ConnectOptions {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Shows the server `Authorization: Bearer` with this token in every request, where there are such things.
+    ///
+    /// # Errors
+    /// [`TransportError::Io`] when it has characters that a header cannot have.
+    #[cfg_attr(not(any(feature = "http", feature = "websocket")), allow(unused_mut))]
+    pub fn token(mut self, token: &str) -> Result<Self, TransportError> {
+        let _ = token;
+        #[cfg(any(feature = "http", feature = "websocket"))]
+        {
+            let header = ::http::HeaderValue::try_from(format!("Bearer {token}"));
+            let mut header = header.map_err(|error| {
+                let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
+                TransportError::io("show a token", error)
+            })?;
+            header.set_sensitive(true);
+            self.token = Some(header);
+        }
+        Ok(self)
     }
 
     /// Speaks text over a WebSocket even to a server that would speak binary messages.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use ::http::HeaderValue;
-use ::http::header::SEC_WEBSOCKET_PROTOCOL;
+use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use futures_core::Stream as _;
 use futures_sink::Sink as _;
 use parking_lot::Mutex;
@@ -160,6 +160,9 @@ async fn upgrade(
     let mut request = uri.into_client_request().map_err(|error| handshake(address, error))?;
     if let Some(offer) = offer {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
+    }
+    if let Some(token) = &options.token {
+        request.headers_mut().insert(AUTHORIZATION, token.clone());
     }
     match client_async_with_config(request, socket, Some(config(&options.limits))).await {
         Ok((stream, response)) => {

@@ -96,6 +96,12 @@ struct Inner {
     closing: CancellationToken,
 }
 
+/// Credentials as they can be shown in a header.
+fn token_of(credentials: &[u8]) -> Option<&str> {
+    let is_token = !credentials.is_empty() && credentials.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(credentials).ok().filter(|_| is_token)
+}
+
 /// How to make a connection.
 #[derive(Clone)]
 struct Dial {
@@ -194,6 +200,9 @@ impl ClientBuilder {
     }
 
     /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing.
+    ///
+    /// To a node that speaks Cap'n Web it is the token of an `Authorization: Bearer` header, so it has to be text that a
+    /// header can have, and the transport one with headers.
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
@@ -237,7 +246,10 @@ impl ClientBuilder {
     /// See [`connect`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let Self { connector, options, limits, credentials, host, root, jitter, patience, timeout } = self;
-        let options = options.limits(transport_limits(&limits));
+        let mut options = options.limits(transport_limits(&limits));
+        if let Some(token) = token_of(&credentials) {
+            options = options.token(token)?;
+        }
         let dial = Dial { connector: connector?, options, limits, credentials, host, root, jitter };
         let (core, running) = dial.dial().await?;
         let inner = Arc::new(Inner {
@@ -408,12 +420,12 @@ impl Dial {
                 Ok((core, driver.run().boxed()))
             }
             #[cfg(feature = "capnweb")]
-            AnyConnection::Text(connection) => Ok(self.dial_text(connection, Sort::Conversation, access)),
+            AnyConnection::Text(connection) => self.dial_text(connection, Sort::Conversation, access),
             #[cfg(feature = "capnweb")]
-            AnyConnection::Batch(connection) => Ok(self.dial_text(connection, Sort::Batch, access)),
+            AnyConnection::Batch(connection) => self.dial_text(connection, Sort::Batch, access),
             #[cfg(feature = "capnweb")]
             AnyConnection::Value(connection) => {
-                Ok(self.dial_text(as_text(connection), Sort::Conversation, access))
+                self.dial_text(as_text(connection), Sort::Conversation, access)
             }
             #[cfg(not(feature = "capnweb"))]
             _ => Err(text_off().into()),
@@ -426,7 +438,11 @@ impl Dial {
         connection: Connection<kind::Text>,
         sort: Sort,
         access: Access,
-    ) -> (Arc<dyn AnyCore>, Running) {
+    ) -> Result<(Arc<dyn AnyCore>, Running), ConnectError> {
+        if !self.credentials.is_empty() && token_of(&self.credentials).is_none() {
+            let text = "credentials for Cap'n Web are shown in a header, so they have to be visible ASCII";
+            return Err(RpcError::new(ErrorKind::Unauthorized, text).into());
+        }
         let objects = self.host.as_ref().map_or_else(|| Objects(WeakNode::none()), |host| host.objects());
         let core = TextCore::new(connection.peer(), self.limits.clone(), objects, Vec::new(), sort);
         let by_name = || {
@@ -436,7 +452,7 @@ impl Dial {
         if let Some(main) = access.root.or_else(by_name) {
             core.offer(main);
         }
-        (core.clone(), crate::rpc::capnweb::run(core, connection).boxed())
+        Ok((core.clone(), crate::rpc::capnweb::run(core, connection).boxed()))
     }
 }
 

@@ -214,12 +214,13 @@ async fn post(address: Address, options: ConnectOptions, body: String) -> Result
     let failed = |error: hyper::Error| {
         TransportError::io(format!("send a batch to {address}"), io::Error::other(error))
     };
-    let mut request = Request::post(address.path())
+    let request = Request::post(address.path())
         .header(header::HOST, address.authority())
         .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    if let Some(token) = &options.token {
-        request = request.header(header::AUTHORIZATION, token);
-    }
+    let request = match &options.token {
+        Some(token) => request.header(header::AUTHORIZATION, token.clone()),
+        None => request,
+    };
     let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| TransportError::io(format!("ask {address}"), io::Error::other(error)))?;

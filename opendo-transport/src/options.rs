@@ -1,6 +1,6 @@
+use crate::Limits;
 #[cfg(feature = "tls")]
 use crate::tls::{Identity, Trust};
-use crate::{Limits, TransportError};
 
 /// How to connect, where that is not said by the address.
 ///
@@ -13,10 +13,10 @@ use crate::{Limits, TransportError};
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
     pub(crate) limits: Limits,
-    #[cfg(any(feature = "http", feature = "websocket"))]
-    pub(crate) token: Option<::http::HeaderValue>,
     #[cfg(feature = "websocket")]
     pub(crate) text: bool,
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    pub(crate) token: Option<http::HeaderValue>,
     #[cfg(feature = "tls")]
     pub(crate) trust: Option<Trust>,
 }
@@ -29,26 +29,6 @@ impl ConnectOptions {
         self
     }
 
-    /// Shows the server `Authorization: Bearer` with this token in every request, where there are such things.
-    ///
-    /// # Errors
-    /// [`TransportError::Io`] when it has characters that a header cannot have.
-    #[cfg_attr(not(any(feature = "http", feature = "websocket")), allow(unused_mut))]
-    pub fn token(mut self, token: &str) -> Result<Self, TransportError> {
-        let _ = token;
-        #[cfg(any(feature = "http", feature = "websocket"))]
-        {
-            let header = ::http::HeaderValue::try_from(format!("Bearer {token}"));
-            let mut header = header.map_err(|error| {
-                let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
-                TransportError::io("show a token", error)
-            })?;
-            header.set_sensitive(true);
-            self.token = Some(header);
-        }
-        Ok(self)
-    }
-
     /// Speaks text over a WebSocket even to a server that would speak binary messages.
     #[must_use]
     #[cfg_attr(not(feature = "websocket"), allow(unused_mut, clippy::needless_update))]
@@ -56,6 +36,22 @@ impl ConnectOptions {
         #[cfg(feature = "websocket")]
         {
             self.text = true;
+        }
+        self
+    }
+
+    /// Shows this token to HTTP servers, WebSockets' among them, as `Authorization: Bearer`. One that a header cannot have
+    /// is not sent; nor is any to addresses that are no HTTP.
+    #[must_use]
+    #[cfg_attr(not(any(feature = "websocket", feature = "http")), allow(unused_mut, unused_variables))]
+    pub fn token(mut self, token: &[u8]) -> Self {
+        #[cfg(any(feature = "websocket", feature = "http"))]
+        {
+            self.token =
+                http::HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok().map(|mut value| {
+                    value.set_sensitive(true);
+                    value
+                });
         }
         self
     }

@@ -249,7 +249,8 @@ where
 
     fn over(stream: WebSocketStream<S>, peer: Peer, limits: &Limits) -> Self {
         let limit = limits.max_message;
-        let state = State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL };
+        let state =
+            State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL, heard: 0 };
         Self { shared: Arc::new(Mutex::new(state)), peer, kind: PhantomData }
     }
 }
@@ -291,6 +292,8 @@ struct State<S> {
     receiving: bool,
     /// The code of a close that nobody gave a reason for.
     fault: u16,
+    /// Frames that came.
+    heard: u64,
 }
 
 const NORMAL: u16 = 1000;
@@ -375,6 +378,19 @@ where
         Poll::Ready(Ok(Sent::Size(std::mem::take(&mut self.written))))
     }
 
+    fn heard(&self) -> Option<u64> {
+        Some(self.shared.lock().heard)
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let mut state = self.shared.lock();
+        let mut stream = Pin::new(&mut state.stream);
+        let failed = |error| failed_send("ask the peer for a sign of life", error);
+        ready!(stream.as_mut().poll_ready(cx)).map_err(failed)?;
+        stream.as_mut().start_send(Message::Ping(Bytes::new())).map_err(failed)?;
+        stream.poll_flush(cx).map_err(failed)
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.shared.lock();
         let fault = state.fault;
@@ -415,7 +431,9 @@ where
         }
         let mut state = self.shared.lock();
         let end = loop {
-            match ready!(Pin::new(&mut state.stream).poll_next(cx)) {
+            let next = ready!(Pin::new(&mut state.stream).poll_next(cx));
+            state.heard += 1;
+            match next {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     state.over = true;

@@ -96,12 +96,6 @@ struct Inner {
     closing: CancellationToken,
 }
 
-/// Credentials as they can be shown in a header.
-fn token_of(credentials: &[u8]) -> Option<&str> {
-    let is_token = !credentials.is_empty() && credentials.iter().all(u8::is_ascii_graphic);
-    std::str::from_utf8(credentials).ok().filter(|_| is_token)
-}
-
 /// How to make a connection.
 #[derive(Clone)]
 struct Dial {
@@ -199,10 +193,8 @@ impl ClientBuilder {
         self
     }
 
-    /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing.
-    ///
-    /// To a node that speaks Cap'n Web it is the token of an `Authorization: Bearer` header, so it has to be text that a
-    /// header can have, and the transport one with headers.
+    /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing. To HTTP servers it is also
+    /// sent as `Authorization: Bearer`, if a header can have it: that is where text sessions have it from.
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
@@ -247,8 +239,9 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let Self { connector, options, limits, credentials, host, root, jitter, patience, timeout } = self;
         let mut options = options.limits(transport_limits(&limits));
-        if let Some(token) = token_of(&credentials) {
-            options = options.token(token)?;
+        if !credentials.is_empty() {
+            // Text sessions have no hello to show them in.
+            options = options.token(&credentials);
         }
         let dial = Dial { connector: connector?, options, limits, credentials, host, root, jitter };
         let (core, running) = dial.dial().await?;
@@ -420,12 +413,12 @@ impl Dial {
                 Ok((core, driver.run().boxed()))
             }
             #[cfg(feature = "capnweb")]
-            AnyConnection::Text(connection) => self.dial_text(connection, Sort::Conversation, access),
+            AnyConnection::Text(connection) => Ok(self.dial_text(connection, Sort::Conversation, access)),
             #[cfg(feature = "capnweb")]
-            AnyConnection::Batch(connection) => self.dial_text(connection, Sort::Batch, access),
+            AnyConnection::Batch(connection) => Ok(self.dial_text(connection, Sort::Batch, access)),
             #[cfg(feature = "capnweb")]
             AnyConnection::Value(connection) => {
-                self.dial_text(as_text(connection), Sort::Conversation, access)
+                Ok(self.dial_text(as_text(connection), Sort::Conversation, access))
             }
             #[cfg(not(feature = "capnweb"))]
             _ => Err(text_off().into()),
@@ -438,11 +431,7 @@ impl Dial {
         connection: Connection<kind::Text>,
         sort: Sort,
         access: Access,
-    ) -> Result<(Arc<dyn AnyCore>, Running), ConnectError> {
-        if !self.credentials.is_empty() && token_of(&self.credentials).is_none() {
-            let text = "credentials for Cap'n Web are shown in a header, so they have to be visible ASCII";
-            return Err(RpcError::new(ErrorKind::Unauthorized, text).into());
-        }
+    ) -> (Arc<dyn AnyCore>, Running) {
         let objects = self.host.as_ref().map_or_else(|| Objects(WeakNode::none()), |host| host.objects());
         let core = TextCore::new(connection.peer(), self.limits.clone(), objects, Vec::new(), sort);
         let by_name = || {
@@ -452,7 +441,7 @@ impl Dial {
         if let Some(main) = access.root.or_else(by_name) {
             core.offer(main);
         }
-        Ok((core.clone(), crate::rpc::capnweb::run(core, connection).boxed()))
+        (core.clone(), crate::rpc::capnweb::run(core, connection).boxed())
     }
 }
 

@@ -320,7 +320,8 @@ pub struct RpcSink<T>(Mutex<Target<T>>);
 
 enum Target<T> {
     Pipe(Arc<Writer<T>>),
-    Outlet(Outlet),
+    /// Boxed, lest everything that may hold a sink is large.
+    Outlet(Box<Outlet>),
     /// Passed on, or closed.
     Over,
 }
@@ -457,7 +458,7 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
         let remote = cap
             .remote()
             .ok_or_else(|| de::Error::custom(complain("another stub where a sink was expected")))?;
-        Ok(Self(Mutex::new(Target::Outlet(Outlet::new(remote.clone(), false)))))
+        Ok(Self(Mutex::new(Target::Outlet(Box::new(Outlet::new(remote.clone(), false))))))
     }
 }
 

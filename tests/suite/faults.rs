@@ -9,6 +9,8 @@ mod beside;
 mod broker;
 #[path = "faults/raw.rs"]
 mod raw;
+#[path = "faults/text.rs"]
+mod text;
 #[path = "faults/world.rs"]
 mod world;
 
@@ -36,3 +38,9 @@ mod hostile;
 mod limits;
 #[path = "faults/random.rs"]
 mod random;
+#[path = "faults/silence.rs"]
+mod silence;
+#[path = "faults/text_bombs.rs"]
+mod text_bombs;
+#[path = "faults/text_traces.rs"]
+mod text_traces;

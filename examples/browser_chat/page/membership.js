@@ -130,8 +130,7 @@ export class Membership {
   }
 
   #said(message, missed) {
-    // What we have is not told again, and numbers without a gap tell that we have everything.
-    if (message.number <= this.#seen) return;
+    // The room tells only what comes after what we have; numbers without a gap tell that it is everything.
     const gap = this.#seen > 0 && message.number > this.#seen + 1;
     this.#seen = message.number;
     this.#view.said(message, { missed, gap });

@@ -19,7 +19,9 @@ use std::fmt;
 
 pub(crate) use error::{append_error, append_rpc_error, rpc_error, take_error};
 pub(crate) use evaluate::{Capture, Resolver, Special, evaluate, instructions};
-pub(crate) use path::{ALONE, Step, elements, is_nullish, marker, step, sub_body};
+pub(crate) use path::{
+    ALONE, Pieces, Step, append_marker, elements, is_nullish, is_too_deep, marker, step, sub_body,
+};
 pub(crate) use read::{ArgsReader, take};
 pub(crate) use scan::{Message, message};
 pub(crate) use tree::{from_tree, to_tree};
@@ -41,7 +43,7 @@ const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
 
 pub(crate) const MAX_BIGINT: usize = 16_384;
 
-const TOO_DEEP: &str = "Deserialization exceeded maximum allowed message depth of 256.";
+pub(crate) const TOO_DEEP: &str = "Deserialization exceeded maximum allowed message depth of 256.";
 
 /// A value that is what it is, not the form of something in Rust. Only for writing.
 pub(crate) const VALUE: &str = "$opendo::value";

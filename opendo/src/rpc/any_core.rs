@@ -178,14 +178,16 @@ impl Life {
             || (uplink.is_some() && uplink == self.client.get().map(|(number, _)| *number))
     }
 
-    /// A copy of a result that the peer may use until it releases it, which counts as long as it is there.
-    pub(crate) fn keep(&self, body: &[u8]) -> Result<Bytes, RpcError> {
+    /// A result that the peer may use until it releases it, which counts as long as it is there.
+    pub(crate) fn keep(&self, body: impl Into<Box<[u8]>>) -> Result<Bytes, RpcError> {
+        let body = body.into();
         if body.is_empty() {
             return Ok(Bytes::new());
         }
-        let before = self.kept_bytes.fetch_add(body.len(), Ordering::Relaxed);
-        let kept = Kept { body: body.into(), counted: self.kept_bytes.clone() };
-        if before.saturating_add(body.len()) > self.limits.max_call_bytes {
+        let size = body.len();
+        let before = self.kept_bytes.fetch_add(size, Ordering::Relaxed);
+        let kept = Kept { body, counted: self.kept_bytes.clone() };
+        if before.saturating_add(size) > self.limits.max_call_bytes {
             let text = format!("{before} bytes of results are kept for {}", self.peer);
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::encoding::{self, DecodeError, Decoder, EncodeError, Encoded, Encoder, Form, Shape};
@@ -187,15 +188,13 @@ fn is_nameable(passed: &Passed, uplink: Option<u64>) -> bool {
     }
 }
 
-type Then = Box<dyn FnOnce(Result<Vec<Passed>, RpcError>) + Send>;
-
 /// Goes on when each value among them has arrived or can be named on that way.
 pub(crate) fn when_nameable(
     passed: Vec<Passed>,
     uplink: Option<u64>,
     then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
 ) {
-    settle(passed, 0, move |passed| is_nameable(passed, uplink), Box::new(then));
+    gather(passed, |passed| is_nameable(passed, uplink), then);
 }
 
 /// Goes on when each value among them has arrived.
@@ -204,19 +203,61 @@ pub(crate) fn when_all_there(
     then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
 ) {
     let there = |passed: &Passed| !matches!(passed, Passed::Value(Value::Call(_) | Value::Promise(_)));
-    settle(passed, 0, there, Box::new(then));
+    gather(passed, there, then);
 }
 
-fn settle(mut all: Vec<Passed>, from: usize, done: impl Fn(&Passed) -> bool + Send + 'static, then: Then) {
-    let Some(at) = (from..all.len()).find(|at| !done(&all[*at])) else { return then(Ok(all)) };
-    let Passed::Value(value) = all[at].clone() else { return then(Ok(all)) };
-    value.when_there(Box::new(move |value| match value {
-        Ok(value) => {
-            all[at] = Passed::Value(Value::There(value));
-            settle(all, at + 1, done, then);
+/// Waits for all at once: one after the other would take a stack as deep as there are values.
+fn gather(
+    all: Vec<Passed>,
+    done: impl Fn(&Passed) -> bool,
+    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+) {
+    let missing: Vec<_> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(at, passed)| match passed {
+            Passed::Value(value) if !done(passed) => Some((at, value.clone())),
+            _ => None,
+        })
+        .collect();
+    if missing.is_empty() {
+        return then(Ok(all));
+    }
+    let gathering = Arc::new(Mutex::new(Some(Gathering { all, missing: missing.len(), then })));
+    for (at, value) in missing {
+        let gathering = gathering.clone();
+        value.when_there(Box::new(move |value| Gathering::add(&gathering, at, value)));
+    }
+}
+
+/// `None` when it is over: all have come, or one never will.
+struct Gathering<F> {
+    all: Vec<Passed>,
+    missing: usize,
+    then: F,
+}
+
+impl<F: FnOnce(Result<Vec<Passed>, RpcError>)> Gathering<F> {
+    fn add(gathering: &Mutex<Option<Self>>, at: usize, value: Result<Encoded, RpcError>) {
+        let mut guard = gathering.lock();
+        let Some(this) = guard.as_mut() else { return };
+        let failure = match value {
+            Ok(value) => {
+                this.all[at] = Passed::Value(Value::There(value));
+                this.missing -= 1;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        if failure.is_none() && this.missing > 0 {
+            return;
         }
-        Err(error) => then(Err(error)),
-    }));
+        let over = guard.take();
+        drop(guard);
+        if let Some(Self { all, then, .. }) = over {
+            then(failure.map_or(Ok(all), Err));
+        }
+    }
 }
 
 type There = Box<dyn FnOnce(Result<Encoded, RpcError>) + Send>;

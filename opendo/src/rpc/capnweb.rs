@@ -14,6 +14,7 @@ mod record;
 mod root;
 mod text_core;
 mod values;
+mod whole;
 mod write;
 
 pub(crate) use deliver::{at_path, call_of, member_of_result, method_of_sink};
@@ -26,7 +27,7 @@ pub(crate) use root::Root;
 pub(crate) use text_core::{Sort, TextCore};
 pub(crate) use values::as_text;
 
-use crate::encoding::capnweb::{self, ArgsReader};
+use crate::encoding::capnweb::{self, ArgsReader, Malformed};
 use crate::encoding::{Encoded, Form};
 use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -61,4 +62,12 @@ pub(crate) fn with_reason(reason: &RpcError) -> (Vec<u8>, Vec<Passed>) {
 /// What a peer did that ends its session, in the words of the specification.
 fn protocol(what: impl Into<String>) -> RpcError {
     RpcError::new(ErrorKind::Protocol, what)
+}
+
+/// The same of one call, as which it is thrown.
+fn refused_call(error: &Malformed) -> RpcError {
+    let mut bytes = Vec::new();
+    capnweb::append_error_named(error.name, &error.message, &mut bytes);
+    let thrown = Encoded { form: Form::CapnWeb, bytes: bytes.into(), passed: Vec::new() };
+    RpcError::new(ErrorKind::Decode, error.message.clone()).with_thrown(thrown)
 }

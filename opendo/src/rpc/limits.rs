@@ -26,8 +26,8 @@ pub struct Limits {
     /// How many calls may wait for one result that has not come; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 16,384.
     pub max_pipelined: usize,
-    /// How many instructions of recorded functions (`.map()` of text clients) one message may cause to be run: one for
-    /// each element and each call in the function. More fail. Default 65,536.
+    /// How many steps of recorded functions (`.map()` of text clients) one message may cause: one for each element and
+    /// each call made for it, and for each KiB of a long function. More fail. Default 65,536.
     pub max_map_steps: usize,
     /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
     /// more chunk may be on its way. Default 16 MiB.

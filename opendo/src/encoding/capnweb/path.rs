@@ -1,9 +1,11 @@
 //! Ways into a body: its own members and elements, step by step.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 
-use super::is_inherited;
 use super::json::{Cursor, list};
+use super::{MAX_DEPTH, is_inherited};
 use crate::rpc::cap::Passed;
 use crate::rpc::member::Part;
 
@@ -115,25 +117,78 @@ pub(crate) fn is_nullish(text: &str) -> bool {
     text.trim() == "null" || is_undefined(text)
 }
 
+/// A body, cut at its markers: the text before each one, and its place. Last, the rest, and no place.
+pub(crate) struct Pieces<'a>(Option<&'a str>);
+
+impl<'a> Pieces<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self(Some(text))
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = (&'a str, Option<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.0.take()?;
+        let Some((before, rest)) = text.split_once(MARKER) else { return Some((text, None)) };
+        let (digits, rest) = rest.split_once(']').unwrap_or((rest, ""));
+        self.0 = Some(rest);
+        Some((before, digits.parse().ok()))
+    }
+}
+
 /// A part of a body as a body of its own, with its own table.
 pub(crate) fn sub_body(body: &Bytes, part: &str, passed: &[Passed]) -> (Bytes, Vec<Passed>) {
-    let Some(first) = part.find(MARKER) else { return (body.slice_ref(part.as_bytes()), Vec::new()) };
+    if !part.contains(MARKER) {
+        return (body.slice_ref(part.as_bytes()), Vec::new());
+    }
     let mut own = Vec::new();
     let mut text = String::with_capacity(part.len());
-    text.push_str(&part[..first]);
-    let mut rest = &part[first..];
-    while let Some(at) = rest.find(MARKER) {
-        text.push_str(&rest[..at + MARKER.len()]);
-        rest = &rest[at + MARKER.len()..];
-        let digits = rest.find(']').unwrap_or(rest.len());
-        if let Some(passed) = rest[..digits].parse().ok().and_then(|place: usize| passed.get(place)) {
-            text.push_str(&own.len().to_string());
+    for (before, place) in Pieces::of(part) {
+        text.push_str(before);
+        if let Some(passed) = place.and_then(|place| passed.get(place)) {
+            append_marker(own.len(), &mut text);
             own.push(passed.clone());
         }
-        rest = &rest[digits..];
     }
-    text.push_str(rest);
     (text.into(), own)
+}
+
+pub(crate) fn append_marker(place: usize, out: &mut String) {
+    let written = write!(out, "{MARKER}{place}]");
+    debug_assert!(written.is_ok(), "a string takes everything");
+}
+
+/// Whether a body holds a value where no message may have one.
+pub(crate) fn is_too_deep(body: &str) -> bool {
+    let mut cursor = Cursor::new(body);
+    // Of what is open: whether it makes its values deeper. An array does so with the inner one of its two brackets.
+    let mut open = Vec::new();
+    let mut depth = 0;
+    while let Some(byte) = cursor.peek() {
+        match byte {
+            b'"' if cursor.raw_string().is_err() => return true,
+            b'"' => {}
+            b'[' | b'{' => {
+                cursor.eat(byte);
+                let deepens = byte == b'{' || cursor.peek() == Some(b'[');
+                depth += usize::from(deepens);
+                open.push(deepens);
+                if depth >= MAX_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' => {
+                cursor.eat(byte);
+                depth -= usize::from(open.pop().unwrap_or(false));
+            }
+            other => {
+                cursor.eat(other);
+            }
+        }
+    }
+    false
 }
 
 #[cfg(test)]

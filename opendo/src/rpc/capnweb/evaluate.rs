@@ -1,13 +1,16 @@
 //! What a peer expresses, made into what it stands for.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use parking_lot::Mutex;
 
 use super::map;
-use super::text_core::{Export, TextCore};
+use super::text_core::{Export, Promised, State, TextCore};
+use super::whole::when_whole;
 #[cfg(feature = "http")]
 use crate::encoding::Shape;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
@@ -19,7 +22,7 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::info::Caller;
 use crate::rpc::member::{Member, Part};
-use crate::rpc::promise::{Promise, Resolution, Resolver as Promised};
+use crate::rpc::promise::{self, Promise, Resolution};
 use crate::rpc::remote::Remote;
 use crate::rpc::session::Session;
 use crate::stream::{self, Chunks};
@@ -46,7 +49,13 @@ impl Evaluated {
 
 /// Evaluates an expression: calls in it are started, capabilities held.
 pub(super) fn evaluate(core: &Arc<TextCore>, text: &str) -> Result<Evaluated, Malformed> {
-    let mut evaluator = Evaluator { core, tables: vec![Vec::new()], last_call: None };
+    let steps = core.life.limits.max_map_steps;
+    let mut evaluator = Evaluator {
+        core,
+        tables: vec![Vec::new()],
+        last_call: None,
+        steps: Arc::new(AtomicUsize::new(steps)),
+    };
     let body = capnweb::evaluate(text, &mut evaluator)?;
     let passed = evaluator.tables.pop().unwrap_or_default();
     let bytes = body.map_or_else(|| Bytes::copy_from_slice(text.as_bytes()), Bytes::from);
@@ -58,6 +67,8 @@ struct Evaluator<'a> {
     /// Of the value, and of the arguments of each call that is open.
     tables: Vec<Vec<Passed>>,
     last_call: Option<u64>,
+    /// Of maps, that may still be taken.
+    steps: Arc<AtomicUsize>,
 }
 
 impl Evaluator<'_> {
@@ -120,19 +131,10 @@ impl Resolver for Evaluator<'_> {
                 }
             }
             Special::Remap { id, path, captures, instructions } => {
-                let Named::Promise(input) = (match (self.core.named(id)?, path.is_empty()) {
-                    (named @ Named::Promise(_), true) => named,
-                    (named, _) => {
-                        let args = Encoded {
-                            form: Form::CapnWeb,
-                            bytes: Bytes::from_static(b"[]"),
-                            passed: Vec::new(),
-                        };
-                        Named::Promise(self.core.invoke(named, Member::new(path, false), args).0)
-                    }
-                }) else {
-                    return Err(Malformed::new("a map of something that is no value"));
-                };
+                let mut input = self.core.named(id)?;
+                if !path.is_empty() {
+                    input = Named::Promise(self.core.invoke(input, Member::new(path, false), no_args()).0);
+                }
                 let mut captured = Vec::with_capacity(captures.len());
                 for capture in captures {
                     captured.push(match capture {
@@ -140,8 +142,9 @@ impl Resolver for Evaluator<'_> {
                         Capture::Import(id) => self.core.named(id)?,
                     });
                 }
-                let instructions = capnweb::instructions(instructions)?;
-                Passed::Value(Value::Promise(map::start(self.core, &input, captured, &instructions)?))
+                let input = input.into_promise(self.core);
+                let steps = self.steps.clone();
+                Passed::Value(Value::Promise(map::start(self.core, &input, captured, instructions, steps)))
             }
             Special::Readable(id) => Passed::Chunks(Arc::new(Mutex::new(Some(self.core.readable(id)?)))),
             Special::Blob { kind, readable } => {
@@ -160,15 +163,31 @@ pub(super) enum Named {
     Promise(Arc<Promise>),
 }
 
+impl Named {
+    /// A result, for what takes only those.
+    pub(super) fn into_promise(self, core: &TextCore) -> Arc<Promise> {
+        match self {
+            Self::Promise(promise) => promise,
+            Self::Cap(cap) => {
+                let promise = Promise::new(Form::CapnWeb, core.life.limits.max_pipelined);
+                let bytes = Bytes::from_static(capnweb::ALONE);
+                let value = Encoded { form: Form::CapnWeb, bytes, passed: vec![Passed::Cap(cap)] };
+                promise.resolve(Ok(Resolution::Result { capabilities: Capabilities::None, value }));
+                promise
+            }
+        }
+    }
+}
+
+fn no_args() -> Encoded {
+    Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() }
+}
+
 impl TextCore {
     pub(super) fn named(&self, id: i64) -> Result<Named, Malformed> {
         match self.state.lock().exports.get(&id) {
             Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Ok(Named::Cap(cap.clone())),
             Some(Export::Result(held)) => Ok(Named::Promise(held.promise.clone())),
-            None if id == 0 => {
-                let text = "This connection has no main object.";
-                Ok(Named::Promise(Promise::failed(RpcError::new(ErrorKind::NoSuchClass, text))))
-            }
             None => Err(Malformed::new(format!("no such entry on exports table: {id}"))),
         }
     }
@@ -210,11 +229,16 @@ impl TextCore {
         }
         self.imported()?;
         let promise = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
-        if self.state.lock().promises.insert(id, promise.clone()).is_some() {
-            let text = "Bug in RPC system: The peer sent a promise reusing an existing export ID.";
-            return Err(Malformed::new(text));
+        match self.state.lock().promises.entry(id) {
+            Entry::Occupied(_) => {
+                let text = "Bug in RPC system: The peer sent a promise reusing an existing export ID.";
+                Err(Malformed::new(text))
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Promised { promise: promise.clone(), answered: false });
+                Ok(promise)
+            }
         }
-        Ok(promise)
     }
 
     /// The reading end of a pipe: once.
@@ -250,8 +274,7 @@ impl TextCore {
                 let text = format!("{} calls of this session are unanswered", state.incoming.len());
                 Some(RpcError::new(ErrorKind::Overloaded, text))
             } else if state.incoming_bytes.saturating_add(size) > limits.max_call_bytes {
-                let text = format!("{} bytes of this session's calls are unanswered", state.incoming_bytes);
-                Some(RpcError::new(ErrorKind::Overloaded, text))
+                Some(too_many_bytes(state.incoming_bytes))
             } else {
                 state.incoming_bytes += size;
                 state.incoming.insert(number, (call.clone(), size));
@@ -260,7 +283,7 @@ impl TextCore {
             (number, call, refusal)
         };
         let core: Arc<dyn AnyCore> = self.clone();
-        let call = Incoming {
+        let mut call = Incoming {
             reply: RemoteReply::new(call),
             method: 0,
             fingerprint: None,
@@ -279,12 +302,47 @@ impl TextCore {
             call.reply.fail(refusal);
             return (result, None);
         }
-        match target {
-            Named::Cap(cap) => call.when_complete(move |call| cap.deliver(call)),
-            Named::Promise(promise) => call.when_complete(move |call| promise.deliver_member(call)),
+        let deliver = move |call| match target {
+            Named::Cap(cap) => cap.deliver(call),
+            Named::Promise(promise) => promise.deliver_member(call),
+        };
+        if !call.args.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
+            deliver(call);
+            return (result, Some(number));
         }
+        let args = std::mem::replace(&mut call.args, Encoded::NOTHING);
+        let core = self.clone();
+        when_whole(self, args, move |args| {
+            let args = args.and_then(|args| {
+                core.grown(number, args.bytes.len())?;
+                Ok(args)
+            });
+            match args {
+                Ok(args) => deliver(Incoming { args, ..call }),
+                Err(error) => call.reply.fail(error.may_run(false)),
+            }
+        });
         (result, Some(number))
     }
+
+    /// The arguments of a call have become larger than they came.
+    fn grown(&self, call: u64, size: usize) -> Result<(), RpcError> {
+        let mut state = self.state.lock();
+        let State { incoming, incoming_bytes, .. } = &mut *state;
+        let Some((_, counted)) = incoming.get_mut(&call) else { return Ok(()) };
+        let others = *incoming_bytes - *counted;
+        if others.saturating_add(size) > self.life.limits.max_call_bytes {
+            return Err(too_many_bytes(others));
+        }
+        *incoming_bytes = others + size;
+        *counted = size;
+        Ok(())
+    }
+}
+
+fn too_many_bytes(unanswered: usize) -> RpcError {
+    let text = format!("{unanswered} bytes of this session's calls are unanswered");
+    RpcError::new(ErrorKind::Overloaded, text)
 }
 
 impl TextCore {
@@ -310,7 +368,7 @@ impl TextCore {
 /// Reads a blob to its end: it is a value only then.
 fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
     let promise = Promise::new(Form::CapnWeb, core.life.limits.max_pipelined);
-    let resolver = Promised::new(promise.clone());
+    let resolver = promise::Resolver::new(promise.clone());
     let limit = core.life.limits.max_stream_buffer;
     core.life.runtime.spawn(async move {
         let mut chunks = chunks.open(Form::CapnWeb);

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::evaluate::Named;
+use super::refused_call;
 use super::text_core::TextCore;
+use super::whole::resolve_when_whole;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special, elements, is_nullish, sub_body};
 use crate::encoding::{Encoded, Form};
-use crate::rpc::arg::{self, Value};
+use crate::rpc::arg::Value;
 use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::member::{Member, Part};
@@ -20,33 +22,32 @@ use crate::rpc::remote::Remote;
 struct Mapper {
     core: Arc<TextCore>,
     captured: Vec<Named>,
-    instructions: Vec<String>,
-    /// Instructions that may still be run: maps within maps multiply.
-    budget: Arc<AtomicUsize>,
+    instructions: Vec<Bytes>,
+    /// What it takes to run them once, without the calls in them.
+    cost: usize,
+    /// Steps that may still be taken because of the same message: maps within maps multiply.
+    steps: Arc<AtomicUsize>,
 }
+
+/// Bytes of instructions that count as a step.
+const STEP: usize = 1024;
 
 /// Runs `instructions` on what `input` becomes, or on each element of it. Errors in them are the map's.
 pub(super) fn start(
     core: &Arc<TextCore>,
     input: &Arc<Promise>,
     captured: Vec<Named>,
-    instructions: &[&str],
-) -> Result<Arc<Promise>, Malformed> {
-    let budget = Arc::new(AtomicUsize::new(core.life.limits.max_map_steps));
-    Ok(start_within(core, input, captured, instructions, budget))
-}
-
-fn start_within(
-    core: &Arc<TextCore>,
-    input: &Arc<Promise>,
-    captured: Vec<Named>,
-    instructions: &[&str],
-    budget: Arc<AtomicUsize>,
+    instructions: &str,
+    steps: Arc<AtomicUsize>,
 ) -> Arc<Promise> {
+    let cost = 1 + instructions.len() / STEP;
+    let instructions = match capnweb::instructions(instructions) {
+        Ok(found) => found.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect(),
+        Err(error) => return Promise::failed(refused_call(&error)),
+    };
     let result = promise(core);
     let mapped = result.clone();
-    let instructions = instructions.iter().map(|text| (*text).to_owned()).collect();
-    let mapper = Mapper { core: core.clone(), captured, instructions, budget };
+    let mapper = Mapper { core: core.clone(), captured, instructions, cost, steps };
     Value::Promise(input.clone()).when_there(Box::new(move |value| match value {
         Ok(value) => mapper.run(&value, mapped),
         Err(error) => mapped.resolve(Err(error)),
@@ -62,23 +63,6 @@ fn result(value: Encoded) -> Resolution {
     Resolution::Result { capabilities: Capabilities::None, value }
 }
 
-/// Resolves `promise` to the value, when all that is in it has come.
-pub(super) fn resolve_when_there(promise: Arc<Promise>, mut value: Encoded) {
-    let passed = std::mem::take(&mut value.passed);
-    arg::when_all_there(passed, move |passed| {
-        promise.resolve(passed.map(|passed| result(whole(Encoded { passed, ..value }))));
-    });
-}
-
-/// A value that is nothing but the result of a promise is that result.
-fn whole(value: Encoded) -> Encoded {
-    match <[Passed; 1]>::try_from(value.passed) {
-        Ok([Passed::Value(Value::There(inner))]) if &value.bytes[..] == capnweb::ALONE => inner,
-        Ok([passed]) => Encoded { passed: vec![passed], ..value },
-        Err(passed) => Encoded { passed, ..value },
-    }
-}
-
 impl Mapper {
     fn run(&self, input: &Encoded, mapped: Arc<Promise>) {
         let text = std::str::from_utf8(&input.bytes).unwrap_or("null");
@@ -87,7 +71,7 @@ impl Mapper {
         }
         let Some(elements) = elements(text) else {
             return match self.run_once(input.clone()) {
-                Ok(value) => resolve_when_there(mapped, value),
+                Ok(value) => resolve_when_whole(&self.core, mapped, value),
                 Err(error) => mapped.resolve(Err(error)),
             };
         };
@@ -100,7 +84,7 @@ impl Mapper {
                 Err(error) => return mapped.resolve(Err(error)),
             };
             let promise = promise(&self.core);
-            resolve_when_there(promise.clone(), value);
+            resolve_when_whole(&self.core, promise.clone(), value);
             if !passed.is_empty() {
                 body.push(',');
             }
@@ -108,18 +92,21 @@ impl Mapper {
             passed.push(Passed::Value(Value::Promise(promise)));
         }
         body.push_str("]]");
-        resolve_when_there(mapped, Encoded { form: Form::CapnWeb, bytes: body.into(), passed });
+        resolve_when_whole(&self.core, mapped, Encoded { form: Form::CapnWeb, bytes: body.into(), passed });
+    }
+
+    fn take(&self, steps: usize) -> Result<(), RpcError> {
+        let taken =
+            self.steps.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(steps));
+        taken.map(drop).map_err(|_| {
+            let text = format!("a map of more than {} steps", self.core.life.limits.max_map_steps);
+            RpcError::new(ErrorKind::Overloaded, text)
+        })
     }
 
     /// Runs the instructions, in order. What the last one expresses.
     fn run_once(&self, input: Encoded) -> Result<Encoded, RpcError> {
-        let taken = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(self.instructions.len())
-        });
-        if taken.is_err() {
-            let text = format!("a map of more than {} steps", self.core.life.limits.max_map_steps);
-            return Err(RpcError::new(ErrorKind::Overloaded, text));
-        }
+        self.take(self.cost)?;
         let first = promise(&self.core);
         first.resolve(Ok(result(input)));
         let mut results = vec![Named::Promise(first)];
@@ -127,13 +114,13 @@ impl Mapper {
         for instruction in &self.instructions {
             if let Some(value) = last.take() {
                 let promise = promise(&self.core);
-                resolve_when_there(promise.clone(), value);
+                resolve_when_whole(&self.core, promise.clone(), value);
                 results.push(Named::Promise(promise));
             }
             let mut frame = Frame { mapper: self, results: &results, tables: vec![Vec::new()] };
-            let body = capnweb::evaluate(instruction, &mut frame)
-                .map_err(|error| RpcError::new(ErrorKind::Decode, error.to_string()))?;
-            let bytes = body.map_or_else(|| Bytes::copy_from_slice(instruction.as_bytes()), Bytes::from);
+            let text = std::str::from_utf8(instruction).unwrap_or("null");
+            let body = capnweb::evaluate(text, &mut frame).map_err(|error| refused_call(&error))?;
+            let bytes = body.map_or_else(|| instruction.clone(), Bytes::from);
             let passed = frame.tables.pop().unwrap_or_default();
             last = Some(Encoded { form: Form::CapnWeb, bytes, passed });
         }
@@ -176,6 +163,7 @@ impl Frame<'_> {
             bytes: args.map_or_else(|| Bytes::from_static(b"[]"), Bytes::from),
             passed: table,
         };
+        self.mapper.take(1).map_err(|error| Malformed::new(error.message()))?;
         let member = Member::new(path, is_call);
         Ok(Named::Promise(self.mapper.core.invoke(named, member, args).0))
     }
@@ -204,17 +192,14 @@ impl Resolver for Frame<'_> {
             }
             Special::Remap { id, path, captures, instructions } => {
                 let path = (!path.is_empty()).then_some(path);
-                let Named::Promise(input) = self.followed(id, path, None)? else {
-                    return Err(Malformed::new("a map of something that is no value"));
-                };
+                let input = self.followed(id, path, None)?.into_promise(&self.mapper.core);
                 let captured = captures.iter().map(|capture| match capture {
                     Capture::Import(id) => self.named(*id),
                     Capture::Export(_) => Err(exports()),
                 });
                 let captured = captured.collect::<Result<_, _>>()?;
-                let instructions = capnweb::instructions(instructions)?;
-                let (core, budget) = (&self.mapper.core, self.mapper.budget.clone());
-                Passed::Value(Value::Promise(start_within(core, &input, captured, &instructions, budget)))
+                let (core, steps) = (&self.mapper.core, self.mapper.steps.clone());
+                Passed::Value(Value::Promise(start(core, &input, captured, instructions, steps)))
             }
             Special::Export(_)
             | Special::Promise(_)

@@ -87,7 +87,7 @@ pub(super) fn send(core: &Arc<TextCore>, outgoing: &OutgoingCall<'_>) -> Result<
     }
     let hold =
         if pulled || is_stream { Hold::Pulled(call.clone()) } else { Hold::Unpulled(Arc::downgrade(call)) };
-    out.state.pending.insert(id, Own { call: hold, is_stream });
+    out.state.pending.insert(id, Own { call: hold, answered: false, is_stream });
     let streams = out.into_streams();
     let writer = if core.sort == Sort::Batch { None } else { guard.wake_writer() };
     drop(guard);

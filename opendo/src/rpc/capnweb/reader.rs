@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::evaluate::{Evaluated, evaluate};
-use super::map::resolve_when_there;
-use super::protocol;
-use super::text_core::{Export, Held, Sort, TextCore, wake};
+use super::text_core::{Export, Held, Promised, Sort, State, TextCore, wake};
+use super::whole::{resolve_when_whole, when_whole};
 use super::write::Out;
+use super::{protocol, refused_call};
 use crate::encoding::capnweb::{self, Malformed, Message, message};
 use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::AnyCore;
-use crate::rpc::arg::{self, Value};
+use crate::rpc::arg::Value;
 use crate::rpc::cap::Capabilities;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::outgoing::Body;
@@ -21,6 +21,18 @@ use crate::stream;
 impl TextCore {
     /// Does what one message asks for. An error ends the session.
     pub(super) fn handle(self: &Arc<Self>, text: &str) -> Result<(), RpcError> {
+        self.obey(text)?;
+        if self.state.lock().out.byte_len() > self.life.limits.max_unsent {
+            return Err(self.does_not_read());
+        }
+        Ok(())
+    }
+
+    fn does_not_read(&self) -> RpcError {
+        RpcError::new(ErrorKind::Disconnected, format!("{} does not read its replies", self.life.peer))
+    }
+
+    fn obey(self: &Arc<Self>, text: &str) -> Result<(), RpcError> {
         match message(text).map_err(|error| refused(&error))? {
             Message::Push(expression) => self.pushed(expression, false),
             Message::Stream(expression) => self.pushed(expression, true),
@@ -57,7 +69,10 @@ impl TextCore {
             evaluated
         };
         let promise = Promise::new(Form::CapnWeb, self.life.limits.max_pipelined);
-        resolve_when_there(promise.clone(), value);
+        match self.life.keep(&value.bytes[..]) {
+            Ok(bytes) => resolve_when_whole(self, promise.clone(), Encoded { bytes, ..value }),
+            Err(refusal) => promise.resolve(Err(refusal)),
+        }
         self.hold(id, promise, call, is_stream);
         Ok(())
     }
@@ -90,21 +105,23 @@ impl TextCore {
     fn pulled(self: &Arc<Self>, id: i64) -> Result<(), RpcError> {
         let promise = {
             let mut state = self.state.lock();
-            match state.exports.get_mut(&id) {
+            let promise = match state.exports.get_mut(&id) {
                 Some(Export::Result(held)) if held.pulled => return Ok(()),
                 Some(Export::Result(held)) => {
                     held.pulled = true;
-                    let promise = held.promise.clone();
-                    state.open_pulls += 1;
-                    promise
+                    held.promise.clone()
                 }
-                Some(Export::Cap { cap, .. }) if stream::is_sink(cap.interface().name()) => {
-                    return Err(protocol("Cannot pull a WritableStream stub"));
-                }
-                Some(Export::Cap { .. }) => return Err(protocol("Tried to resolve a non-promise stub.")),
-                Some(Export::Pipe { .. }) => return Err(protocol("Cannot pull a WritableStream stub")),
+                Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Promise::failed(
+                    refused_call(&Malformed::new(if stream::is_sink(cap.interface().name()) {
+                        "Cannot pull a WritableStream stub"
+                    } else {
+                        "Tried to resolve a non-promise stub."
+                    })),
+                ),
                 None => return Err(protocol(format!("no such export ID: {id}"))),
-            }
+            };
+            state.open_pulls += 1;
+            promise
         };
         self.answer_when_there(id, promise, false);
         Ok(())
@@ -171,64 +188,79 @@ impl TextCore {
         wake(writer);
         self.pump(streams);
         if overflow {
-            let text = format!("{} does not read its replies", self.life.peer);
-            self.end(&RpcError::new(ErrorKind::Disconnected, text));
+            self.end(&self.does_not_read());
         }
     }
 
     /// What came of an own push, or of something that the peer promised.
     fn resolved(self: &Arc<Self>, id: i64, expression: &str, is_ok: bool) -> Result<(), RpcError> {
-        let known = {
-            let state = self.state.lock();
-            state.pending.contains_key(&id) || state.promises.contains_key(&id)
+        let waits = |state: &State| {
+            state.pending.get(&id).is_some_and(|own| !own.answered)
+                || state.promises.get(&id).is_some_and(|promised| !promised.answered)
         };
         // A rejection that nobody waits for is not looked at.
-        if !known && !is_ok {
+        if !is_ok && !waits(&self.state.lock()) {
             return Ok(());
         }
         let value = evaluate(self, expression).map_err(|error| refused(&error))?.value;
-        let (own, promise, idle) = {
+        {
             let mut state = self.state.lock();
-            let own = state.pending.remove(&id);
-            let promise = state.promises.remove(&id);
-            (own, promise, state.wake_if_idle())
-        };
-        idle.into_iter().for_each(Waker::wake);
-        if let Some(promise) = promise {
-            let core = self.clone();
-            when_whole(value, move |value| {
-                promise.resolve(value.and_then(|value| match is_ok {
-                    true => Ok(Resolution::Result { capabilities: Capabilities::None, value }),
-                    false => Err(thrown(value)),
-                }));
-                core.let_go(id);
-            });
-            return Ok(());
-        }
-        let Some((is_stream, call)) = own.and_then(|own| Some((own.is_stream, own.call.call()?))) else {
-            return Ok(());
-        };
-        let core = self.clone();
-        when_whole(value, move |value| {
-            call.complete(value.and_then(|value| {
-                if is_ok {
-                    return Ok(Body { is_ok, value });
-                }
-                let text = std::str::from_utf8(&value.bytes).unwrap_or("null");
-                let error = capnweb::rpc_error(text);
-                match error.kind() {
-                    ErrorKind::Thrown if !is_stream => Ok(Body { is_ok, value }),
-                    // Whoever writes a stream has no type for what its reader says.
-                    ErrorKind::Thrown => Err(thrown(value)),
-                    _ => Err(error),
-                }
-            }));
-            // A result that may still be used is released when nobody does.
-            if !is_stream && !call.keep {
-                core.let_go(id);
+            if !waits(&state) {
+                // What is in it is let go, when the lock is free.
+                drop(state);
+                return Ok(());
             }
+            // It stays until all that is in it has come: that may never be, and then it ends with the session.
+            if let Some(own) = state.pending.get_mut(&id) {
+                own.answered = true;
+            }
+            if let Some(promised) = state.promises.get_mut(&id) {
+                promised.answered = true;
+            }
+        }
+        let core = self.clone();
+        when_whole(self, value, move |value| match id {
+            ..0 => core.promise_came(id, value, is_ok),
+            _ => core.answer_came(id, value, is_ok),
         });
         Ok(())
+    }
+
+    fn promise_came(&self, id: i64, value: Result<Encoded, RpcError>, is_ok: bool) {
+        let Some(Promised { promise, .. }) = self.state.lock().promises.remove(&id) else { return };
+        self.let_go(id);
+        promise.resolve(value.and_then(|value| match is_ok {
+            true => Ok(Resolution::Result { capabilities: Capabilities::None, value }),
+            false => Err(thrown(value)),
+        }));
+    }
+
+    fn answer_came(&self, id: i64, value: Result<Encoded, RpcError>, is_ok: bool) {
+        let (own, idle) = {
+            let mut state = self.state.lock();
+            (state.pending.remove(&id), state.wake_if_idle())
+        };
+        idle.into_iter().for_each(Waker::wake);
+        let Some((is_stream, call)) = own.and_then(|own| Some((own.is_stream, own.call.call()?))) else {
+            return;
+        };
+        call.complete(value.and_then(|value| {
+            if is_ok {
+                return Ok(Body { is_ok, value });
+            }
+            let text = std::str::from_utf8(&value.bytes).unwrap_or("null");
+            let error = capnweb::rpc_error(text);
+            match error.kind() {
+                ErrorKind::Thrown if !is_stream => Ok(Body { is_ok, value }),
+                // Whoever writes a stream has no type for what its reader says.
+                ErrorKind::Thrown => Err(thrown(value)),
+                _ => Err(error),
+            }
+        }));
+        // A result that may still be used is released when nobody does.
+        if !is_stream && !call.keep {
+            self.let_go(id);
+        }
     }
 
     fn released(self: &Arc<Self>, id: i64, count: i64) -> Result<(), RpcError> {
@@ -282,12 +314,6 @@ impl TextCore {
             Sort::Batch => Err(RpcError::new(ErrorKind::Broken, "Batch RPC request ended.")),
         }
     }
-}
-
-/// Goes on with the value when all that is in it has come.
-fn when_whole(mut value: Encoded, then: impl FnOnce(Result<Encoded, RpcError>) + Send + 'static) {
-    let passed = std::mem::take(&mut value.passed);
-    arg::when_all_there(passed, move |passed| then(passed.map(|passed| Encoded { passed, ..value })));
 }
 
 /// The error of somebody who has no type for it.

@@ -56,7 +56,7 @@ pub(super) struct State {
     /// Pushes with a smaller number were handed to the transport; the others certainly did not run.
     pub(super) handed_over: i64,
     /// What the peer promised to resolve.
-    pub(super) promises: HashMap<i64, Arc<Promise>>,
+    pub(super) promises: HashMap<i64, Promised>,
     /// Capabilities and results of the peer that we hold.
     pub(super) imports: usize,
     /// Calls of the peer that run, by a count of our own.
@@ -108,9 +108,18 @@ pub(super) struct Held {
     pub(super) call: Option<u64>,
 }
 
+/// Something that the peer resolves unasked.
+pub(super) struct Promised {
+    pub(super) promise: Arc<Promise>,
+    /// It was, but not all has come of what it was resolved to.
+    pub(super) answered: bool,
+}
+
 /// An own push.
 pub(super) struct Own {
     pub(super) call: Hold,
+    /// As with a [`Promised`].
+    pub(super) answered: bool,
     /// It is let go with its answer, without a word.
     pub(super) is_stream: bool,
 }
@@ -137,7 +146,7 @@ impl Hold {
 }
 
 impl TextCore {
-    /// `main` is what the peer finds under 0.
+    /// Without a main interface; see [`offer`](Self::offer).
     pub(crate) fn new(
         peer: Peer,
         limits: Limits,
@@ -145,13 +154,15 @@ impl TextCore {
         credentials: Vec<u8>,
         sort: Sort,
     ) -> Arc<Self> {
+        let nothing = RpcError::new(ErrorKind::NoSuchClass, "This connection has no main object.");
+        let nothing = Held { promise: Promise::failed(nothing), pulled: false, call: None };
         Arc::new(Self {
             life: Life::new(peer, limits, objects, credentials),
             sort,
             state: Mutex::new(State {
                 out: Lines::default(),
                 writer: None,
-                exports: HashMap::new(),
+                exports: HashMap::from([(0, Export::Result(nothing))]),
                 last_push: 0,
                 last_import: 0,
                 last_export: 0,
@@ -248,7 +259,7 @@ impl TextCore {
                 call.lost(error.clone().may_run(id < handed_over));
             }
         }
-        for promise in promises.into_values() {
+        for Promised { promise, .. } in promises.into_values() {
             promise.resolve(Err(broken(error)));
         }
         for (call, _) in incoming.into_values() {
@@ -388,16 +399,15 @@ impl AnyCore for TextCore {
 
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
-        let capabilities =
-            state.exports.iter().filter(|(id, export)| **id != 0 && !matches!(export, Export::Result(_)));
-        let exports = capabilities.count();
+        let held = || state.exports.iter().filter(|(id, _)| **id != 0).map(|(_, export)| export);
+        let kept_results = held().filter(|export| matches!(export, Export::Result(_))).count();
         SessionStats {
             pending_calls: state.pending.len(),
             running_calls: state.incoming.len(),
             unsent_bytes: state.out.byte_len(),
             bound_objects: 0,
-            kept_results: state.exports.values().filter(|it| matches!(it, Export::Result(_))).count(),
-            exports,
+            kept_results,
+            exports: held().count() - kept_results,
             imports: state.imports,
         }
     }

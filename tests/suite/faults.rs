@@ -40,5 +40,9 @@ mod limits;
 mod random;
 #[path = "faults/text_bombs.rs"]
 mod text_bombs;
+#[path = "faults/text_hostile.rs"]
+mod text_hostile;
+#[path = "faults/text_limits.rs"]
+mod text_limits;
 #[path = "faults/text_traces.rs"]
 mod text_traces;

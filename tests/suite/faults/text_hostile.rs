@@ -24,7 +24,10 @@ const VIOLATIONS: &[(&str, &str)] = &[
     (r#"["push",["pipeline",0,["square"],[1],1]]"#, "unknown special value"),
     (r#"["push",["pipeline",0.5,["square"],[1]]]"#, "no such entry on exports table: 0.5"),
     (r#"["push",["pipeline",1e308,["square"],[1]]]"#, "no such entry on exports table: 1e308"),
-    (r#"["push",["pipeline",-9223372036854775808,[],[]]]"#, "no such entry on exports table: -9223372036854775808"),
+    (
+        r#"["push",["pipeline",-9223372036854775808,[],[]]]"#,
+        "no such entry on exports table: -9223372036854775808",
+    ),
     (r#"["push",["pipeline",9,[]]]"#, "no such entry on exports table: 9"),
     (r#"["push",["import",-1]]"#, "no such entry on exports table: -1"),
     (r#"["push",["pipeline",0]]"#, "Can't dup an RpcTarget stub as a promise."),
@@ -202,7 +205,9 @@ async fn a_message_over_the_limit_ends_the_session() {
 #[tokio::test(start_paused = true)]
 async fn an_abort_of_the_peer_is_the_end() {
     let mut world = World::new().await;
-    for abort in [r#"["abort"]"#, r#"["abort","bye"]"#, r#"["abort",["error","RangeError","no"]]"#, r#"["abort",[]]"#] {
+    for abort in
+        [r#"["abort"]"#, r#"["abort","bye"]"#, r#"["abort",["error","RangeError","no"]]"#, r#"["abort",[]]"#]
+    {
         let mut peer = world.peer().await;
         peer.follow(
             r#"< ["push",["pipeline",0,["hold"],[]]]

@@ -8,19 +8,23 @@
 //! `-- --quick` shows that it works, and measures nothing.
 
 use std::future::Future;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use opendo::Client;
+
 use crate::floor::{Actor, Connection};
+use crate::server::{Server, cpu_seconds, pinned};
 use crate::spread::Spread;
 use crate::subject::{CounterStub, Subject};
 use crate::table::{Number, for_real, table};
 
 #[path = "common/floor.rs"]
 mod floor;
+#[path = "common/server.rs"]
+mod server;
 #[path = "common/spread.rs"]
 mod spread;
 #[path = "common/subject.rs"]
@@ -51,20 +55,6 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs this program again, on one core.
-fn pinned(arguments: &[String]) -> ExitCode {
-    let exe = std::env::current_exe().expect("it runs");
-    let rest = arguments.iter().filter(|argument| *argument != "--pinned");
-    match Command::new("taskset").args(["--cpu-list", "0"]).arg(exe).args(rest).status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("`taskset` pins processes to a core, and cannot be run: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 // ---- the server's process
 
 async fn serve_until_closed(system: &str, address: &str) {
@@ -76,36 +66,6 @@ async fn serve_until_closed(system: &str, address: &str) {
     println!("{address}");
     // The bench holds the other end of this pipe: when it ends, however it ends, so does its server.
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
-}
-
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(system: &str, address: &str, flags: &str) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("it runs"))
-            .args(["serve", system, address])
-            .args(flags.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it can run again");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line).expect("text");
-        Self { process, address: line.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-        if let Some(path) = self.address.strip_prefix("unix:") {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 // ---- the load
@@ -147,14 +107,6 @@ struct Sample {
     cpu: f64,
 }
 
-/// Processor time of a process so far, in seconds; 0 where that cannot be asked for.
-fn cpu_seconds(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // After the name in parentheses; Linux counts in hundredths of a second.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
 async fn sample<S: Subject>(
     subject: &S,
     op: Op,
@@ -164,8 +116,7 @@ async fn sample<S: Subject>(
 ) -> Sample {
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
-    let server = server.map(|server| server.process.id().to_string());
-    let cpu = || cpu_seconds("self") + server.as_deref().map_or(0.0, cpu_seconds);
+    let cpu = || cpu_seconds("self") + server.map_or(0.0, Server::cpu_seconds);
     let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
             let (subject, stop, calls) = (subject.clone(), stop.clone(), calls.clone());
@@ -272,9 +223,13 @@ impl Rows {
     }
 }
 
+/// What opendo speaks over what, and what the floor does beside it.
+const CONNECTIONS: [(&str, &str, &str); 4] =
+    [("unix", "unix", "unix"), ("tcp", "tcp", "tcp"), ("ws", "ws", "tcp"), ("ws, text", "ws", "tcp")];
+
 fn address(transport: &str, system: &str) -> String {
-    if transport == "tcp" {
-        return "tcp://127.0.0.1:0".to_owned();
+    if transport != "unix" {
+        return format!("{transport}://127.0.0.1:0");
     }
     let name = format!("opendo-bench-{system}-{}.sock", std::process::id());
     format!("unix:{}", std::env::temp_dir().join(name).display())
@@ -284,13 +239,20 @@ async fn bench(flags: String) {
     let mut rows = Rows::default();
     let node = subject::node().await;
     rows.add("in process", (Actor::spawn(), None), (node.get::<CounterStub>("bench"), None)).await;
-    for transport in ["unix", "tcp"] {
-        let [at_floor, at_ours] =
-            ["floor", "opendo"].map(|system| Server::start(system, &address(transport, system), &flags));
+    for (name, transport, beside) in CONNECTIONS {
+        let [at_floor, at_ours] = [("floor", beside), ("opendo", transport)].map(|(system, transport)| {
+            let mut serve = Command::new(std::env::current_exe().expect("it runs"));
+            serve.args(["serve", system, &address(transport, system)]).args(flags.split_whitespace());
+            Server::start(&mut serve)
+        });
         let floor = Connection::open(&at_floor.address).await.expect("it listens");
-        let client = opendo::connect(&at_ours.address).await.expect("it listens");
+        let mut builder = Client::builder(&at_ours.address);
+        if name.ends_with("text") {
+            builder = builder.text();
+        }
+        let client = builder.connect().await.expect("it listens");
         let ours = client.get::<CounterStub>("bench");
-        rows.add(transport, (floor, Some(&at_floor)), (ours, Some(&at_ours))).await;
+        rows.add(name, (floor, Some(&at_floor)), (ours, Some(&at_ours))).await;
         client.close().await;
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -4,23 +4,26 @@
 //! typed JSON through `serde_json`, and as JSON through `serde_json::Value`. All write into buffers that are kept.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use opendo_transport::envelope::{CallHeader, EnvelopeView};
-use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::Value;
 
+use crate::base64::Base64;
 use crate::spread::Spread;
-use crate::table::{Number, for_real, table};
+use crate::table::{Number, table};
+use crate::timed::{Timed, measure, timed};
 
+#[path = "common/base64.rs"]
+mod base64;
 #[path = "common/spread.rs"]
 mod spread;
 #[path = "common/table.rs"]
 mod table;
+#[path = "common/timed.rs"]
+mod timed;
 
 /// The same call as JSON says it. The name stands where the binary envelope has the four bytes of its hash.
 #[derive(Serialize, Deserialize)]
@@ -34,49 +37,10 @@ struct JsonCall<'a, A> {
     args: A,
 }
 
-/// Bytes as JSON is usually given them.
-#[derive(Clone, PartialEq, Debug)]
-struct Base64(Vec<u8>);
-
-impl Serialize for Base64 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Base64 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Base64;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("base64")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Base64, E> {
-                BASE64_STANDARD.decode(text).map(Base64).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
 const CALL: u64 = 300;
 const TARGET: i64 = 2;
 const METHOD: u32 = 0x1e47_b9f3;
 const TIMESTAMP: u64 = 1_795_219_200_000_000;
-
-/// Runs so many times and tells how long that took.
-type Timed = Box<dyn FnMut(u64) -> Duration>;
-
-fn timed<R>(mut once: impl FnMut() -> R + 'static) -> Timed {
-    Box::new(move |times| {
-        let start = Instant::now();
-        for _ in 0..times {
-            black_box(once());
-        }
-        start.elapsed()
-    })
-}
 
 /// One row of every table: the same arguments in the three forms.
 struct Row {
@@ -174,26 +138,6 @@ where
         ]
     };
     Row { name, sizes: [message.len(), text.len()], encode, decode, route }
-}
-
-/// Nanoseconds of each, from repetitions in turn.
-fn measure(forms: &mut [Timed; 3]) -> [Vec<f64>; 3] {
-    let (rounds, enough) =
-        if for_real() { (15, Duration::from_millis(4)) } else { (1, Duration::from_nanos(1)) };
-    let times = forms.each_mut().map(|form| {
-        let mut times = 1;
-        while form(times) < enough {
-            times *= 2;
-        }
-        times
-    });
-    let mut samples = [const { Vec::new() }; 3];
-    for _ in 0..rounds {
-        for ((form, times), samples) in forms.iter_mut().zip(times).zip(&mut samples) {
-            samples.push(form(times).as_nanos() as f64 / times as f64);
-        }
-    }
-    samples
 }
 
 fn main() {

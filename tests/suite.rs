@@ -6,3 +6,5 @@ mod behaviour;
 mod faults;
 #[path = "suite/simulation.rs"]
 mod simulation;
+#[path = "suite/web.rs"]
+mod web;

@@ -1,7 +1,7 @@
 //! The TypeScript declarations of interfaces, checked by the real compiler against the real client library.
 //!
 //! Needs Node and npm, which fetch `typescript/package-lock.json` once into the target directory. Where they are not to be
-//! had, `OPENDO_SKIP_NPM=1` leaves out what needs them.
+//! had, `OPENDO_SKIP_NODE=1` leaves out what needs them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,17 +48,20 @@ fn a_file_is_written_when_it_differs_and_the_difference_is_told() {
 fn run(command: &mut Command) {
     let shown = format!("{command:?}");
     let output = command.output().unwrap_or_else(|error| {
-        panic!("{shown}: {error}; this test needs Node and npm (OPENDO_SKIP_NPM=1 leaves it out)")
+        panic!("{shown}: {error}; this test needs Node and npm (OPENDO_SKIP_NODE=1 leaves it out)")
     });
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{shown}\n{out}{err}");
 }
 
-#[test]
-fn a_client_is_typed() {
-    if std::env::var_os("OPENDO_SKIP_NPM").is_some_and(|value| value == "1") {
-        return;
-    }
+fn skips_node() -> bool {
+    std::env::var_os("OPENDO_SKIP_NODE").is_some_and(|value| value == "1")
+}
+
+/// Where compiler and client library are installed, of exactly the versions in the lock file.
+fn installed() -> PathBuf {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("typescript");
     std::fs::create_dir_all(&work).unwrap();
     let lock = std::fs::read(sources().join("package-lock.json")).unwrap();
@@ -74,5 +77,88 @@ fn a_client_is_typed() {
             .current_dir(&work));
         std::fs::write(&installed, lock).unwrap();
     }
+    work
+}
+
+#[test]
+fn a_client_is_typed() {
+    if skips_node() {
+        return;
+    }
+    let work = installed();
     run(Command::new("node").args(["node_modules/typescript/bin/tsc", "--project", "."]).current_dir(&work));
+}
+
+/// What the README shows beside its client.
+#[allow(unreachable_pub)]
+mod readme {
+    use opendo::prelude::*;
+
+    #[derive(Default)]
+    pub struct Counter {
+        value: u64,
+    }
+
+    #[durable_object(rename_all = "camelCase")]
+    impl Counter {
+        /// Adds `by`; returns the new value.
+        pub fn increment(&mut self, by: u64) -> u64 {
+            self.value += by;
+            self.value
+        }
+
+        #[method(property)]
+        pub fn value(&self) -> u64 {
+            self.value
+        }
+
+        pub async fn count_to(&self, last: u64, tell: Callback<u64, ()>) {
+            for n in 1..=last {
+                let _ = tell.call(n).await;
+            }
+        }
+    }
+
+    impl DurableObject for Counter {
+        async fn new(_: Ctx) -> opendo::Result<Self> {
+            Ok(Self::default())
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_in_the_readme_is_typed_and_runs() {
+    if skips_node() {
+        return;
+    }
+    let node = opendo::Node::builder().object::<readme::Counter>().start().await.unwrap();
+    let address = node.listen("ws://127.0.0.1:0").await.unwrap().to_string();
+    let readme = include_str!("../README.md");
+    let client = readme.split("```ts\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(client.contains("ws://127.0.0.1:8080"));
+    let work = tokio::task::spawn_blocking(installed).await.unwrap();
+    let place = work.join("readme");
+    std::fs::create_dir_all(&place).unwrap();
+    declarations().interface::<readme::CounterStub>().write(place.join("counter.ts")).unwrap();
+    std::fs::write(place.join("client.ts"), client.replace("ws://127.0.0.1:8080", &address)).unwrap();
+    std::fs::write(place.join("package.json"), r#"{"type":"module"}"#).unwrap();
+    let said = tokio::task::spawn_blocking(move || {
+        let options =
+            ["--ignoreConfig", "--target", "es2022", "--module", "nodenext", "--strict", "--skipLibCheck"];
+        let lib = ["--lib", "es2023,esnext.disposable,dom,dom.asynciterable"];
+        run(Command::new("node")
+            .arg("../node_modules/typescript/bin/tsc")
+            .args(options)
+            .args(lib)
+            .args(["client.ts", "--outDir", "out"])
+            .current_dir(&place));
+        let client = Command::new("node")
+            .args(["--experimental-websocket", "--no-warnings", "out/client.js"])
+            .current_dir(&place)
+            .output()
+            .unwrap();
+        assert!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
+        String::from_utf8(client.stdout).unwrap()
+    });
+    assert_eq!(said.await.unwrap().split_whitespace().collect::<Vec<_>>(), ["2", "2", "1", "2", "3"]);
 }

@@ -216,7 +216,12 @@ async fn post(address: Address, options: ConnectOptions, body: String) -> Result
     };
     let request = Request::post(address.path())
         .header(header::HOST, address.authority())
-        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    let request = match &options.token {
+        Some(token) => request.header(header::AUTHORIZATION, token.clone()),
+        None => request,
+    };
+    let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| TransportError::io(format!("ask {address}"), io::Error::other(error)))?;
     let socket = socket::connect(&address, &options).await?;

@@ -15,6 +15,8 @@ pub struct ConnectOptions {
     pub(crate) limits: Limits,
     #[cfg(feature = "websocket")]
     pub(crate) text: bool,
+    #[cfg(any(feature = "websocket", feature = "http"))]
+    pub(crate) token: Option<http::HeaderValue>,
     #[cfg(feature = "tls")]
     pub(crate) trust: Option<Trust>,
 }
@@ -34,6 +36,22 @@ impl ConnectOptions {
         #[cfg(feature = "websocket")]
         {
             self.text = true;
+        }
+        self
+    }
+
+    /// Shows this token to HTTP servers, WebSockets' among them, as `Authorization: Bearer`. One that a header cannot have
+    /// is not sent; nor is any to addresses that are no HTTP.
+    #[must_use]
+    #[cfg_attr(not(any(feature = "websocket", feature = "http")), allow(unused_mut, unused_variables))]
+    pub fn token(mut self, token: &[u8]) -> Self {
+        #[cfg(any(feature = "websocket", feature = "http"))]
+        {
+            self.token =
+                http::HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok().map(|mut value| {
+                    value.set_sensitive(true);
+                    value
+                });
         }
         self
     }

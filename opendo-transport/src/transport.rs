@@ -27,6 +27,19 @@ pub trait Sender<K: Kind>: Send {
     /// answers. To wait for that answer, drop the receiver first.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
 
+    /// How often the peer was heard, messages or not; `None` if only messages tell that it is there. With
+    /// [`poll_ping`](Self::poll_ping), this is how a connection that died in silence is noticed.
+    fn heard(&self) -> Option<u64> {
+        None
+    }
+
+    /// Asks the peer for a sign of life, which [`heard`](Self::heard) counts, if the transport has a way of its own to
+    /// do that. After `Pending` it has been asked, or will be with what is sent next.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
+
     /// Ends this direction because something went wrong, and tells the peer `reason` if the transport can say it.
     /// Poll again with the same reason. By default, and after a close that was begun, [`poll_close`](Self::poll_close).
     fn poll_close_with(

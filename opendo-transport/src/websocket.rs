@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use ::http::HeaderValue;
-use ::http::header::SEC_WEBSOCKET_PROTOCOL;
+use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use futures_core::Stream as _;
 use futures_sink::Sink as _;
 use parking_lot::Mutex;
@@ -161,6 +161,9 @@ async fn upgrade(
     if let Some(offer) = offer {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
     }
+    if let Some(token) = &options.token {
+        request.headers_mut().insert(AUTHORIZATION, token.clone());
+    }
     match client_async_with_config(request, socket, Some(config(&options.limits))).await {
         Ok((stream, response)) => {
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
@@ -246,7 +249,8 @@ where
 
     fn over(stream: WebSocketStream<S>, peer: Peer, limits: &Limits) -> Self {
         let limit = limits.max_message;
-        let state = State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL };
+        let state =
+            State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL, heard: 0 };
         Self { shared: Arc::new(Mutex::new(state)), peer, kind: PhantomData }
     }
 }
@@ -288,6 +292,8 @@ struct State<S> {
     receiving: bool,
     /// The code of a close that nobody gave a reason for.
     fault: u16,
+    /// Frames that came.
+    heard: u64,
 }
 
 const NORMAL: u16 = 1000;
@@ -372,6 +378,19 @@ where
         Poll::Ready(Ok(Sent::Size(std::mem::take(&mut self.written))))
     }
 
+    fn heard(&self) -> Option<u64> {
+        Some(self.shared.lock().heard)
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let mut state = self.shared.lock();
+        let mut stream = Pin::new(&mut state.stream);
+        let failed = |error| failed_send("ask the peer for a sign of life", error);
+        ready!(stream.as_mut().poll_ready(cx)).map_err(failed)?;
+        stream.as_mut().start_send(Message::Ping(Bytes::new())).map_err(failed)?;
+        stream.poll_flush(cx).map_err(failed)
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.shared.lock();
         let fault = state.fault;
@@ -412,7 +431,9 @@ where
         }
         let mut state = self.shared.lock();
         let end = loop {
-            match ready!(Pin::new(&mut state.stream).poll_next(cx)) {
+            let next = ready!(Pin::new(&mut state.stream).poll_next(cx));
+            state.heard += 1;
+            match next {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     state.over = true;

@@ -27,6 +27,8 @@ pub use crate::__typescript as typescript;
 pub use crate::typescript as ts;
 
 pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+#[cfg(feature = "capnweb")]
+pub use crate::encoding::{read_arguments, write_arguments};
 pub use crate::object::lifecycle::{DurableObject, Object};
 pub use crate::object::local::Local;
 pub use crate::registry::class::Registration;

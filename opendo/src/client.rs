@@ -193,7 +193,8 @@ impl ClientBuilder {
         self
     }
 
-    /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing.
+    /// What the node's authenticator is shown, at most some 60,000 bytes. Default: nothing. To HTTP servers it is also
+    /// sent as `Authorization: Bearer`, if a header can have it: that is where text sessions have it from.
     pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
         self
@@ -237,7 +238,11 @@ impl ClientBuilder {
     /// See [`connect`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let Self { connector, options, limits, credentials, host, root, jitter, patience, timeout } = self;
-        let options = options.limits(transport_limits(&limits));
+        let mut options = options.limits(transport_limits(&limits));
+        if !credentials.is_empty() {
+            // Text sessions have no hello to show them in.
+            options = options.token(&credentials);
+        }
         let dial = Dial { connector: connector?, options, limits, credentials, host, root, jitter };
         let (core, running) = dial.dial().await?;
         let inner = Arc::new(Inner {

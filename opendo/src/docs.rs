@@ -5,3 +5,7 @@ pub mod semantics {}
 
 #[doc = include_str!("docs/differences.md")]
 pub mod differences {}
+
+#[cfg(feature = "capnweb")]
+#[doc = include_str!("docs/capnweb.md")]
+pub mod capnweb {}

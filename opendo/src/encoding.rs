@@ -126,6 +126,28 @@ impl Encoded {
     }
 }
 
+/// The arguments of a call as text or in bytes, as sessions write them: for benches. Returns what `then` does.
+#[cfg(feature = "capnweb")]
+pub fn write_arguments<R>(
+    text: bool,
+    write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+    then: impl FnOnce(&[u8]) -> R,
+) -> Result<R, EncodeError> {
+    let form = if text { Form::CapnWeb } else { Form::Postcard };
+    with_encoder(form, Shape::Arguments, write, |written| written.map(|(bytes, _)| then(bytes)))
+}
+
+/// The same, read.
+#[cfg(feature = "capnweb")]
+pub fn read_arguments<A>(
+    text: bool,
+    body: &[u8],
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<A, DecodeError>,
+) -> Result<A, DecodeError> {
+    let form = if text { Form::CapnWeb } else { Form::Postcard };
+    decode_all(form, &Shape::Arguments, body, Vec::new(), read)
+}
+
 /// Why a value could not be encoded.
 #[derive(Debug)]
 pub struct EncodeError(Unencodable);

@@ -8,6 +8,7 @@ pub(crate) mod feed;
 mod flow;
 mod outlet;
 mod pipe;
+mod relay;
 pub(crate) mod resume;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::rpc::limits::Limits;
 use outlet::Outlet;
 pub(crate) use pipe::reader_gone;
 use pipe::{Piece, Reader, SinkTarget, Writer};
+use relay::Relay;
 
 /// An encoded value of a stream: the argument of a write.
 pub(crate) type Chunk = Encoded;
@@ -318,7 +320,8 @@ pub struct RpcSink<T>(Mutex<Target<T>>);
 
 enum Target<T> {
     Pipe(Arc<Writer<T>>),
-    Outlet(Outlet),
+    /// Boxed, lest everything that may hold a sink is large.
+    Outlet(Box<Outlet>),
     /// Passed on, or closed.
     Over,
 }
@@ -429,7 +432,7 @@ impl<T: Streamed> Serialize for RpcSink<T> {
         let place = pass(|| {
             let cap: Cap = match std::mem::replace(&mut *self.0.lock(), Target::Over) {
                 Target::Pipe(writer) => Arc::new(SinkTarget(writer)),
-                Target::Outlet(outlet) => Arc::new(outlet.into_remote()),
+                Target::Outlet(outlet) => Arc::new(Relay::<T>::new(outlet.into_remote())),
                 Target::Over => {
                     passed_on = true;
                     Arc::new(SinkTarget::<T>(Arc::new(pipe::pipe(0).0)))
@@ -455,7 +458,7 @@ impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
         let remote = cap
             .remote()
             .ok_or_else(|| de::Error::custom(complain("another stub where a sink was expected")))?;
-        Ok(Self(Mutex::new(Target::Outlet(Outlet::new(remote.clone(), false)))))
+        Ok(Self(Mutex::new(Target::Outlet(Box::new(Outlet::new(remote.clone(), false))))))
     }
 }
 

@@ -187,6 +187,17 @@ impl fmt::Debug for Value {
     }
 }
 
+/// As one reads it: texts and errors in their words, everything else as `Debug` has it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(text) => f.write_str(text),
+            Self::Error(error) => fmt::Display::fmt(error, f),
+            other => fmt::Debug::fmt(other, f),
+        }
+    }
+}
+
 /// Streams are equal to nothing, as NaN is.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {

@@ -38,6 +38,8 @@ mod hostile;
 mod limits;
 #[path = "faults/random.rs"]
 mod random;
+#[path = "faults/silence.rs"]
+mod silence;
 #[path = "faults/text_bombs.rs"]
 mod text_bombs;
 #[path = "faults/text_hostile.rs"]

@@ -38,10 +38,10 @@ impl Member {
         }
     }
 
-    /// A method: one without a name is what is called when its target itself is.
+    /// A method: one without a name is what is called when its target itself is, and a property is read.
     pub(crate) fn of_method(method: &MethodDesc) -> Self {
         let path = if method.name.is_empty() { Vec::new() } else { vec![Part::Name(method.name.to_owned())] };
-        Self::new(path, true)
+        Self::new(path, !method.flags.property)
     }
 
     /// What is still to be followed.

@@ -39,7 +39,7 @@ pub(super) fn size_of(body: &[u8]) -> usize {
     body.len() + AROUND
 }
 
-fn no_arguments(form: Form) -> &'static [u8] {
+pub(super) fn no_arguments(form: Form) -> &'static [u8] {
     match form {
         Form::Postcard => &[],
         #[cfg(feature = "capnweb")]

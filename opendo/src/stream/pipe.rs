@@ -196,7 +196,7 @@ impl<T> Reader<T> {
     }
 }
 
-fn answer(reply: RemoteReply) {
+pub(super) fn answer(reply: RemoteReply) {
     reply.done("write");
 }
 
@@ -261,8 +261,18 @@ impl<T> Drop for Reader<T> {
     }
 }
 
+/// Which method of a sink is called.
+#[cfg_attr(not(feature = "capnweb"), allow(clippy::unnecessary_wraps))]
+pub(super) fn method_of(call: &mut Incoming) -> Result<u32, RpcError> {
+    match call.member.take() {
+        #[cfg(feature = "capnweb")]
+        Some(member) => crate::rpc::capnweb::method_of_sink(&member, &INTERFACE),
+        _ => Ok(call.method),
+    }
+}
+
 /// Why the writer aborts.
-fn reason_of(call: &Incoming) -> RpcError {
+pub(super) fn reason_of(call: &Incoming) -> RpcError {
     match call.args.form {
         Form::Postcard => {
             let reason: Result<String, _> = decode_body(&call.args.bytes, "the reason of an abort");
@@ -277,14 +287,10 @@ fn reason_of(call: &Incoming) -> RpcError {
 pub(super) struct SinkTarget<T>(pub(super) Arc<Writer<T>>);
 
 impl<T: Send + 'static> Capability for SinkTarget<T> {
-    #[cfg_attr(not(feature = "capnweb"), allow(unused_mut))]
     fn deliver(&self, mut call: Incoming) {
-        #[cfg(feature = "capnweb")]
-        if let Some(member) = call.member.take() {
-            match crate::rpc::capnweb::method_of_sink(&member, &INTERFACE) {
-                Ok(method) => call.method = method,
-                Err(error) => return call.reply.fail(error),
-            }
+        match method_of(&mut call) {
+            Ok(method) => call.method = method,
+            Err(error) => return call.reply.fail(error),
         }
         if call.method == WRITE.id {
             return self.0.accept(call);

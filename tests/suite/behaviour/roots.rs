@@ -104,15 +104,10 @@ fn hosted() -> NodeBuilder {
     broker::hosted()
 }
 
-/// A node with roots, on this world's transport as far as it has an address of its own.
+/// A node with roots, on this world's transport.
 async fn gate(world: &World, roots: &Roots, builder: NodeBuilder) -> opendo::Result<(Node, String)> {
     let node = roots.start(builder).await?;
-    let address = match world.address() {
-        address if address.starts_with("unix:") => format!("{address}-gate"),
-        address if address.starts_with("tcp:") => "tcp://127.0.0.1:0".into(),
-        address => format!("{address}-gate"),
-    };
-    let address = node.listen(&address).await?.to_string();
+    let address = node.listen(&world.another_address()).await?.to_string();
     Ok((node, address))
 }
 
@@ -120,8 +115,8 @@ every_way! {
     async fn each_session_has_a_root_of_its_own(world: &World) {
         let roots = Roots::new();
         let (node, address) = gate(world, &roots, roots.node()).await?;
-        let one = Client::builder(&address).credentials("one").connect().await?;
-        let two = Client::builder(&address).credentials("two").connect().await?;
+        let one = world.dial_at(&address).credentials("one").connect().await?;
+        let two = world.dial_at(&address).credentials("two").connect().await?;
         let (a, b): (GatekeeperStub, GatekeeperStub) = (one.root(), two.root());
         assert_eq!((a.count().await?, a.count().await?, b.count().await?), (1, 2, 1));
         // Every stub of it is the same one.
@@ -142,7 +137,7 @@ every_way! {
     async fn a_refused_peer_is_told_why(world: &World) {
         let roots = Roots::new();
         let (node, address) = gate(world, &roots, roots.node()).await?;
-        let refused = Client::builder(&address).credentials("stranger").connect().await.unwrap_err();
+        let refused = world.dial_at(&address).credentials("stranger").connect().await.unwrap_err();
         assert!(refused.to_string().contains("we are closed to strangers"), "{refused}");
         let error = RpcError::from(refused);
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
@@ -153,7 +148,7 @@ every_way! {
     async fn names_reach_nothing_unless_that_is_allowed(world: &World) {
         let roots = Roots::new();
         let (_closed, address) = gate(world, &roots, roots.node()).await?;
-        let client = opendo::connect(&address).await?;
+        let client = world.dial_at(&address).connect().await?;
         let named = client.get::<BrokerStub>("a").name().await;
         let error = RpcError::from(named.unwrap_err());
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Unauthorized, false));
@@ -179,7 +174,7 @@ every_way! {
     async fn what_the_root_gives_leads_on(world: &World) {
         let roots = Roots::new();
         let (_node, address) = gate(world, &roots, roots.node()).await?;
-        let client = opendo::connect(&address).await?;
+        let client = world.dial_at(&address).connect().await?;
         let root: GatekeeperStub = client.root();
         let ear = Ear::new();
         let account = root.authenticate("sesame".into());
@@ -201,7 +196,7 @@ every_way! {
         let roots = Roots::new();
         let (_node, address) = gate(world, &roots, roots.node()).await?;
         let (target, ear) = listener();
-        let client = Client::builder(&address).root(&target).connect().await?;
+        let client = world.dial_at(&address).root(&target).connect().await?;
         let root: GatekeeperStub = client.root();
         assert_eq!((root.call_back(1).await?, root.call_back(2).await?), (2, 3));
         assert_eq!(ear.heard(), [1, 2]);
@@ -220,7 +215,7 @@ every_way! {
         // The client has none, either: the method unwraps that.
         let roots = Roots::new();
         let (_node, address) = gate(world, &roots, roots.node()).await?;
-        let client = opendo::connect(&address).await?;
+        let client = world.dial_at(&address).connect().await?;
         let root: GatekeeperStub = client.root();
         assert_eq!(failure(root.call_back(1).await), (ErrorKind::Reset, true));
         client.close().await;

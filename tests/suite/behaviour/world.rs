@@ -26,9 +26,10 @@ pub(crate) enum Way {
 /// A node that hosts what the case needs, and the way to it.
 pub(crate) struct World {
     pub(crate) node: Node,
+    way: Way,
     address: String,
     client: Option<Client>,
-    _dir: Option<TempDir>,
+    dir: Option<TempDir>,
 }
 
 /// A case that takes longer hangs: none of them waits for time to pass.
@@ -54,25 +55,21 @@ impl World {
     async fn new(way: Way, hosted: NodeBuilder) -> Self {
         let node = hosted.start().await.unwrap();
         let dir = (way == Way::Unix).then(|| tempfile::tempdir().unwrap());
-        let address = match (&dir, way) {
-            (Some(dir), _) => format!("unix:{}", dir.path().join("node").display()),
-            (None, Way::Tcp) => "tcp://127.0.0.1:0".to_owned(),
-            (None, Way::WebSocket | Way::Text) => "ws://127.0.0.1:0".to_owned(),
-            (None, _) => format!("memory:{}", unique("world")),
-        };
-        let address = node.listen(&address).await.unwrap().to_string();
-        let client = match way {
-            Way::InProcess => None,
-            Way::Memory | Way::Unix | Way::Tcp | Way::WebSocket => {
-                Some(opendo::connect(&address).await.unwrap())
-            }
-            Way::Text => Some(Client::builder(&address).text().connect().await.unwrap()),
-        };
-        Self { node, address, client, _dir: dir }
+        let mut world = Self { node, way, address: String::new(), client: None, dir };
+        world.address = world.node.listen(&world.another_address()).await.unwrap().to_string();
+        if way != Way::InProcess {
+            world.client = Some(world.dial().connect().await.unwrap());
+        }
+        world
     }
 
     pub(crate) fn is_remote(&self) -> bool {
         self.client.is_some()
+    }
+
+    /// Whether this world's way is Cap'n Web, which cannot say all that our own protocol says.
+    pub(crate) fn is_text(&self) -> bool {
+        self.way == Way::Text
     }
 
     /// A stub, by this world's way.
@@ -98,7 +95,23 @@ impl World {
 
     /// Another client of the node, over this world's transport; over memory when there is none.
     pub(crate) fn dial(&self) -> ClientBuilder {
-        Client::builder(&self.address)
+        self.dial_at(&self.address)
+    }
+
+    /// A client of another node, by this world's way; over memory when there is none.
+    pub(crate) fn dial_at(&self, address: &str) -> ClientBuilder {
+        let client = Client::builder(address);
+        if self.is_text() { client.text() } else { client }
+    }
+
+    /// Where another node can listen: on this world's transport, or on memory when there is none.
+    pub(crate) fn another_address(&self) -> String {
+        match (&self.dir, self.way) {
+            (Some(dir), _) => format!("unix:{}", dir.path().join(unique("node")).display()),
+            (None, Way::Tcp) => "tcp://127.0.0.1:0".to_owned(),
+            (None, Way::WebSocket | Way::Text) => "ws://127.0.0.1:0".to_owned(),
+            (None, _) => format!("memory:{}", unique("world")),
+        }
     }
 
     /// Where the node listens: on this world's transport, or on memory when there is none.

@@ -172,9 +172,7 @@ mod tests {
         }
         assert!(to_tree(&"[".repeat(1_000_000)).is_err());
         assert!(from_tree(&Tree::Number(f64::NAN)).is_err());
-        let deep = (0..10_000).fold(Tree::Null, |tree, _| Tree::Array(vec![tree]));
+        let deep = (0..1_000).fold(Tree::Null, |tree, _| Tree::Array(vec![tree]));
         assert!(from_tree(&deep).is_err());
-        // Its own drop is recursive.
-        std::mem::forget(deep);
     }
 }

@@ -1,17 +1,21 @@
 //! The task of a session that speaks Cap'n Web.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures::FutureExt;
 use opendo_transport::{CloseReason, Connection, Lines, Receiver, Sender, Transport, kind};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::limits::Limits;
 
 type Out = Box<dyn Sender<kind::Text>>;
 type In = Box<dyn Receiver<kind::Text>>;
@@ -24,6 +28,7 @@ pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>)
     let (mut sender, mut receiver) = connection.split();
     let _ended = EndOnPanic(core.clone());
     let mut reading = true;
+    let mut keepalive = Keepalive::new(&core.life.limits);
     let mut writing = Writing { batch: Lines::default(), sending: false, request: Request::Open };
     let error = poll_fn(|cx| {
         if reading && let Poll::Ready(read) = poll_read(cx, &core, &mut receiver, BUDGET) {
@@ -36,6 +41,9 @@ pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>)
         if over.is_ready() && reading {
             // What the peer said before it went away still counts.
             let _ = poll_read(cx, &core, &mut receiver, usize::MAX);
+        }
+        if over.is_pending() {
+            return keepalive.poll(cx, &core, &mut sender);
         }
         over
     })
@@ -107,6 +115,48 @@ fn poll_read(
     }
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// Notices that a peer has gone without a word, where the transport can ask for a sign of life.
+struct Keepalive {
+    heard: u64,
+    asked: bool,
+    interval: Duration,
+    timeout: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Keepalive {
+    fn new(limits: &Limits) -> Self {
+        let (interval, timeout) = (limits.keepalive_interval, limits.keepalive_timeout);
+        Self { heard: 0, asked: false, interval, timeout, timer: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, core: &TextCore, sender: &mut Out) -> Poll<RpcError> {
+        loop {
+            let interval = self.interval;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(interval)));
+            ready!(timer.poll_unpin(cx));
+            let Some(heard) = sender.heard() else {
+                // Nothing can be asked.
+                return Poll::Pending;
+            };
+            let silent = heard == self.heard;
+            if silent && self.asked {
+                let text = format!("{} gave no sign of life", core.life.peer);
+                return Poll::Ready(RpcError::new(ErrorKind::Disconnected, text));
+            }
+            self.heard = heard;
+            self.asked = silent;
+            if silent && let Poll::Ready(Err(error)) = sender.poll_ping(cx) {
+                return Poll::Ready(disconnected(error));
+            }
+            let next = Instant::now() + if silent { self.timeout } else { self.interval };
+            if let Some(timer) = &mut self.timer {
+                timer.as_mut().reset(next);
+            }
+        }
+    }
 }
 
 struct Writing {

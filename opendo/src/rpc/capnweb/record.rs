@@ -309,7 +309,13 @@ impl Recording {
         {
             return (place, path.to_vec());
         }
-        (state.capture(Arc::new(Remote::of_object(object.clone()))), Vec::new())
+        (
+            {
+                let cap: Cap = Arc::new(Remote::of_object(object.clone()));
+                state.capture(&cap)
+            },
+            Vec::new(),
+        )
     }
 
     fn value(&self, state: &mut State, passed: Option<&Passed>, out: &mut String) -> Result<(), RpcError> {
@@ -326,7 +332,7 @@ impl Recording {
                 let _ = write!(out, r#"["pipeline",{place}]"#);
             }
             Some(Passed::Cap(cap)) => {
-                let capture = state.capture(cap.clone());
+                let capture = state.capture(cap);
                 let _ = write!(out, r#"["import",{capture}]"#);
             }
             _ => {
@@ -346,7 +352,7 @@ impl State {
     }
 
     /// The number of something from around the function: the same each time.
-    fn capture(&mut self, cap: Cap) -> i64 {
+    fn capture(&mut self, cap: &Cap) -> i64 {
         let same = |known: &Cap| match (known.remote(), cap.remote()) {
             (Some(known), Some(new)) => Arc::ptr_eq(known.object(), new.object()),
             _ => false,

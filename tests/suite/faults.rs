@@ -46,5 +46,7 @@ mod text_bombs;
 mod text_hostile;
 #[path = "faults/text_limits.rs"]
 mod text_limits;
+#[path = "faults/text_socket.rs"]
+mod text_socket;
 #[path = "faults/text_traces.rs"]
 mod text_traces;

@@ -10,6 +10,8 @@ use opendo::typescript::{Declarations, declarations};
 
 #[path = "typescript/interfaces.rs"]
 mod interfaces;
+#[path = "npm.rs"]
+mod npm;
 
 use interfaces::{ApiStub, PassportStub};
 
@@ -44,49 +46,20 @@ fn a_file_is_written_when_it_differs_and_the_difference_is_told() {
     assert!(told.contains("is not current") && told.contains("subtract(") && told.contains("add("), "{told}");
 }
 
-/// A command that npm or Node runs, and what it said if it failed.
-fn run(command: &mut Command) {
-    let shown = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{shown}: {error}; this test needs Node and npm (OPENDO_SKIP_NODE=1 leaves it out)")
-    });
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{shown}\n{out}{err}");
-}
-
-fn skips_node() -> bool {
-    std::env::var_os("OPENDO_SKIP_NODE").is_some_and(|value| value == "1")
-}
-
-/// Where compiler and client library are installed, of exactly the versions in the lock file.
+/// Where compiler and client library are installed.
 fn installed() -> PathBuf {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock();
-    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("typescript");
-    std::fs::create_dir_all(&work).unwrap();
-    let lock = std::fs::read(sources().join("package-lock.json")).unwrap();
-    // Written when all is there.
-    let installed = work.join("installed-package-lock.json");
-    let is_installed = std::fs::read(&installed).is_ok_and(|found| found == lock);
-    for file in ["package.json", "package-lock.json", "tsconfig.json", "api.ts", "client.ts"] {
-        std::fs::copy(sources().join(file), work.join(file)).unwrap();
-    }
-    if !is_installed {
-        run(Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(&work));
-        std::fs::write(&installed, lock).unwrap();
-    }
-    work
+    npm::directory("typescript", &["tsconfig.json", "api.ts", "client.ts"])
 }
 
 #[test]
 fn a_client_is_typed() {
-    if skips_node() {
+    if npm::is_left_out() {
         return;
     }
-    let work = installed();
-    run(Command::new("node").args(["node_modules/typescript/bin/tsc", "--project", "."]).current_dir(&work));
+    let mut compiler = Command::new("node");
+    npm::succeeds(
+        compiler.args(["node_modules/typescript/bin/tsc", "--project", "."]).current_dir(installed()),
+    );
 }
 
 /// What the README shows beside its client.
@@ -128,7 +101,7 @@ mod readme {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_in_the_readme_is_typed_and_runs() {
-    if skips_node() {
+    if npm::is_left_out() {
         return;
     }
     let node = opendo::Node::builder().object::<readme::Counter>().start().await.unwrap();
@@ -146,12 +119,14 @@ async fn the_client_in_the_readme_is_typed_and_runs() {
         let options =
             ["--ignoreConfig", "--target", "es2022", "--module", "nodenext", "--strict", "--skipLibCheck"];
         let lib = ["--lib", "es2023,esnext.disposable,dom,dom.asynciterable"];
-        run(Command::new("node")
-            .arg("../node_modules/typescript/bin/tsc")
-            .args(options)
-            .args(lib)
-            .args(["client.ts", "--outDir", "out"])
-            .current_dir(&place));
+        npm::succeeds(
+            Command::new("node")
+                .arg("../node_modules/typescript/bin/tsc")
+                .args(options)
+                .args(lib)
+                .args(["client.ts", "--outDir", "out"])
+                .current_dir(&place),
+        );
         let client = Command::new("node")
             .args(["--experimental-websocket", "--no-warnings", "out/client.js"])
             .current_dir(&place)

@@ -145,7 +145,8 @@ impl WeakNode {
         let Access { root, names } = self.accept(session)?;
         let refused = |text: String| Err(RpcError::new(ErrorKind::NoSuchClass, text));
         match path {
-            [] if root.is_some() => Ok(root),
+            // Where nothing else can be named, a path is only how the way to here is called.
+            _ if root.is_some() && (path.is_empty() || !names) => Ok(root),
             [] => Ok(names.then(|| Arc::new(Root(Arc::new(self.clone()))) as _)),
             [class, name] if names => match self.class(class) {
                 Some(hosted) => Ok(Some(hosted.of_name(name))),

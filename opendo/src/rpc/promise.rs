@@ -105,6 +105,11 @@ impl Promise {
         self.form
     }
 
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.state.lock().outcome.is_some()
+    }
+
     /// Resolves it; the first time counts. What waits has run when this returns, or another thread is about to
     /// run it; or it runs after what waits for another promise and led here, so that a chain of calls on results does
     /// not take a stack as deep as it is long.

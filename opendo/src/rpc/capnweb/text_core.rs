@@ -400,14 +400,20 @@ impl AnyCore for TextCore {
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         let held = || state.exports.iter().filter(|(id, _)| **id != 0).map(|(_, export)| export);
-        let kept_results = held().filter(|export| matches!(export, Export::Result(_))).count();
+        let results = || {
+            held().filter_map(|export| match export {
+                Export::Result(held) => Some(&held.promise),
+                _ => None,
+            })
+        };
         SessionStats {
             pending_calls: state.pending.len(),
             running_calls: state.incoming.len(),
             unsent_bytes: state.out.byte_len(),
             bound_objects: 0,
-            kept_results,
-            exports: held().count() - kept_results,
+            // Those that are still to come are calls that run.
+            kept_results: results().filter(|promise| promise.is_resolved()).count(),
+            exports: held().count() - results().count(),
             imports: state.imports,
         }
     }

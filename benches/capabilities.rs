@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -17,6 +17,7 @@ use opendo::testing::Network;
 
 use crate::callgrind::Case;
 use crate::hub::{Counted, Ear, EarStub, Hub, HubStub, State};
+use crate::processor::on_processor;
 use crate::spread::Spread;
 use crate::table::{Number, for_real, table};
 
@@ -26,6 +27,8 @@ mod callgrind;
 #[allow(dead_code)]
 #[path = "common/hub.rs"]
 mod hub;
+#[path = "common/processor.rs"]
+mod processor;
 #[path = "common/spread.rs"]
 mod spread;
 // The node of the hub hosts it.
@@ -129,16 +132,6 @@ const ROUNDS: usize = 9;
 /// How often, when it is for real.
 fn times(count: u64) -> u64 {
     if for_real() { count } else { 4 }
-}
-
-/// How long this thread has been on a processor, in seconds; where that cannot be asked for, how long it has been.
-fn on_processor() -> f64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    std::thread::yield_now(); // has the kernel count what has passed since its last tick
-    let nanos = std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|stat| stat.split(' ').next()?.parse::<f64>().ok());
-    nanos.map_or_else(|| START.get_or_init(Instant::now).elapsed().as_secs_f64(), |nanos| nanos / 1e9)
 }
 
 /// Microseconds of processor time for each of so many.

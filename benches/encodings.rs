@@ -19,6 +19,8 @@ use crate::timed::{Timed, measure, timed};
 
 #[path = "common/base64.rs"]
 mod base64;
+#[path = "common/processor.rs"]
+mod processor;
 #[path = "common/spread.rs"]
 mod spread;
 #[path = "common/table.rs"]

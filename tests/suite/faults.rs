@@ -42,5 +42,11 @@ mod random;
 mod silence;
 #[path = "faults/text_bombs.rs"]
 mod text_bombs;
+#[path = "faults/text_hostile.rs"]
+mod text_hostile;
+#[path = "faults/text_limits.rs"]
+mod text_limits;
+#[path = "faults/text_socket.rs"]
+mod text_socket;
 #[path = "faults/text_traces.rs"]
 mod text_traces;

@@ -4,10 +4,11 @@
 //! Whoever submits to an idle activation starts its [`Driver`], a task that runs until the queue is empty.
 //! An idle activation is a value, not a task.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -128,6 +129,35 @@ impl<O> Work<O> {
             Self::Hibernate(..) => Access::Exclusive,
         }
     }
+}
+
+thread_local! {
+    /// Whether calls of this thread to what is idle are started here, and not by a task of their own.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Starts the calls that `deliver` makes where nothing runs at the moment, before it returns: up to their first await.
+/// What they call in turn is not.
+#[cfg(feature = "capnweb")]
+pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
+    set_at_once(true, deliver)
+}
+
+fn set_at_once<R>(at_once: bool, run: impl FnOnce() -> R) -> R {
+    /// Also when it panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            AT_ONCE.set(self.0);
+        }
+    }
+    let _before = Before(AT_ONCE.replace(at_once));
+    run()
+}
+
+/// Runs `start` if it is to be done here; what comes of it.
+fn starts_at_once(start: impl FnOnce() -> bool) -> bool {
+    AT_ONCE.get() && set_at_once(false, start)
 }
 
 impl<O: Send + Sync + 'static> Activation<O> {
@@ -314,8 +344,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
         match std::mem::replace(&mut state.phase, Phase::Driven) {
             Phase::Idle(object) => {
                 drop(state);
-                let driver = Driver::new(self.clone(), object);
-                self.control.runtime().spawn(driver.run());
+                let mut driver = Box::pin(Driver::new(self.clone(), object).run());
+                // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
+                if !starts_at_once(|| driver.poll_unpin(&mut Context::from_waker(Waker::noop())).is_ready()) {
+                    self.control.runtime().spawn(driver);
+                }
             }
             Phase::Driven => {
                 let driver = state.driver.take();

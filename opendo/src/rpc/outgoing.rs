@@ -296,7 +296,9 @@ impl RemoteCall {
                 }
             }
             Ok(body) if !body.is_ok => {
-                let _ = self.failure.set(failed_call(self.method.name));
+                // Whoever speaks text is told of the error itself.
+                let failure = failed_call(self.method.name).with_thrown(body.value.clone());
+                let _ = self.failure.set(failure);
             }
             Ok(_) => {}
         }

@@ -154,6 +154,6 @@ pub struct SessionStats {
     pub kept_results: usize,
     /// Capabilities of ours that the peer holds.
     pub exports: usize,
-    /// Capabilities of the peer that we hold.
+    /// Capabilities of the peer that we hold; where text is spoken also its objects, and results of own calls.
     pub imports: usize,
 }

@@ -27,7 +27,8 @@ every_way! {
         running.await?;
         first.await?;
         third.await?;
-        assert_eq!(log.take(), [1, 3]);
+        // Over text the other side learns only that nobody wants to know what comes of it.
+        assert_eq!(log.take(), if world.is_text() { vec![1, 2, 3] } else { vec![1, 3] });
     }
 
     async fn a_call_that_is_dropped_at_once_may_still_be_stopped(world: &World) {
@@ -40,8 +41,9 @@ every_way! {
         arrived(world).await;
         gate.open();
         running.await?;
+        let noted = if world.is_text() { 100 } else { 0 };
         assert_eq!(actor.count().await?, 2);
-        assert!(log.take().is_empty());
+        assert_eq!(log.take(), (0..noted).collect::<Vec<_>>());
     }
 
     /// A withdrawn call does not count as one that waits.

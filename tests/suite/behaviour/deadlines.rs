@@ -49,7 +49,8 @@ every_way! {
         gate.open();
         running.await?;
         actor.note(log.clone(), 2).await?;
-        assert_eq!(log.take(), [2]);
+        // Over text it is the caller alone who knows of a deadline.
+        assert_eq!(log.take(), if world.is_text() { vec![1, 2] } else { vec![2] });
     }
 
     /// The object itself refuses it: nobody is there to withdraw it.
@@ -65,7 +66,7 @@ every_way! {
         gate.open();
         running.await?;
         actor.note(log.clone(), 3).await?;
-        assert_eq!(log.take(), [2, 3]);
+        assert_eq!(log.take(), if world.is_text() { vec![1, 2, 3] } else { vec![2, 3] });
     }
 
     async fn a_deadline_tells_the_method_that_its_caller_is_gone(world: &World) {
@@ -92,7 +93,12 @@ every_way! {
     async fn the_method_sees_how_much_time_is_left(world: &World) {
         let clock: ClockStub = world.get("clock");
         assert_eq!(clock.remaining().await?, None);
-        let remaining = clock.with_timeout(NEVER).remaining().await?.expect("a deadline");
+        let remaining = clock.with_timeout(NEVER).remaining().await?;
+        if world.is_text() {
+            assert_eq!(remaining, None);
+            return Ok(());
+        }
+        let remaining = remaining.expect("a deadline");
         assert!(remaining <= NEVER && remaining > NEVER - Duration::from_secs(60), "{remaining:?}");
         assert_eq!(clock.remaining().await?, None); // the view has it, not the stub
     }
@@ -121,6 +127,14 @@ every_way! {
 
     async fn the_last_timeout_counts(world: &World) {
         let clock: ClockStub = world.get("clock");
+        if world.is_text() {
+            // Nothing tells but the time that passes.
+            let (actor, gate): (ActorStub, _) = (world.get(unique("actor")), Gate::new());
+            let held = actor.with_timeout(NEVER).with_timeout(AT_ONCE).hold(gate.clone());
+            assert_eq!(failure(held.await).0, ErrorKind::Deadline);
+            gate.open();
+            return Ok(());
+        }
         let both = clock.with_timeout(Duration::from_secs(60)).with_timeout(NEVER);
         assert!(both.remaining().await? > Some(Duration::from_secs(120)));
         let fresh = both.fresh();
@@ -132,7 +146,9 @@ every_way! {
         let name = unique("actor");
         let (actor, clock): (ActorStub, ClockStub) = (client.get(name.as_str()), client.get("clock"));
         assert!(clock.remaining().await? <= Some(SOON));
-        assert!(clock.with_timeout(NEVER).remaining().await? > Some(SOON));
+        if !world.is_text() {
+            assert!(clock.with_timeout(NEVER).remaining().await? > Some(SOON));
+        }
         let gate = Gate::new();
         let running = actor.hold(gate.clone());
         gate.reached().await;

@@ -129,6 +129,14 @@ async fn update(news: &mut Resumable<u64>) -> Update<u64> {
     news.next().await.expect("the news go on").unwrap()
 }
 
+/// Nobody reads the news any more: over text, who writes them learns it from the next one only.
+async fn unfollow(world: &World, hall: &HallStub) -> opendo::Result<()> {
+    if world.is_text() {
+        hall.publish(0).await?;
+    }
+    Ok(())
+}
+
 /// What the object keeps is let go with its instance.
 async fn asleep(world: &World, hall: &HallStub) {
     opendo::testing::hibernate(&world.node, hall).await;
@@ -266,6 +274,8 @@ every_way! {
             let Some(Ok(FeedEvent::Event { event: next, .. })) = stream.next().await else { panic!() };
             assert_eq!(next, event);
         }
+        drop(stream);
+        unfollow(world, &hall).await?;
     }
 
     /// Nothing has to be written for that: what a silent stream holds is let go on both sides.
@@ -275,6 +285,7 @@ every_way! {
             let mut stream = hall.news(None).await?;
             assert!(matches!(stream.next().await, Some(Ok(FeedEvent::Began(_)))));
         }
+        unfollow(world, &hall).await?;
         drop(hall);
         world.settled().await;
     }
@@ -293,6 +304,8 @@ every_way! {
         assert_eq!(update(&mut news).await, Update::Gap { missed: None });
         hall.fresh().publish(3).await?;
         assert_eq!(update(&mut news).await, Update::Event(3));
+        drop(news);
+        unfollow(world, &hall.fresh()).await?;
     }
 }
 

@@ -80,7 +80,9 @@ impl Serialize for With<'_> {
 #[serde(untagged)]
 pub enum Untagged {
     Number(u64),
-    Stub(ListenerStub),
+    /// It is this only when there is something else, too: which shows after the stub was decoded.
+    Two(ListenerStub, u64),
+    Stub((ListenerStub,)),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -143,11 +145,13 @@ every_way! {
         let broker: BrokerStub = world.get("a");
         let (target, ear) = listener();
         let trapped = |springs| Trapped { stub: target.clone(), trap: Trap(springs), padding: String::new() };
+        broker.name().await?;
+        let before = held(world); // over text, the object too
         for springs in [Springs::Refuses, Springs::Panics] {
             let sprung = broker.spring(trapped(springs)).await;
             if world.is_remote() {
                 assert_eq!(failure(sprung), (ErrorKind::Encode, false));
-                assert_eq!(held(world), 0);
+                assert_eq!(held(world), before);
             } else {
                 assert_eq!((sprung?, ear.heard()), (2, vec![1])); // it moves
             }
@@ -176,6 +180,9 @@ every_way! {
     }
 
     async fn a_stub_may_be_decoded_twice(world: &World) {
+        if world.is_text() {
+            return Ok(()); // a stub has no place there; what is buffered is decoded twice, see below
+        }
         let taker: TakerStub = world.get("t");
         let (target, ear) = listener();
         let Twice(one, two) = taker.twice(Twice(target.clone(), target)).await?;
@@ -201,17 +208,23 @@ every_way! {
         assert_eq!(taker.astray(Astray(0, listener().0)).await?, 0);
     }
 
-    /// Such types need an encoding that describes itself.
+    /// Such types need an encoding that describes itself, as text does.
     async fn what_cannot_be_decoded_is_an_error_and_not_a_panic(world: &World) {
         if !world.is_remote() {
             return Ok(());
         }
         let taker: TakerStub = world.get("t");
         let (target, ear) = listener();
-        let (kind, _) = failure(taker.untagged(Untagged::Stub(target.clone())).await);
-        assert_eq!(kind, ErrorKind::Decode);
-        let (kind, _) = failure(taker.flat(Flat { inner: Inner { stub: target } }).await);
-        assert!(matches!(kind, ErrorKind::Encode | ErrorKind::Decode), "{kind:?}");
+        let (untagged, flat) = (Untagged::Stub((target.clone(),)), Flat { inner: Inner { stub: target } });
+        let (untagged, flat) = (taker.untagged(untagged).await, taker.flat(flat).await);
+        if world.is_text() {
+            let (Untagged::Stub((untagged,)), flat) = (untagged?, flat?) else { panic!("something else") };
+            assert_eq!((untagged.hear(1).await?, flat.inner.stub.hear(2).await?), (2, 3));
+        } else {
+            assert_eq!(failure(untagged).0, ErrorKind::Decode);
+            let (kind, _) = failure(flat);
+            assert!(matches!(kind, ErrorKind::Encode | ErrorKind::Decode), "{kind:?}");
+        }
         ear.gone().await;
     }
 

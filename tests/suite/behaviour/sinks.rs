@@ -199,7 +199,8 @@ every_way! {
                 other => panic!("{other:?}"),
             };
             assert_eq!(error.kind(), ErrorKind::Decode);
-            assert!(error.message().contains("taken before"), "{error}");
+            // Over text a stream has no place by which it could be found again.
+            assert!(error.message().contains("taken before") || world.is_text(), "{error}");
             well.gone().await;
             // Read to its end, and then passed on.
             let mut over = library.numbers(well.clone(), 0).await?;

@@ -182,15 +182,21 @@ every_way! {
     }
 
     async fn floats_bit_by_bit(world: &World) {
-        let echo = echo(world);
+        let (echo, text) = (echo(world), world.is_text());
+        // JSON has one zero, and one of what is no number.
+        let is_lost = |from: f64, to: f64| {
+            (from.is_nan() && to.is_nan()) || (from == 0.0 && to.to_bits() == 0.0_f64.to_bits())
+        };
         let singles =
             [0.0, -0.0, 1.5, f32::MIN, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY];
         for value in singles.into_iter().chain([f32::NAN, f32::from_bits(0x7fc0_1234), f32::from_bits(1)]) {
-            assert_eq!(echo.f32(value).await?.to_bits(), value.to_bits());
+            let back = echo.f32(value).await?;
+            assert!(back.to_bits() == value.to_bits() || (text && is_lost(value.into(), back.into())), "{value}");
         }
         let doubles = [0.0, -0.0, 0.1, f64::MIN, f64::MAX, f64::EPSILON, f64::INFINITY, f64::NEG_INFINITY];
         for value in doubles.into_iter().chain([f64::NAN, -f64::NAN, f64::from_bits(0x7ff8_0000_dead_beef)]) {
-            assert_eq!(echo.f64(value).await?.to_bits(), value.to_bits());
+            let back = echo.f64(value).await?;
+            assert!(back.to_bits() == value.to_bits() || (text && is_lost(value, back)), "{value}");
         }
     }
 
@@ -224,8 +230,12 @@ every_way! {
     async fn options_and_results_as_values(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.maybe: None, Some(0), Some(u32::MAX));
-        there_and_back!(echo.maybe_unit: None, Some(()));
-        there_and_back!(echo.maybe_maybe: None, Some(None), Some(Some(String::new())));
+        there_and_back!(echo.maybe_unit: None);
+        there_and_back!(echo.maybe_maybe: None, Some(Some(String::new())));
+        // In JavaScript there are no two kinds of nothing.
+        let (unit, none) = if world.is_text() { (None, None) } else { (Some(()), Some(None)) };
+        assert_eq!(echo.maybe_unit(Some(())).await?, unit);
+        assert_eq!(echo.maybe_maybe(Some(None)).await?, none);
         // As an argument it is a value; as a return type it is split.
         assert_eq!(echo.either(Ok(1)).await?, 1);
         assert_eq!(echo.either(Err("no".into())).await, Err(CallError::App("no".into())));
@@ -260,7 +270,8 @@ every_way! {
     }
 
     async fn a_struct_of_forty_fields(world: &World) {
-        assert_eq!(echo(world).many(Many::filled()).await?, Many::filled());
+        let f33 = if world.is_text() { None } else { Some(None) }; // there are no two kinds of nothing
+        assert_eq!(echo(world).many(Many::filled()).await?, Many { f33, ..Many::filled() });
     }
 
     async fn enum_variants_of_every_kind(world: &World) {
@@ -298,7 +309,12 @@ every_way! {
     async fn times_and_addresses(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.duration: Duration::ZERO, Duration::from_nanos(1), Duration::MAX);
-        there_and_back!(echo.time: SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::new(1 << 33, 999_999_999));
+        there_and_back!(echo.time: SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::new(1 << 33, 500_000_000));
+        let fine = SystemTime::UNIX_EPOCH + Duration::new(1 << 33, 999_999_999);
+        let back = echo.time(fine).await?;
+        let off = back.duration_since(fine).unwrap_or_else(|error| error.duration());
+        // JavaScript's times are doubles of milliseconds.
+        assert!(off <= if world.is_text() { Duration::from_micros(1) } else { Duration::ZERO }, "{off:?}");
         there_and_back!(echo.ip: IpAddr::V4(Ipv4Addr::LOCALHOST), "2001:db8::1".parse::<IpAddr>().unwrap());
         there_and_back!(echo.socket: "127.0.0.1:80".parse::<SocketAddr>().unwrap(), "[::1]:65535".parse::<SocketAddr>().unwrap());
         there_and_back!(echo.bound: Bound::Unbounded, Bound::Included(1), Bound::Excluded(2));

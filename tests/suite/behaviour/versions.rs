@@ -74,7 +74,13 @@ every_way! {
 
     async fn a_changed_signature_is_refused_with_both(world: &World) {
         let account: v2::AccountStub = world.get(unique("account"));
-        let error = RpcError::from(account.deposit(5, "EUR".into()).await.unwrap_err());
+        let deposited = account.deposit(5, "EUR".into()).await;
+        if world.is_text() {
+            // Nothing is compared: the method takes what it knows of.
+            assert_eq!(deposited?, 5);
+            return Ok(());
+        }
+        let error = RpcError::from(deposited.unwrap_err());
         if world.is_remote() {
             assert_eq!(
                 (error.kind(), error.may_have_run(), error.is_retryable()),
@@ -101,7 +107,9 @@ every_way! {
         assert_eq!(own.deposit(3).await?, 3);
         if world.is_remote() {
             assert_eq!(other.balance().await?, 3);
-            assert_eq!(failure(other.deposit(5, "EUR".into()).await).0, ErrorKind::SignatureMismatch);
+            if !world.is_text() {
+                assert_eq!(failure(other.deposit(5, "EUR".into()).await).0, ErrorKind::SignatureMismatch);
+            }
             assert_eq!(failure(other.withdraw(1).await).0, ErrorKind::NoSuchMethod);
             assert_eq!(other.balance().await?, 3); // nothing ran, nothing broke
             other.end().await?; // known by its name on the wire

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opendo::prelude::*;
 use opendo::testing::{self, SessionStats};
-use opendo::{ClientBuilder, Namespace, NodeBuilder, ToObjectId};
+use opendo::{ClientBuilder, ErrorKind, Namespace, NodeBuilder, ToObjectId};
 use tempfile::TempDir;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -70,6 +70,12 @@ impl World {
     /// Whether this world's way is Cap'n Web, which cannot say all that our own protocol says.
     pub(crate) fn is_text(&self) -> bool {
         self.way == Way::Text
+    }
+
+    /// What a call fails with that needs a result which is an error of its method, where the other side knows both.
+    pub(crate) fn failed_dependency(&self) -> (ErrorKind, bool) {
+        // Cap'n Web hands on that error itself, and does not say that the call was not made.
+        if self.is_text() { (ErrorKind::Thrown, true) } else { (ErrorKind::Failed, false) }
     }
 
     /// A stub, by this world's way.

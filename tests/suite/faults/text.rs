@@ -329,6 +329,11 @@ impl World {
         stats[0]
     }
 
+    /// No other session is there.
+    pub(super) fn is_alone(&self) -> bool {
+        node_stats(&self.node).len() == 1
+    }
+
     /// No other session is there any more, and nothing is left of one.
     pub(super) async fn alone(&mut self) {
         self.undisturbed().await;

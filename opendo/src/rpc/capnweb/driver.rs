@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
+use crate::object::strand::at_once;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -105,7 +106,8 @@ fn poll_read(
     for _ in 0..budget {
         match ready!(receiver.poll_receive(cx)) {
             Some(Ok(message)) => {
-                if let Err(error) = core.handle(&message) {
+                // As it is read, so that what is pushed later finds it started.
+                if let Err(error) = at_once(|| core.handle(&message)) {
                     return Poll::Ready(Err(error));
                 }
             }

@@ -22,6 +22,10 @@ impl WeakNode {
         request: &WebRequest,
     ) -> Result<String, (u16, String)> {
         let args = arguments(body).map_err(|text| refusal(400, "BadRequest", &text))?;
+        if !self.0.upgrade().is_some_and(|node| node.allow_names) {
+            let text = format!("there is nothing at `/{class}/{name}`");
+            return Err(failure(&RpcError::new(ErrorKind::NoSuchClass, text)));
+        }
         // A request is a session of its own, of which nothing stays.
         let (connection, _) = memory::pair(1);
         let path = [class.to_owned(), name.to_owned()];

@@ -12,8 +12,8 @@ use crate::web::{self, Served, WebOptions, WebRequest};
 impl Node {
     /// The node as a part of an axum application: a service for every path that the application has nothing at.
     ///
-    /// A WebSocket to `/` gets the node's root, one to `/{Class}/{name}` that object; POST to the same paths is a
-    /// batch, and `POST /rpc/{Class}/{name}/{method}` with JSON in the body is one call. Who may reach the application is
+    /// A WebSocket to `/` gets the node's root, one to `/{Class}/{name}` that object, or the root if nobody may name
+    /// objects; POST to the same paths is a batch, and `POST /rpc/{Class}/{name}/{method}` with JSON in the body is one call. Who may reach the application is
     /// the application's business: the rule of [`listen`](Self::listen) about strangers does not hold here.
     ///
     /// ```

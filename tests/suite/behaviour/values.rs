@@ -156,6 +156,12 @@ every_way! {
         there_and_back!(echo.letter: '\0', 'a', 'é', '😀', char::MAX);
     }
 
+    /// More than any buffer on the way takes at once. The time is too short for a keepalive to set it going again.
+    async fn texts_of_many_megabytes(world: &World) {
+        let echo = echo(world).with_timeout(Duration::from_secs(12));
+        there_and_back!(echo.text: "0123456789abcdef".repeat(512 * 1024));
+    }
+
     #[batch]
     async fn unsigned_integers_to_their_extremes(world: &World) {
         let echo = echo(world);

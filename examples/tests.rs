@@ -33,6 +33,11 @@ fn counter() {
 }
 
 #[test]
+fn cbor() {
+    assert_eq!(output_of(env!("CARGO_BIN_EXE_cbor")), "pictures: 1\nthe same: true\n");
+}
+
+#[test]
 fn interface() {
     let output = output_of(env!("CARGO_BIN_EXE_interface"));
     assert_eq!(output, "from the node: 20 degrees in Oslo\nfrom a mock: -40 degrees in Oslo\n");

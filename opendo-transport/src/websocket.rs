@@ -50,7 +50,7 @@ const OFFER: &str = "capnweb, opendo.v1";
 const LONGEST_REASON: usize = 123;
 
 /// What is read and written at a time.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 8 * 1024;
 
 /// Which side of the handshake this was, since clients mask what they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

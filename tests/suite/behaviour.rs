@@ -1,6 +1,7 @@
 //! What calls do, the same on every way they can take.
 //!
-//! A case is written once, with [`every_way!`], and runs in process, over memory, over a Unix socket and over TCP.
+//! A case is written once, with [`every_way!`], and runs in process, over memory, over a Unix socket, over
+//! TCP, and over WebSockets in our own protocol and in Cap'n Web; where that makes sense, in HTTP batches, too.
 
 // Remote methods are `pub`, their types with them, and they take their arguments by value: that is what makes them so.
 #![allow(unreachable_pub, clippy::needless_pass_by_value)]

@@ -32,7 +32,8 @@ use crate::rpc::slot::Slot;
 ///
 /// **Cancellation.** Dropping a `Call` withdraws it: a method that has not started does not start. One that runs
 /// runs to its end (unless it is marked `#[method(cancel)]`); its answer is thrown away, and
-/// [`CallInfo::cancelled`](crate::CallInfo::cancelled) tells it. [`Call::detach`] lets go without withdrawing.
+/// [`CallInfo::cancelled`](crate::CallInfo::cancelled) tells it. [`Call::detach`] lets go without withdrawing. Over a
+/// [text session](crate::docs::semantics#text-sessions) a method that has not started starts all the same.
 ///
 /// **Deadlines.** A call made through [`with_timeout`](crate::StubExt::with_timeout) ends with
 /// [`ErrorKind::Deadline`] when its time is over; awaiting it needs a Tokio runtime with time enabled.

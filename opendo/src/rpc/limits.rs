@@ -30,7 +30,8 @@ pub struct Limits {
     /// each call made for it, and for each KiB of a long function. More fail. Default 65,536.
     pub max_map_steps: usize,
     /// How many bytes of one stream wait for their reader; a peer that sends more loses the stream. Beyond it, one
-    /// more chunk may be on its way. Default 16 MiB.
+    /// more chunk may be on its way. Text peers are not told of it, and begin with 256 KiB: where there are such, less than
+    /// that is too little. Default 16 MiB.
     pub max_stream_buffer: usize,
     /// How many names (objects, roots, parts of results, streams) and results the peer may have us hold. What would be
     /// one more fails at the peer with [`Overloaded`](crate::ErrorKind::Overloaded); a peer that sends it all the same

@@ -66,7 +66,7 @@ pub trait StubExt: Stub {
     ///
     /// The remaining time travels with the call: an object does not start a call whose time is over, and a
     /// method sees it in [`CallInfo::remaining`](crate::CallInfo::remaining). A method that has started runs to
-    /// its end all the same.
+    /// its end all the same. Over a [text session](crate::docs::semantics#text-sessions) only the caller knows of it.
     #[must_use]
     fn with_timeout(&self, timeout: Duration) -> Self {
         let mut core = self.core().clone();
@@ -75,6 +75,7 @@ pub trait StubExt: Stub {
     }
 
     /// A view of this stub whose calls belong to `trace`, instead of the trace of the method that makes them.
+    /// Traces do not travel over [text sessions](crate::docs::semantics#text-sessions).
     #[must_use]
     fn with_trace(&self, trace: TraceContext) -> Self {
         let mut core = self.core().clone();

@@ -86,6 +86,7 @@ every_way! {
         second.close().await;
     }
 
+    #[batch]
     async fn a_failed_argument_fails_the_call_which_does_not_run(world: &World) {
         let broker: BrokerStub = world.get("a");
         let second = world.dial().connect().await?;

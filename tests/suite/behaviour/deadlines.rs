@@ -90,6 +90,7 @@ every_way! {
         assert_eq!(actor.count().await?, 1);
     }
 
+    #[batch]
     async fn the_method_sees_how_much_time_is_left(world: &World) {
         let clock: ClockStub = world.get("clock");
         assert_eq!(clock.remaining().await?, None);
@@ -113,6 +114,7 @@ every_way! {
         assert_eq!(clock.with_timeout(Duration::MAX).remaining().await?, None);
     }
 
+    #[batch]
     async fn no_time_at_all_is_over_at_once(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let log = Log::new();

@@ -120,6 +120,7 @@ fn hosted() -> NodeBuilder {
 }
 
 every_way! {
+    #[batch]
     async fn values_are_encoded_only_over_a_session(world: &World) {
         let mover: MoverStub = world.get(unique("mover"));
         let count = ByName::<Count>::new();
@@ -129,6 +130,7 @@ every_way! {
         assert_eq!(count.take(), if world.is_remote() { (2, 2) } else { (0, 0) });
     }
 
+    #[batch]
     async fn an_argument_that_cannot_travel_costs_its_call_only(world: &World) {
         let mover: MoverStub = world.get(unique("mover"));
         let log = Log::new();
@@ -153,6 +155,7 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn a_result_that_cannot_travel_costs_its_call_only(world: &World) {
         let mover: MoverStub = world.get(unique("mover"));
         for (which, value) in

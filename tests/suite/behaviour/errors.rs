@@ -27,6 +27,7 @@ const DID_NOT_RUN: (ErrorKind, bool) = (ErrorKind::Reset, false);
 
 every_way! {
     /// Checklist 2.5, 5.15.
+    #[batch]
     async fn an_error_of_a_method_changes_nothing_else(world: &World) {
         let name = unique("actor");
         let actor: ActorStub = world.get(name.as_str());
@@ -55,6 +56,7 @@ every_way! {
     }
 
     /// Checklist 2.6, 2.7.
+    #[batch]
     async fn a_stub_stays_broken_and_a_fresh_one_reaches_a_new_instance(world: &World) {
         let name = unique("actor");
         let actor: ActorStub = world.get(name.as_str());
@@ -72,6 +74,7 @@ every_way! {
     }
 
     /// Checklist 2.6: only stubs that were connected to the instance break.
+    #[batch]
     async fn a_stub_that_was_not_used_before_a_reset_works(world: &World) {
         let name = unique("actor");
         let (used, unused): (ActorStub, ActorStub) = (world.get(name.as_str()), world.get(name.as_str()));
@@ -79,6 +82,7 @@ every_way! {
         assert_eq!(unused.count().await?, 1);
     }
 
+    #[batch]
     async fn the_error_of_a_reset_is_retryable_and_says_what_was_called(world: &World) {
         let name = unique("actor");
         let error = world.get::<ActorStub>(name.as_str()).panic_now().await.unwrap_err();
@@ -93,6 +97,7 @@ every_way! {
     }
 
     /// Checklist 2.7, 3.20.
+    #[batch]
     async fn a_panic_loses_its_own_writes_and_keeps_those_before(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         actor.keep(1).await?;
@@ -140,6 +145,7 @@ every_way! {
     }
 
     /// Checklist 3.22.
+    #[batch]
     async fn a_panic_beside_the_calls_concerns_nobody(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let gate = Gate::new();
@@ -201,6 +207,7 @@ every_way! {
     }
 
     /// Checklist 2.8.
+    #[batch]
     async fn after_a_failed_constructor_only_a_fresh_stub_tries_again(world: &World) {
         let name = unique("actor");
         let life = Life::of(&name);
@@ -214,6 +221,7 @@ every_way! {
         assert_eq!(life.made(), 2);
     }
 
+    #[batch]
     async fn a_constructor_may_panic_or_abort(world: &World) {
         for (construction, text) in
             [(Construction::Panics, "the constructor panicked"), (Construction::Aborts, "as the test wants")]
@@ -230,6 +238,7 @@ every_way! {
     }
 
     /// Nothing that a constructor wrote counts when it fails; what it wrote when it succeeds does.
+    #[batch]
     async fn a_constructors_writes_are_stored_with_its_success(world: &World) {
         let name = unique("actor");
         Life::of(&name).construct(Construction::Writes(7));
@@ -240,6 +249,7 @@ every_way! {
         assert_eq!(actor.fresh().kept().await?, Some(7));
     }
 
+    #[batch]
     async fn a_hook_that_panics_leaves_no_instance(world: &World) {
         let name = unique("actor");
         Life::of(&name).hibernate(Hibernation::Panics);

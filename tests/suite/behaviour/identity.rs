@@ -20,6 +20,7 @@ type Id = ObjectId<ActorStub>;
 
 every_way! {
     /// 1.1, 1.2: HMAC-SHA256 of the name under the class; this text is the same for ever.
+    #[batch]
     async fn the_id_of_a_name_never_changes(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let id = actors.id_from_name("lobby");
@@ -34,6 +35,7 @@ every_way! {
     }
 
     /// 1.3.
+    #[batch]
     async fn unique_ids_do_not_collide(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let ids: HashSet<_> = (0..1_000).map(|_| actors.unique_id()).collect();
@@ -44,6 +46,7 @@ every_way! {
     }
 
     /// 1.4, 1.5.
+    #[batch]
     async fn the_text_of_an_id_is_hex_and_reads_back(world: &World) {
         let actors = world.namespace::<ActorStub>();
         for id in [actors.unique_id(), actors.id_from_name("x")] {
@@ -55,6 +58,7 @@ every_way! {
     }
 
     /// 1.6.
+    #[batch]
     async fn what_is_no_id_is_refused(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let long = "0".repeat(65);
@@ -67,6 +71,7 @@ every_way! {
     }
 
     /// 1.7.
+    #[batch]
     async fn an_id_of_another_class_is_refused(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let foreign = world.namespace::<EchoStub>().unique_id().to_string();
@@ -75,6 +80,7 @@ every_way! {
     }
 
     /// 1.8.
+    #[batch]
     async fn ids_are_compared_by_their_bytes(world: &World) {
         let actors = world.namespace::<ActorStub>();
         let named = actors.id_from_name("x");
@@ -86,6 +92,7 @@ every_way! {
     }
 
     /// 1.9.
+    #[batch]
     async fn only_an_id_made_from_a_name_has_one(world: &World) {
         let actors = world.namespace::<ActorStub>();
         assert_eq!(actors.id_from_name("x").name(), Some("x"));
@@ -96,6 +103,7 @@ every_way! {
     }
 
     /// 1.10.
+    #[batch]
     async fn an_object_started_by_name_knows_it(world: &World) {
         let name = unique("actor");
         assert_eq!(world.get::<ActorStub>(name.as_str()).name().await?, Some(name.clone()));
@@ -104,6 +112,7 @@ every_way! {
     }
 
     /// 1.11.
+    #[batch]
     async fn an_object_does_not_know_a_name_of_more_than_a_kibibyte(world: &World) {
         let (fits, too_long) = ("é".repeat(512), format!("{}a", "é".repeat(512)));
         assert_eq!(world.get::<ActorStub>(fits.as_str()).name().await?, Some(fits));
@@ -113,6 +122,7 @@ every_way! {
     }
 
     /// 1.12.
+    #[batch]
     async fn an_instance_keeps_the_name_it_was_started_with(world: &World) {
         let name = unique("actor");
         let actors = world.namespace::<ActorStub>();
@@ -126,6 +136,7 @@ every_way! {
     }
 
     /// 1.13.
+    #[batch]
     async fn every_text_is_a_name(world: &World) {
         for name in ["", "/", "\0", "é😀", "5", "Actor/x", &"0".repeat(64)] {
             assert_eq!(world.get::<ActorStub>(name).name().await?.as_deref(), Some(name));
@@ -134,6 +145,7 @@ every_way! {
     }
 
     /// 1.15, where the compiler cannot see it: two classes called through one stub.
+    #[batch]
     async fn an_id_of_another_class_reaches_nothing(world: &World) {
         let (cats, dogs) = (world.class::<GreeterStub>("Cat"), world.class::<GreeterStub>("dog"));
         let dog = dogs.id_from_name("rex");
@@ -144,6 +156,7 @@ every_way! {
     }
 
     /// 1.16.
+    #[batch]
     async fn a_name_is_short_for_its_id(world: &World) {
         let name = unique("actor");
         let actors = world.namespace::<ActorStub>();
@@ -162,6 +175,7 @@ every_way! {
     }
 
     /// 1.21 the other way: ids do travel here.
+    #[batch]
     async fn ids_travel_as_arguments_and_results(world: &World) {
         let echo: EchoStub = world.get("echo");
         let ids = vec![ObjectId::from_name("echo"), ObjectId::unique()];
@@ -170,6 +184,7 @@ every_way! {
         assert_eq!(world.get::<EchoStub>(back).u8(1).await?, 1);
     }
 
+    #[batch]
     async fn ids_of_a_class_with_a_name_of_its_own_travel_too(world: &World) {
         let dogs = world.class::<GreeterStub>("dog");
         let (rex, friend) = (dogs.get("rex"), dogs.unique_id());

@@ -91,6 +91,7 @@ fn hosted() -> NodeBuilder {
 }
 
 every_way! {
+    #[batch]
     async fn who_calls_what(world: &World) {
         let facts = world.get::<TellerStub>("ann").facts().await?;
         let expected = Facts {
@@ -104,11 +105,13 @@ every_way! {
         assert_eq!(facts, expected);
     }
 
+    #[batch]
     async fn the_facts_may_be_asked_for_anywhere_in_the_signature(world: &World) {
         let (before, facts, after) = world.get::<TellerStub>("ann").renamed(1, 2).await?;
         assert_eq!((before, facts.method.as_str(), after), (1, "what-you-know", 2));
     }
 
+    #[batch]
     async fn an_object_that_calls_is_named(world: &World) {
         let facts = world.get::<TellerStub>("ann").anothers("bob".into()).await?;
         assert_eq!(
@@ -117,11 +120,13 @@ every_way! {
         );
     }
 
+    #[batch]
     async fn a_task_of_its_own_is_nobodys_call(world: &World) {
         let facts = world.get::<TellerStub>("ann").anothers_from_a_task("bob".into()).await?;
         assert_eq!(facts.caller, "local");
     }
 
+    #[batch]
     async fn a_trace_goes_with_the_calls_of_a_view(world: &World) {
         let ann: TellerStub = world.get("ann");
         // Text has no place for it.
@@ -131,6 +136,7 @@ every_way! {
         assert_eq!(ann.with_trace(TRACE).fresh().facts().await?.trace, expected);
     }
 
+    #[batch]
     async fn calls_inside_a_call_belong_to_its_trace(world: &World) {
         let ann: TellerStub = world.get("ann");
         let expected = (!world.is_text()).then(trace_bytes);

@@ -15,6 +15,7 @@ fn hosted() -> NodeBuilder {
 
 every_way! {
     /// Checklist 2.1.
+    #[batch]
     async fn calls_start_in_the_order_made_awaited_or_not(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         let log = Log::new();
@@ -128,6 +129,7 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn a_thousand_objects_at_once(world: &World) {
         let prefix = unique("actor");
         let actors: Vec<ActorStub> = (0..1_000).map(|at| world.get(format!("{prefix}/{at}"))).collect();
@@ -137,6 +139,7 @@ every_way! {
         assert_eq!(world.node.live::<ActorStub>().len(), 1_000);
     }
 
+    #[batch]
     async fn large_and_small_calls_mixed(world: &World) {
         let echo: EchoStub = world.get("echo");
         let text = |at: usize| at.to_string().repeat([1, 50_000, 10, 300_000][at % 4]);

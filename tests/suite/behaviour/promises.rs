@@ -72,6 +72,16 @@ every_way! {
         ear.gone().await;
     }
 
+    #[batch]
+    async fn a_chain_is_called_before_any_of_it_has_arrived(world: &World) {
+        let ear = Ear::new();
+        let end = world.get::<BrokerStub>("a").other("b".into()).other("c".into());
+        let (name, heard) = (end.name(), end.make(ear.clone()).hear(1));
+        assert_eq!((heard.await?, name.await?.as_deref()), (2, Some("c")));
+        drop(end);
+        ear.gone().await;
+    }
+
     async fn every_part_of_a_result_can_be_called_before_it_arrives(world: &World) {
         let nest: NestStub = world.get("n");
         let ear = Ear::new();
@@ -96,6 +106,7 @@ every_way! {
         ear.gone().await;
     }
 
+    #[batch]
     async fn what_is_not_in_a_result_fails_what_was_called_on_it(world: &World) {
         let (nest, broker): (NestStub, BrokerStub) = (world.get("n"), world.get("a"));
         let ear = Ear::new();

@@ -94,6 +94,7 @@ fn returns(world: &World) -> ReturnsStub {
 }
 
 every_way! {
+    #[batch]
     async fn unit_and_plain_values(world: &World) {
         let it = returns(world);
         let (): () = it.nothing().await?;
@@ -101,6 +102,7 @@ every_way! {
         assert_eq!(it.plain(7).await?, 7);
     }
 
+    #[batch]
     async fn results_with_an_error_that_holds_data(world: &World) {
         let it = returns(world);
         assert_eq!(it.result(false).await?, 1);
@@ -110,6 +112,7 @@ every_way! {
         assert!(error.may_have_run() && !error.is_retryable() && error.rpc().is_none());
     }
 
+    #[batch]
     async fn aliases_of_result_are_seen_through(world: &World) {
         let it = returns(world);
         let refused = Err(CallError::App(Refusal::NotToday));
@@ -123,6 +126,7 @@ every_way! {
         );
     }
 
+    #[batch]
     async fn results_inside_of_values_stay_values(world: &World) {
         let it = returns(world);
         assert_eq!(it.nested(0).await, Ok(Ok(0)));
@@ -132,11 +136,13 @@ every_way! {
         assert_eq!(it.own().await?, own::Result(5));
     }
 
+    #[batch]
     async fn an_error_needs_no_display(world: &World) {
         assert_eq!(returns(world).no_display().await, Err(CallError::App(NoDisplay)));
     }
 
     /// `?` in functions that return what programs usually return.
+    #[batch]
     async fn question_mark_converts(world: &World) {
         async fn plain_into_any(it: &ReturnsStub) -> opendo::Result<u8> {
             Ok(it.plain(1).await?)
@@ -159,6 +165,7 @@ every_way! {
         assert_eq!(refused, Some(&Refusal::TooMuch { wanted: 2, allowed: 1 }));
     }
 
+    #[batch]
     async fn the_frameworks_error_converts_too(world: &World) {
         async fn into_rpc(actor: &ActorStub) -> Result<u64, RpcError> {
             Ok(actor.count().await?)

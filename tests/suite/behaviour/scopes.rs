@@ -193,6 +193,7 @@ every_way! {
         ear.gone().await;
     }
 
+    #[batch]
     async fn a_place_where_there_is_no_stub_is_an_error(world: &World) {
         if !world.is_remote() {
             return Ok(()); // nothing is decoded
@@ -209,6 +210,7 @@ every_way! {
     }
 
     /// Such types need an encoding that describes itself, as text does.
+    #[batch]
     async fn what_cannot_be_decoded_is_an_error_and_not_a_panic(world: &World) {
         if !world.is_remote() {
             return Ok(());

@@ -94,12 +94,14 @@ fn hosted() -> NodeBuilder {
 }
 
 every_way! {
+    #[batch]
     async fn an_interface_is_reached_by_its_own_name(world: &World) {
         let person: GreeterStub = world.get("ann");
         assert_eq!(person.greet("Bob".into()).await?, "hello, Bob");
         assert_eq!(person.key().map(ToString::to_string).as_deref(), Some("Greeter/ann"));
     }
 
+    #[batch]
     async fn classes_of_one_interface_are_told_apart_by_name(world: &World) {
         let (cats, dogs) = (world.class::<GreeterStub>("Cat"), world.class::<GreeterStub>("dog"));
         assert_eq!((cats.class(), dogs.class()), ("Cat", "dog"));
@@ -111,6 +113,7 @@ every_way! {
         );
     }
 
+    #[batch]
     async fn a_class_that_nobody_hosts(world: &World) {
         let ghosts = world.class::<GreeterStub>("Ghost");
         let ghost = ghosts.get("x"); // making the stub is no error
@@ -124,6 +127,7 @@ every_way! {
         assert_eq!(world.get::<GreeterStub>("x").times().await?, u64::MAX); // others are not concerned
     }
 
+    #[batch]
     async fn an_object_calls_others_by_name(world: &World) {
         let relay: RelayStub = world.get("relay");
         assert_eq!(relay.greet_by("ann".into(), "Bob".into()).await?, "hello, Bob");
@@ -160,6 +164,7 @@ every_way! {
         assert_eq!((here.times().await?, there.times().await?), (0, 1));
     }
 
+    #[batch]
     async fn every_method_of_an_unknown_class_fails_alone(world: &World) {
         let (ghost, dog) =
             (world.class::<GreeterStub>("Ghost").get("x"), world.class::<GreeterStub>("dog").get("x"));

@@ -83,6 +83,7 @@ fn entry() -> Entry {
 }
 
 every_way! {
+    #[batch]
     async fn values_outlive_the_instance(world: &World) {
         let shelf: ShelfStub = world.get(unique("shelf"));
         assert_eq!(shelf.get("a".into()).await?, None);
@@ -97,17 +98,20 @@ every_way! {
         assert_eq!(shelf.get("a".into()).await?, None);
     }
 
+    #[batch]
     async fn reads_see_unconfirmed_writes(world: &World) {
         let shelf: ShelfStub = world.get(unique("shelf"));
         assert_eq!(shelf.see_own_writes().await?, [None, Some(1), Some(2), None]);
     }
 
     /// Checklist 5.7.
+    #[batch]
     async fn what_is_stored_is_a_copy(world: &World) {
         let shelf: ShelfStub = world.get(unique("shelf"));
         assert_eq!(shelf.change_afterwards().await?, Some(vec![1]));
     }
 
+    #[batch]
     async fn every_text_is_a_key(world: &World) {
         let shelf: ShelfStub = world.get(unique("shelf"));
         for key in ["", "/", "é😀", "a\0b", &"k".repeat(2_000)] {
@@ -117,12 +121,14 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn objects_do_not_see_each_others_values(world: &World) {
         let (one, two): (ShelfStub, ShelfStub) = (world.get(unique("shelf")), world.get(unique("shelf")));
         one.put("a".into(), entry()).await?;
         assert_eq!((one.get("a".into()).await?, two.get("a".into()).await?), (Some(entry()), None));
     }
 
+    #[batch]
     async fn objects_of_other_classes_with_the_same_name_do_not_either(world: &World) {
         let name = unique("same");
         let (shelf, actor): (ShelfStub, ActorStub) = (world.get(name.as_str()), world.get(name.as_str()));
@@ -132,6 +138,7 @@ every_way! {
         assert_eq!(shelf.get("kept".into()).await?, Some(entry()));
     }
 
+    #[batch]
     async fn a_value_of_another_type_is_an_error_and_nothing_more(world: &World) {
         let shelf: ShelfStub = world.get(unique("shelf"));
         let error = shelf.misread().await.unwrap_err();
@@ -154,6 +161,7 @@ every_way! {
     }
 
     /// Checklist 3.20: `put a; reply; put b; abort` leaves a.
+    #[batch]
     async fn only_what_was_answered_outlives_an_abort(world: &World) {
         let actor: ActorStub = world.get(unique("actor"));
         actor.keep(1).await?;

@@ -148,6 +148,7 @@ async fn all_come_back<T: Clone + PartialEq + Debug>(values: Vec<T>, send: impl 
 }
 
 every_way! {
+    #[batch]
     async fn unit_bool_and_char(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.unit: ());
@@ -161,6 +162,7 @@ every_way! {
         there_and_back!(echo.text: "0123456789abcdef".repeat(512 * 1024));
     }
 
+    #[batch]
     async fn unsigned_integers_to_their_extremes(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.u8: 0, 1, u8::MAX);
@@ -171,6 +173,7 @@ every_way! {
         there_and_back!(echo.usize: 0, usize::MAX);
     }
 
+    #[batch]
     async fn signed_integers_to_their_extremes(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.i8: i8::MIN, -1, 0, i8::MAX);
@@ -181,6 +184,7 @@ every_way! {
         there_and_back!(echo.isize: isize::MIN, isize::MAX);
     }
 
+    #[batch]
     async fn floats_bit_by_bit(world: &World) {
         let (echo, text) = (echo(world), world.is_text());
         // JSON has one zero, and one of what is no number.
@@ -200,6 +204,7 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn texts(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.text: String::new(), "\0".to_owned(), "é😀\u{feff}\u{202e}".to_owned(), "\r\n\"\\".to_owned());
@@ -208,16 +213,19 @@ every_way! {
         there_and_back!(echo.cow_list: Cow::Borrowed(&[1, 2, 3][..]));
     }
 
+    #[batch]
     async fn a_text_of_a_mebibyte(world: &World) {
         let text = "é".repeat(1 << 19);
         assert_eq!(echo(world).text(text.clone()).await?, text);
     }
 
+    #[batch]
     async fn bytes_of_a_mebibyte(world: &World) {
         let bytes: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
         assert_eq!(echo(world).bytes(bytes.clone()).await?, bytes);
     }
 
+    #[batch]
     async fn lists(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.bytes: vec![], vec![0; 300], (0..=255).collect::<Vec<u8>>());
@@ -227,6 +235,7 @@ every_way! {
         there_and_back!(echo.units: vec![(); 1000]);
     }
 
+    #[batch]
     async fn options_and_results_as_values(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.maybe: None, Some(0), Some(u32::MAX));
@@ -241,6 +250,7 @@ every_way! {
         assert_eq!(echo.either(Err("no".into())).await, Err(CallError::App("no".into())));
     }
 
+    #[batch]
     async fn tuples(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.one: (1,));
@@ -248,6 +258,7 @@ every_way! {
         there_and_back!(echo.twelve: (1, 2, 3, 4, -5, -6, -7, -8, true, 'x', 0.5, ()));
     }
 
+    #[batch]
     async fn arrays(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.array: [0, 1, 2, u32::MAX]);
@@ -256,6 +267,7 @@ every_way! {
         there_and_back!(echo.arrays: [[1, -1], [i8::MIN, i8::MAX]]);
     }
 
+    #[batch]
     async fn structs_of_every_kind(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.unit_struct: Unit);
@@ -269,11 +281,13 @@ every_way! {
         there_and_back!(echo.renamed: Renamed { first_field: 9, left_out: 0 });
     }
 
+    #[batch]
     async fn a_struct_of_forty_fields(world: &World) {
         let f33 = if world.is_text() { None } else { Some(None) }; // there are no two kinds of nothing
         assert_eq!(echo(world).many(Many::filled()).await?, Many { f33, ..Many::filled() });
     }
 
+    #[batch]
     async fn enum_variants_of_every_kind(world: &World) {
         let echo = echo(world);
         let right = Some(Box::new(Variant::Newtype(5)));
@@ -287,6 +301,7 @@ every_way! {
         );
     }
 
+    #[batch]
     async fn recursive_types(world: &World) {
         let echo = echo(world);
         let mut tree = Tree::Node(vec![Tree::Leaf(1), Tree::Node(vec![]), Tree::Leaf(-1)]);
@@ -297,6 +312,7 @@ every_way! {
         there_and_back!(echo.boxed: Box::new(Newtype(1)));
     }
 
+    #[batch]
     async fn maps_and_sets(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.map: BTreeMap::new(), BTreeMap::from([("a".to_owned(), vec![1]), (String::new(), vec![])]));
@@ -306,6 +322,7 @@ every_way! {
         there_and_back!(echo.hash_set: HashSet::from(["a".to_owned(), "b".to_owned()]));
     }
 
+    #[batch]
     async fn times_and_addresses(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.duration: Duration::ZERO, Duration::from_nanos(1), Duration::MAX);
@@ -320,12 +337,14 @@ every_way! {
         there_and_back!(echo.bound: Bound::Unbounded, Bound::Included(1), Bound::Excluded(2));
     }
 
+    #[batch]
     async fn phantom_data(world: &World) {
         let echo = echo(world);
         there_and_back!(echo.phantom: PhantomData);
         assert_eq!(echo.tagged(Tagged { number: 1, tag: PhantomData }).await?.number, 1);
     }
 
+    #[batch]
     async fn twenty_arguments_keep_their_places(world: &World) {
         let wide: WideStub = world.get("wide");
         let all = wide
@@ -358,6 +377,7 @@ every_way! {
         );
     }
 
+    #[batch]
     async fn no_arguments_and_no_result(world: &World) {
         let wide: WideStub = world.get("wide");
         let nothing: () = wide.nothing().await?;
@@ -365,6 +385,7 @@ every_way! {
         assert_eq!(wide.unit_argument(()).await?, ());
     }
 
+    #[batch]
     async fn arguments_named_like_rust_and_like_us(world: &World) {
         let wide: WideStub = world.get("wide");
         assert_eq!(wide.r#match(1, 2, 3, 4, 5).await?, [1, 2, 3, 4, 5]);

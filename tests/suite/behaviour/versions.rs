@@ -60,6 +60,7 @@ fn hosted() -> NodeBuilder {
 }
 
 every_way! {
+    #[batch]
     async fn an_interface_that_agrees_will_do(world: &World) {
         let account: v1::AccountStub = world.get(unique("account"));
         if world.is_remote() {
@@ -72,6 +73,7 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn a_changed_signature_is_refused_with_both(world: &World) {
         let account: v2::AccountStub = world.get(unique("account"));
         let deposited = account.deposit(5, "EUR".into()).await;
@@ -94,12 +96,14 @@ every_way! {
         }
     }
 
+    #[batch]
     async fn an_unknown_method_is_refused(world: &World) {
         let account: v2::AccountStub = world.get(unique("account"));
         let expected = if world.is_remote() { ErrorKind::NoSuchMethod } else { ErrorKind::NoSuchClass };
         assert_eq!(failure(account.withdraw(1).await), (expected, false));
     }
 
+    #[batch]
     async fn methods_that_did_not_change_go_on_working(world: &World) {
         let name = unique("account");
         let (own, other): (AccountStub, v2::AccountStub) =

@@ -19,8 +19,13 @@ pub(crate) enum Way {
     Tcp,
     /// Our own protocol over WebSockets.
     WebSocket,
-    /// Cap'n Web.
+    /// Cap'n Web over WebSockets.
     Text,
+    /// Cap'n Web in HTTP requests: each is a session, with the calls that were made before one of them was awaited.
+    ///
+    /// Only some cases can go this way: a stub that came in a result is of no use in the next batch, the server calls
+    /// nobody back, and what a call waits for must not come from a later one, which goes with another request.
+    Batch,
 }
 
 /// A node that hosts what the case needs, and the way to it.
@@ -69,7 +74,7 @@ impl World {
 
     /// Whether this world's way is Cap'n Web, which cannot say all that our own protocol says.
     pub(crate) fn is_text(&self) -> bool {
-        self.way == Way::Text
+        matches!(self.way, Way::Text | Way::Batch)
     }
 
     /// What a call fails with that needs a result which is an error of its method, where the other side knows both.
@@ -106,8 +111,12 @@ impl World {
 
     /// A client of another node, by this world's way; over memory when there is none.
     pub(crate) fn dial_at(&self, address: &str) -> ClientBuilder {
-        let client = Client::builder(address);
-        if self.is_text() { client.text() } else { client }
+        match self.way {
+            Way::Text => Client::builder(address).text(),
+            // The same server.
+            Way::Batch => Client::builder(&address.replacen("ws:", "http:", 1)),
+            _ => Client::builder(address),
+        }
     }
 
     /// Where another node can listen: on this world's transport, or on memory when there is none.
@@ -115,7 +124,7 @@ impl World {
         match (&self.dir, self.way) {
             (Some(dir), _) => format!("unix:{}", dir.path().join(unique("node")).display()),
             (None, Way::Tcp) => "tcp://127.0.0.1:0".to_owned(),
-            (None, Way::WebSocket | Way::Text) => "ws://127.0.0.1:0".to_owned(),
+            (None, Way::WebSocket | Way::Text | Way::Batch) => "ws://127.0.0.1:0".to_owned(),
             (None, _) => format!("memory:{}", unique("world")),
         }
     }
@@ -170,9 +179,9 @@ pub(crate) async fn let_others_run() {
 
 /// Runs each case on every way, against a node that hosts what `hosted()` beside the cases says.
 ///
-/// `#[test(…)]` above a case goes to `#[tokio::test(…)]`.
+/// `#[test(…)]` above a case goes to `#[tokio::test(…)]`; `#[batch]` says that it can also go [by batches](Way::Batch).
 macro_rules! every_way {
-    ($($(#[doc = $doc:literal])* $(#[test($($how:tt)*)])? async fn $case:ident($world:ident: &World) $body:block)*) => {$(
+    ($($(#[doc = $doc:literal])* $(#[test($($how:tt)*)])? $(#[batch] $batch:vis)? async fn $case:ident($world:ident: &World) $body:block)*) => {$(
         $(#[doc = $doc])*
         mod $case {
             #[allow(unused_imports)]
@@ -214,6 +223,13 @@ macro_rules! every_way {
             async fn capnweb() {
                 World::run(Way::Text, hosted(), case).await;
             }
+
+            $(
+                #[tokio::test]
+                $batch async fn batch() {
+                    World::run(Way::Batch, hosted(), case).await;
+                }
+            )?
         }
     )*};
 }

@@ -150,6 +150,15 @@ impl Promise {
         }
     }
 
+    /// What became of it is let go of, and nothing more becomes of it.
+    #[cfg(feature = "capnweb")]
+    pub(crate) fn forget(self: &Arc<Self>, error: &RpcError) {
+        self.resolve(Err(error.clone()));
+        let before = self.state.lock().outcome.replace(Err(error.clone()));
+        // Not under the lock: it may lead here.
+        drop(before);
+    }
+
     fn run_waiters(&self) {
         loop {
             let mut state = self.state.lock();

@@ -120,6 +120,36 @@ async fn a_ring_of_promises_is_gone_with_its_session() {
     world.alone().await;
 }
 
+/// What holds a stub of itself, by whatever way, is gone with its session too.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_holds_itself_is_gone_with_its_session() {
+    let mut world = World::new().await;
+    for script in [
+        r#"< ["push",["promise",-1]]
+           < ["push",["pipeline",0,["makeCounter"],[4]]]
+           < ["resolve",-1,[[["import",1],["pipeline",2]]]]
+           > ["release",-1,1]"#,
+        r#"< ["push",[[["promise",-1]]]]
+           < ["push",["pipeline",0,["makeCounter"],[4]]]
+           < ["push",[[["import",1,["0"]],["pipeline",2]]]]
+           < ["resolve",-1,[[["import",3]]]]
+           > ["release",-1,1]"#,
+        r#"< ["push",["export",-1]]
+           < ["push",["pipeline",1,["x"],[]]]
+           > ["push",["pipeline",-1,["x"],[]]]
+           < ["push",["pipeline",0,["makeCounter"],[4]]]
+           < ["resolve",1,[[["import",2,["y"],[]],["pipeline",3]]]]
+           > ["push",["pipeline",1,["y"],[]]]"#,
+    ] {
+        let mut peer = world.peer().await;
+        peer.follow(script).await;
+        settle().await;
+        assert_eq!(counters(), 1, "{script}");
+        drop(peer);
+        world.alone().await;
+    }
+}
+
 /// Of the elements there may be many, of the instructions too, and in one message many maps.
 #[tokio::test(start_paused = true)]
 async fn maps_run_as_many_steps_as_one_message_may_cause() {

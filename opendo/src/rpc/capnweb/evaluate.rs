@@ -15,7 +15,7 @@ use super::whole::when_whole;
 use crate::encoding::Shape;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
 use crate::encoding::{Encoded, Form};
-use crate::rpc::any_core::AnyCore;
+use crate::rpc::any_core::{AnyCore, broken};
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -119,9 +119,7 @@ impl Resolver for Evaluator<'_> {
                 match self.named(id, path, args.map(std::borrow::Cow::into_owned))? {
                     Named::Cap(cap) => Passed::Cap(cap),
                     // It is passed on as it is, called or not.
-                    Named::Promise(promise) => {
-                        Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([]))))
-                    }
+                    Named::Promise(promise) => Passed::Cap(self.core.stub_through(promise)),
                 }
             }
             Special::Pipeline { id, path, args } => {
@@ -218,6 +216,26 @@ impl TextCore {
             )));
         }
         Ok(())
+    }
+
+    /// A stub of what the promise becomes. It does not outlive the session: what a peer makes of a promise may hold
+    /// the stubs that lead through it, and nobody else would ever let go of either.
+    pub(super) fn stub_through(&self, promise: Arc<Promise>) -> Cap {
+        let mut state = self.state.lock();
+        if let Some(error) = state.ended.clone() {
+            drop(state);
+            promise.forget(&broken(&error));
+        } else {
+            let all = &mut state.led_through;
+            if all.len() == all.capacity() {
+                all.retain(|promise| promise.strong_count() > 0);
+                if all.len() > all.capacity() / 2 {
+                    all.reserve(all.capacity());
+                }
+            }
+            all.push(Arc::downgrade(&promise));
+        }
+        Arc::new(Remote::of_promise(promise, Arc::new([])))
     }
 
     /// Something that the peer will resolve by itself.

@@ -16,7 +16,6 @@ use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::member::{Member, Part};
 use crate::rpc::promise::{Promise, Resolution};
-use crate::rpc::remote::Remote;
 
 /// A recorded function.
 struct Mapper {
@@ -184,9 +183,7 @@ impl Resolver for Frame<'_> {
             }
             Special::Import { id, path, args } => {
                 match self.followed(id, path, args.map(std::borrow::Cow::into_owned))? {
-                    Named::Promise(promise) => {
-                        Passed::Cap(Arc::new(Remote::of_promise(promise, Arc::new([]))))
-                    }
+                    Named::Promise(promise) => Passed::Cap(self.mapper.core.stub_through(promise)),
                     Named::Cap(cap) => Passed::Cap(cap),
                 }
             }

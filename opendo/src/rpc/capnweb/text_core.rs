@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) handed_over: i64,
     /// What the peer promised to resolve.
     pub(super) promises: HashMap<i64, Promised>,
+    /// Those that stubs lead through. What becomes of them may hold those stubs.
+    pub(super) led_through: Vec<Weak<Promise>>,
     /// Capabilities and results of the peer that we hold.
     pub(super) imports: usize,
     /// Calls of the peer that run, by a count of our own.
@@ -169,6 +171,7 @@ impl TextCore {
                 pending: FxHashMap::default(),
                 handed_over: 1,
                 promises: HashMap::new(),
+                led_through: Vec::new(),
                 imports: 0,
                 incoming: FxHashMap::default(),
                 incoming_bytes: 0,
@@ -246,6 +249,7 @@ impl TextCore {
         let handed_over = state.handed_over;
         let mut pending: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
         let promises = std::mem::take(&mut state.promises);
+        let led_through = std::mem::take(&mut state.led_through);
         let incoming = std::mem::take(&mut state.incoming);
         let exports = std::mem::take(&mut state.exports);
         state.imports = 0;
@@ -261,6 +265,9 @@ impl TextCore {
         }
         for Promised { promise, .. } in promises.into_values() {
             promise.resolve(Err(broken(error)));
+        }
+        for promise in led_through.into_iter().filter_map(|promise| promise.upgrade()) {
+            promise.forget(&broken(error));
         }
         for (call, _) in incoming.into_values() {
             call.abandon();

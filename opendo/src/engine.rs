@@ -1,16 +1,21 @@
-//! Where objects live and what they keep: a directory of owners and a store of keys, behind one trait.
+//! Where objects live and what they keep: a directory of owners and a store of keys, behind two traits.
 //!
 //! An engine supplies both halves, because the fence that keeps a former owner from writing must be in the same
-//! atomic step as the write. It knows no object types: it sees keys, epochs and batches.
+//! atomic step as the write. It knows no object types: it sees objects' keys, epochs and batches.
 
+pub(crate) mod committer;
 pub(crate) mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::object::id::ObjectKey;
 
-/// Counts the owners of an object: each claim has a larger one, and a commit names its own.
+/// Counts the owners of an object: each claim has a larger one, and a commit names its own. Never reused, also not
+/// after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(pub(crate) u64);
 
@@ -18,49 +23,141 @@ pub(crate) struct Epoch(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Ownership {
     pub(crate) epoch: Epoch,
-    /// The number of the last commit in this epoch.
+    /// The number of the last commit.
     pub(crate) sequence: u64,
 }
 
-/// What one object's calls wrote, to be applied as a whole or not at all.
+/// What a claim gives.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) ownership: Ownership,
+    /// Everything the object holds, if that is at most [`EAGER`] bytes: it need not be asked for again.
+    pub(crate) values: Option<BTreeMap<Bytes, Bytes>>,
+}
+
+/// How many bytes of keys and values a claim loads.
+pub(crate) const EAGER: usize = 64 << 10;
+
+/// A moment by the wall clock, in milliseconds since 1970: it outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UnixMillis(pub(crate) u64);
+
+/// Keys from `start` on, up to but without `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) start: Bytes,
+    pub(crate) end: Option<Bytes>,
+}
+
+impl KeyRange {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+}
+
+/// What is to change in the state of one object, as a whole or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Changes {
+    /// Emptied first.
+    pub(crate) cleared: Vec<KeyRange>,
+    /// `None` deletes.
+    pub(crate) writes: BTreeMap<Bytes, Option<Bytes>>,
+    /// When the object is to be woken: `Some(None)` for not at all, `None` for as before.
+    pub(crate) wake: Option<Option<UnixMillis>>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cleared.is_empty() && self.writes.is_empty() && self.wake.is_none()
+    }
+}
+
+/// Changes under the right to make them.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
-    pub(crate) key: ObjectKey,
+    pub(crate) object: Arc<ObjectKey>,
     pub(crate) epoch: Epoch,
     /// The last one's plus 1: a repeated commit is recognised.
     pub(crate) sequence: u64,
-    /// `None` deletes.
-    pub(crate) writes: Vec<(String, Option<Bytes>)>,
+    pub(crate) changes: Arc<Changes>,
 }
 
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// It is durable. Also the answer to a repeat of a commit that was applied.
     Committed,
-    /// Another owner has claimed the object since.
+    /// Another owner has claimed the object since, or the sequence is none that can come now. Nothing was changed.
     Fenced,
 }
 
-/// Why the engine could not do it. A commit whose outcome is unknown may be repeated as it is.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("storage: {0}")]
-pub(crate) struct EngineError(pub(crate) String);
+/// Why the engine could not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// It may have been done, or not: the same commit may be sent again.
+    #[error("the outcome is not known: {0}")]
+    Unknown(String),
+    /// It was not done, and will not be when it is repeated.
+    #[error("{0}")]
+    Failed(String),
+}
 
-/// A directory and a store. Every method may be called from any thread; futures are not tied to a runtime.
-pub(crate) trait Engine: Send + Sync + 'static {
+pub(crate) type EngineResult<T> = Result<T, EngineError>;
+
+/// Who owns an object.
+///
+/// The methods of both traits may be called from any thread within a Tokio runtime. A future that is dropped may have
+/// done what it was to do.
+pub(crate) trait Directory: Send + Sync + 'static {
     /// Makes the caller the owner, in a larger epoch than any before.
-    fn claim<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Ownership, EngineError>>;
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>>;
 
-    /// Gives the ownership up, if it is still held.
-    fn release<'a>(&'a self, key: &'a ObjectKey, epoch: Epoch) -> BoxFuture<'a, Result<(), EngineError>>;
+    /// Gives the ownership up, if it is still held. No commit may be on its way. An object without keys and without a
+    /// time to be woken leaves nothing behind (checklist 1.23).
+    fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>>;
 
-    /// Applies a commit, if its epoch is the owner's.
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Outcome, EngineError>>;
+    /// The objects of a class that hold something or are owned, in the order of their ids, from the one behind `after`
+    /// on, `limit` at most.
+    fn objects<'a>(
+        &'a self,
+        class: &'a str,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> BoxFuture<'a, EngineResult<Vec<ObjectKey>>>;
+}
 
-    /// The committed value of a key.
+/// What objects hold.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Applies commits, each if its epoch is the owner's and its sequence the next one; the answers in their order.
+    /// Each is atomic; they do not depend on each other. At most one of an object at a time.
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>>;
+
+    /// The committed values of keys, in their order.
     fn get<'a>(
         &'a self,
-        key: &'a ObjectKey,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>>;
+        object: &'a Arc<ObjectKey>,
+        keys: Vec<Bytes>,
+    ) -> BoxFuture<'a, EngineResult<Vec<Option<Bytes>>>>;
+
+    /// The committed keys and values of a range, in byte order of the keys (or against it), `limit` at most.
+    fn list<'a>(
+        &'a self,
+        object: &'a Arc<ObjectKey>,
+        range: KeyRange,
+        reverse: bool,
+        limit: usize,
+    ) -> BoxFuture<'a, EngineResult<Vec<(Bytes, Bytes)>>>;
+
+    /// The objects that are to be woken first, with the times, the earliest first, `limit` at most. Their keys have the
+    /// names by which they were first committed (checklist 1.10).
+    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>>;
 }
+
+/// A directory and a store of the same objects.
+pub(crate) trait Engine: Directory + Store {}
+
+impl<E: Directory + Store> Engine for E {}

@@ -1,114 +1,195 @@
 //! The engine of tests and of nodes without storage: everything is gone with the process.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 
-use super::{Commit, Engine, EngineError, Epoch, Outcome, Ownership};
+use super::{
+    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, KeyRange, Outcome, Ownership, Store,
+    UnixMillis,
+};
 use crate::object::id::ObjectKey;
 
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    epochs: AtomicU64,
-    objects: Mutex<FxHashMap<ObjectKey, Record>>,
-}
+pub(crate) struct Memory(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Record {
-    epoch: u64,
-    sequence: u64,
-    values: BTreeMap<String, Bytes>,
+struct State {
+    epochs: u64,
+    /// In the order in which they are listed.
+    objects: BTreeMap<Id, Record>,
+    wakes: BTreeSet<(UnixMillis, Id)>,
 }
 
-impl Engine for Memory {
-    fn claim<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Ownership, EngineError>> {
-        let mut objects = self.objects.lock();
-        let record = objects.entry(key.clone()).or_default();
-        record.epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        record.sequence = 0;
-        ready(Ok(Ownership { epoch: Epoch(record.epoch), sequence: 0 })).boxed()
+/// Class and id.
+type Id = (Arc<str>, [u8; 32]);
+
+#[derive(Debug)]
+struct Record {
+    key: Arc<ObjectKey>,
+    owner: Option<Epoch>,
+    sequence: u64,
+    values: BTreeMap<Bytes, Bytes>,
+    /// Of keys and values.
+    size: usize,
+    wake: Option<UnixMillis>,
+}
+
+fn id(object: &ObjectKey) -> Id {
+    (object.class_arc().clone(), *object.bytes())
+}
+
+impl Record {
+    fn set(&mut self, key: Bytes, value: Option<Bytes>) {
+        let length = key.len();
+        let before = match value {
+            Some(value) => {
+                self.size += length + value.len();
+                self.values.insert(key, value)
+            }
+            None => self.values.remove(&key),
+        };
+        self.size -= before.map_or(0, |before| length + before.len());
     }
 
-    fn release<'a>(&'a self, key: &'a ObjectKey, epoch: Epoch) -> BoxFuture<'a, Result<(), EngineError>> {
-        let mut objects = self.objects.lock();
-        // An object that has stored nothing leaves nothing behind (checklist 1.23).
-        if objects.get(key).is_some_and(|record| record.epoch == epoch.0 && record.values.is_empty()) {
-            objects.remove(key);
+    fn apply(&mut self, changes: &Changes) {
+        for range in &changes.cleared {
+            let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
+            keys.into_iter().for_each(|key| self.set(key, None));
+        }
+        for (key, value) in &changes.writes {
+            self.set(key.clone(), value.clone());
+        }
+    }
+
+    fn range(&self, range: &KeyRange) -> impl DoubleEndedIterator<Item = (&Bytes, &Bytes)> {
+        let end = match &range.end {
+            // The map panics at a range that ends before it starts.
+            Some(_) if range.is_empty() => Bound::Excluded(&range.start),
+            Some(end) => Bound::Excluded(end),
+            None => Bound::Unbounded,
+        };
+        self.values.range::<Bytes, _>((Bound::Included(&range.start), end))
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: &Commit) -> Outcome {
+        let id = id(&commit.object);
+        let Some(record) = self.objects.get_mut(&id).filter(|record| record.owner == Some(commit.epoch)) else {
+            return Outcome::Fenced;
+        };
+        if commit.sequence == record.sequence {
+            return Outcome::Committed; // a repeat
+        }
+        if commit.sequence != record.sequence + 1 {
+            return Outcome::Fenced;
+        }
+        record.sequence = commit.sequence;
+        record.apply(&commit.changes);
+        if let Some(wake) = commit.changes.wake {
+            let before = std::mem::replace(&mut record.wake, wake);
+            before.map(|at| self.wakes.remove(&(at, id.clone())));
+            wake.map(|at| self.wakes.insert((at, id)));
+        }
+        Outcome::Committed
+    }
+}
+
+impl Directory for Memory {
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
+        let mut state = self.0.lock();
+        state.epochs += 1;
+        let epoch = Epoch(state.epochs);
+        let record = state.objects.entry(id(object)).or_insert_with(|| Record {
+            key: object.clone(),
+            owner: None,
+            sequence: 0,
+            values: BTreeMap::new(),
+            size: 0,
+            wake: None,
+        });
+        if record.key.name().is_none() {
+            record.key = object.clone();
+        }
+        record.owner = Some(epoch);
+        let ownership = Ownership { epoch, sequence: record.sequence };
+        let values = (record.size <= EAGER).then(|| record.values.clone());
+        ready(Ok(Claim { ownership, values })).boxed()
+    }
+
+    fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
+        let mut state = self.0.lock();
+        let id = id(object);
+        if let Some(record) = state.objects.get_mut(&id).filter(|record| record.owner == Some(epoch)) {
+            record.owner = None;
+            if record.values.is_empty() && record.wake.is_none() {
+                state.objects.remove(&id);
+            }
         }
         ready(Ok(())).boxed()
     }
 
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Outcome, EngineError>> {
-        let mut objects = self.objects.lock();
-        let outcome = match objects.get_mut(&commit.key) {
-            Some(record) if record.epoch == commit.epoch.0 => {
-                // A repeated commit was applied before.
-                if commit.sequence > record.sequence {
-                    record.sequence = commit.sequence;
-                    for (name, value) in commit.writes {
-                        match value {
-                            Some(value) => record.values.insert(name, value),
-                            None => record.values.remove(&name),
-                        };
-                    }
-                }
-                Outcome::Committed
-            }
-            _ => Outcome::Fenced,
+    fn objects<'a>(
+        &'a self,
+        class: &'a str,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> BoxFuture<'a, EngineResult<Vec<ObjectKey>>> {
+        let class: Arc<str> = class.into();
+        let start = match after {
+            Some(after) => Bound::Excluded((class.clone(), after)),
+            None => Bound::Included((class.clone(), [0; 32])),
         };
-        ready(Ok(outcome)).boxed()
+        let bounds = (start, Bound::Included((class, [0xff; 32])));
+        let state = self.0.lock();
+        let found = state.objects.range(bounds).take(limit);
+        ready(Ok(found.map(|(_, record)| (*record.key).clone()).collect())).boxed()
+    }
+}
+
+impl Store for Memory {
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>> {
+        let mut state = self.0.lock();
+        ready(batch.iter().map(|commit| Ok(state.commit(commit))).collect()).boxed()
     }
 
     fn get<'a>(
         &'a self,
-        key: &'a ObjectKey,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>> {
-        let value = self.objects.lock().get(key).and_then(|record| record.values.get(name).cloned());
-        ready(Ok(value)).boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    fn key() -> ObjectKey {
-        let class: Arc<str> = "k1".into();
-        let hex = "7ff1a519fb840f6f1e43b3ee9428f7c1b48f14180c4e5a15bf40c5786614d595";
-        let id = std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap());
-        ObjectKey::verified(&class, id, None).unwrap()
+        object: &'a Arc<ObjectKey>,
+        keys: Vec<Bytes>,
+    ) -> BoxFuture<'a, EngineResult<Vec<Option<Bytes>>>> {
+        let state = self.0.lock();
+        let record = state.objects.get(&id(object));
+        let values = keys.iter().map(|key| record.and_then(|record| record.values.get(key)).cloned());
+        ready(Ok(values.collect())).boxed()
     }
 
-    fn write(epoch: Epoch, sequence: u64, value: Option<&'static [u8]>) -> Commit {
-        let writes = vec![("a".to_owned(), value.map(Bytes::from_static))];
-        Commit { key: key(), epoch, sequence, writes }
+    fn list<'a>(
+        &'a self,
+        object: &'a Arc<ObjectKey>,
+        range: KeyRange,
+        reverse: bool,
+        limit: usize,
+    ) -> BoxFuture<'a, EngineResult<Vec<(Bytes, Bytes)>>> {
+        let state = self.0.lock();
+        let copy = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
+        let listed = match state.objects.get(&id(object)) {
+            None => Vec::new(),
+            Some(record) if reverse => record.range(&range).rev().take(limit).map(copy).collect(),
+            Some(record) => record.range(&range).take(limit).map(copy).collect(),
+        };
+        ready(Ok(listed)).boxed()
     }
 
-    #[tokio::test]
-    async fn a_former_owner_is_fenced_and_a_repeat_is_not_applied_twice() {
-        let engine = Memory::default();
-        let first = engine.claim(&key()).await.unwrap();
-        assert_eq!(engine.commit(write(first.epoch, 1, Some(b"1"))).await.unwrap(), Outcome::Committed);
-        let second = engine.claim(&key()).await.unwrap();
-        assert!(second.epoch > first.epoch);
-        assert_eq!(engine.commit(write(first.epoch, 2, None)).await.unwrap(), Outcome::Fenced);
-        assert_eq!(engine.commit(write(second.epoch, 1, Some(b"2"))).await.unwrap(), Outcome::Committed);
-        assert_eq!(engine.commit(write(second.epoch, 1, None)).await.unwrap(), Outcome::Committed);
-        assert_eq!(engine.get(&key(), "a").await.unwrap().as_deref(), Some(&b"2"[..]));
-    }
-
-    #[tokio::test]
-    async fn an_object_that_stored_nothing_leaves_nothing() {
-        let engine = Memory::default();
-        let owner = engine.claim(&key()).await.unwrap();
-        engine.release(&key(), owner.epoch).await.unwrap();
-        assert!(engine.objects.lock().is_empty());
+    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
+        let state = self.0.lock();
+        let first = state.wakes.iter().take(limit);
+        ready(Ok(first.map(|(at, id)| (*at, (*state.objects[id].key).clone())).collect())).boxed()
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::engine::{Commit, Engine, EngineError, Outcome, Ownership};
+use crate::engine::{Changes, Commit, Engine, EngineError, Outcome, Ownership};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::rpc::cap::{storing, why};
@@ -107,7 +107,10 @@ impl Storage {
         };
         let value = match buffered {
             Some(value) => value,
-            None => self.0.engine.get(&self.0.key, key).await?,
+            None => {
+                let key = Bytes::copy_from_slice(key.as_bytes());
+                self.0.engine.get(&self.0.key, vec![key]).await?.pop().flatten()
+            }
         };
         value
             .map(|bytes| {
@@ -153,8 +156,8 @@ impl Storage {
 
     /// Claims the object. Before anything else.
     pub(crate) async fn open(&self) -> Result<(), StorageError> {
-        let ownership = self.0.engine.claim(&self.0.key).await?;
-        self.0.buffer.lock().ownership = Some(ownership);
+        let claim = self.0.engine.claim(&self.0.key).await?;
+        self.0.buffer.lock().ownership = Some(claim.ownership);
         Ok(())
     }
 
@@ -167,8 +170,11 @@ impl Storage {
         let (number, commit) = {
             let mut buffer = self.0.buffer.lock();
             let number = buffer.next_commit;
-            let writes: Vec<_> =
-                buffer.writes.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect();
+            let writes: BTreeMap<_, _> = buffer
+                .writes
+                .iter()
+                .map(|(key, (_, value))| (Bytes::copy_from_slice(key.as_bytes()), value.clone()))
+                .collect();
             if buffer.closed || writes.is_empty() {
                 return if buffer.closed { Err(StorageError::Closed) } else { Ok(()) };
             }
@@ -176,9 +182,10 @@ impl Storage {
             let Some(ownership) = &mut buffer.ownership else { return Err(StorageError::Closed) };
             ownership.sequence += 1;
             let (epoch, sequence) = (ownership.epoch, ownership.sequence);
-            (number, Commit { key: (*self.0.key).clone(), epoch, sequence, writes })
+            let changes = Arc::new(Changes { writes, ..Changes::default() });
+            (number, Commit { object: self.0.key.clone(), epoch, sequence, changes })
         };
-        match self.0.engine.commit(commit).await? {
+        match self.0.engine.commit(vec![commit]).await.pop().expect("one answer for each commit")? {
             Outcome::Committed => {
                 self.0.buffer.lock().writes.retain(|_, (commit, _)| *commit > number);
                 Ok(())

@@ -30,7 +30,7 @@ pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::Ctx;
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
-pub use object::storage::{Storage, StorageError};
+pub use object::storage::{Editing, List, Storage, StorageError, Stored};
 pub use object::target::serve;
 pub use registry::namespace::{Namespace, Objects};
 pub use rpc::arg::Arg;

@@ -17,6 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, ClientBuilder};
 use crate::engine::Engine;
+use crate::engine::committer::Committer;
 use crate::engine::memory::Memory;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
@@ -303,7 +304,7 @@ impl NodeBuilder {
         let node = Arc::new_cyclic(|node: &Weak<Inner>| {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
-                engine,
+                committer: Committer::new(engine, runtime.clone()),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
             };

@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::node::WeakNode;
 use crate::object::id::{ObjectKey, ToObjectId};
-use crate::object::storage::Storage;
+use crate::object::storage::ledger::Ledger;
+use crate::object::storage::{Storage, StorageError, Stored};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
 use crate::rpc::stub::Stub;
 
 /// What a durable object has of the world: its own id and storage, other objects, and its own end.
@@ -42,6 +46,18 @@ impl Ctx {
         &self.0.storage
     }
 
+    /// A part of this object that is kept under `key`; its default if nothing is stored there. For fields: see
+    /// [`Stored`].
+    ///
+    /// # Errors
+    /// [`StorageError::Decode`] when something else is stored there; [`StorageError::Engine`].
+    pub async fn stored<T: Serialize + DeserializeOwned + Default>(
+        &self,
+        key: &str,
+    ) -> Result<Stored<T>, StorageError> {
+        Stored::load(&self.0.storage, key).await
+    }
+
     /// A stub of another object of this node. No I/O, no `Result`: a call tells whether there is such a
     /// class.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
@@ -57,16 +73,17 @@ impl Ctx {
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
     ///
-    /// What it writes is committed with the next call that ends, or when it has finished.
+    /// What it writes is committed with the next thing that leaves the object, or when it has finished.
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let control = Arc::downgrade(&self.0.control);
-        self.0.control.spawn(async move {
+        let control = &self.0.control;
+        let weak = Arc::downgrade(control);
+        let info = CallInfo::of_own_work("wait_until", control, Some(self.0.key.clone()));
+        control.spawn(info.scope(async move {
             future.await;
-            if let Some(control) = control.upgrade() {
-                // A failure resets the instance; there is nobody else to tell.
-                let _ = control.commit().await;
+            if let Some(control) = weak.upgrade() {
+                control.seal();
             }
-        });
+        }));
     }
 
     /// Throws this instance away: every call in flight or queued fails with [`Reset`](ErrorKind::Reset) and this
@@ -94,23 +111,40 @@ struct Aborted;
 
 /// The parts of an activation that do not depend on the object's type.
 pub(crate) struct Control {
+    /// Of the activation: in call chains.
+    number: u64,
     runtime: Handle,
     reset: OnceLock<RpcError>,
-    storage: Option<Storage>,
+    /// `None` for a target.
+    ledger: Option<Arc<Ledger>>,
     /// Has the activation look at the reset.
     on_reset: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<JoinSet<()>>,
 }
 
 impl Control {
-    pub(crate) fn new(runtime: Handle, storage: Option<Storage>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(runtime: Handle, ledger: Option<Arc<Ledger>>) -> Arc<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Numbers travel in call chains between processes: the random half keeps those apart.
+        static PROCESS: LazyLock<u64> =
+            LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
+        let control = Arc::new(Self {
+            number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             runtime,
             reset: OnceLock::new(),
-            storage,
+            ledger,
             on_reset: OnceLock::new(),
             background: Mutex::default(),
-        })
+        });
+        if let Some(ledger) = &control.ledger {
+            let condemned = Arc::downgrade(&control);
+            ledger.on_failure(move |error| {
+                if let Some(control) = condemned.upgrade() {
+                    control.reset(error);
+                }
+            });
+        }
+        control
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -120,8 +154,8 @@ impl Control {
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
         let reason = self.reset.get_or_init(|| error);
-        if let Some(storage) = &self.storage {
-            storage.close();
+        if let Some(ledger) = &self.ledger {
+            ledger.close();
         }
         self.background.lock().abort_all();
         if let Some(on_reset) = self.on_reset.get() {
@@ -139,13 +173,40 @@ impl Control {
         let _ = self.on_reset.set(Box::new(notify));
     }
 
-    /// Commits what was written. A failure resets the instance.
-    pub(crate) async fn commit(&self) -> Result<(), RpcError> {
-        let Some(storage) = &self.storage else { return Ok(()) };
-        match storage.commit().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.reset(RpcError::new(ErrorKind::Reset, error.to_string())).clone()),
+    /// Lets `output` go when everything that was written is durable: at once, if it is.
+    pub(crate) fn hold(&self, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        match &self.ledger {
+            Some(ledger) => ledger.hold(output),
+            None => output(Ok(())),
         }
+    }
+
+    /// Whether what leaves now has to wait.
+    pub(crate) fn holds(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.holds())
+    }
+
+    /// Commits what was written, without waiting for it. A failure resets the instance.
+    pub(crate) fn seal(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.seal();
+        }
+    }
+
+    /// Commits what was written. Resolves when it is durable, or the instance is lost.
+    pub(crate) async fn drain(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.drained().await;
+        }
+    }
+
+    /// Whether something was written that is not durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.is_dirty())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

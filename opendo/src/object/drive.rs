@@ -157,7 +157,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     let hibernating = async move {
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
                         match run {
-                            Ok(()) => drop(control.commit().await),
+                            Ok(()) => control.drain().await,
                             Err(_) if control.is_reset().is_some() => {}
                             Err(panic) => drop(control.reset(panicked("`hibernate`", &*panic)).clone()),
                         }
@@ -170,12 +170,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) {
-        let place = Place {
-            key: self.activation.key().cloned(),
-            activation: self.activation.number,
-            sequence,
-            control: self.activation.control.clone(),
-        };
+        let place =
+            Place { key: self.activation.key().cloned(), sequence, control: self.activation.control.clone() };
         if access == Access::Exclusive {
             self.object = None; // so that `object` is the only one
         }

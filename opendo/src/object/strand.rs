@@ -6,8 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
 use futures::FutureExt;
@@ -21,9 +20,7 @@ use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::info::{CallInfo, Caller};
-use crate::rpc::method::{MethodDesc, MethodFlags};
-use crate::rpc::slot::Slot;
+use crate::rpc::info::CallInfo;
 
 /// Makes an instance: at the first job, and at the first one after a hibernation.
 pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, crate::Result<O>> + Send + Sync>;
@@ -53,7 +50,6 @@ enum Origin<O> {
 
 /// A live instance, or one that is being made.
 pub(crate) struct Activation<O> {
-    pub(super) number: u64,
     /// `None` for a target.
     pub(super) birth: Option<Birth<O>>,
     max_mailbox: usize,
@@ -172,16 +168,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn start(origin: Origin<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        // Numbers travel in call chains between processes: the random half keeps those apart.
-        static PROCESS: LazyLock<u64> =
-            LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
         let (birth, object) = match origin {
             Origin::Made(object) => (None, Some(object)),
             Origin::ToBeMade(birth) => (Some(birth), None),
         };
         let activation = Arc::new(Self {
-            number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             birth,
             max_mailbox,
             control,
@@ -274,7 +265,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
-        chain.walk(self.number, |sequence| state.running.contains(&sequence))
+        chain.walk(self.control.number(), |sequence| state.running.contains(&sequence))
     }
 
     fn reentrant(&self) -> RpcError {
@@ -319,24 +310,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The facts of work that is not a call of somebody's.
     pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        let flags = MethodFlags {
-            shared: false,
-            concurrent: false,
-            idempotent: false,
-            cancel: false,
-            property: false,
-        };
-        CallInfo {
-            caller: Caller::Local,
-            object: self.key().cloned(),
-            method: MethodDesc::new(name, "", flags),
-            deadline: None,
-            trace: None,
-            chain,
-            activation: self.number,
-            sequence,
-            waiting: Arc::new(Slot::<()>::new()),
-        }
+        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control, self.key().cloned()) }
     }
 
     /// Sees to it that somebody works on the queue.
@@ -390,17 +364,28 @@ impl<O: Send + Sync + 'static> Activation<O> {
         before.filter(|ended| ended.peek().is_none())
     }
 
-    /// Resolves when the instance is gone, and all before it. `None` if they are.
+    /// Resolves when the instance is gone, what it wrote is durable, and the same holds for all before it. `None` if
+    /// so.
     pub(crate) fn watch_end(&self) -> Option<Ended> {
         let before = self.predecessor();
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Gone(_)) {
-            return before;
-        }
-        let (gone, watch) = oneshot::channel();
-        state.watchers.push(gone);
+        let watch = if matches!(state.phase, Phase::Gone(_)) {
+            if before.is_none() && !self.control.is_dirty() {
+                return None;
+            }
+            None
+        } else {
+            let (gone, watch) = oneshot::channel();
+            state.watchers.push(gone);
+            Some(watch)
+        };
+        drop(state);
+        let control = self.control.clone();
         let ended = async move {
-            let _ = watch.await; // its sender is dropped, not used
+            if let Some(watch) = watch {
+                let _ = watch.await; // its sender is dropped, not used
+            }
+            control.drain().await;
             if let Some(before) = before {
                 before.await;
             }

@@ -12,13 +12,14 @@ use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::engine::Engine;
+use crate::engine::committer::Committer;
 use crate::node::WeakNode;
 use crate::object::context::{Control, Ctx};
 use crate::object::id::ObjectKey;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::storage::Storage;
+use crate::object::storage::ledger::Ledger;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
@@ -70,7 +71,7 @@ impl<O: Send + Sync + 'static> fmt::Debug for Registration<O> {
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) runtime: Handle,
-    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) committer: Arc<Committer>,
     pub(crate) limits: Limits,
     pub(crate) node: WeakNode,
 }
@@ -156,11 +157,12 @@ impl<O: Send + Sync + 'static> Class<O> {
     }
 
     fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
-        let Surroundings { runtime, engine, limits, node } = &self.surroundings;
+        let Surroundings { runtime, committer, limits, node } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
-        let storage = Storage::new(engine.clone(), key.clone(), node.clone());
-        let control = Control::new(runtime.clone(), Some(storage.clone()));
-        let ctx = Ctx::new(key.clone(), storage.clone(), control.clone(), node.clone());
+        let ledger = Ledger::new(committer.clone(), key.clone());
+        let control = Control::new(runtime.clone(), Some(ledger.clone()));
+        let storage = Storage::new(ledger.clone(), node.clone());
+        let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone());
         let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
@@ -169,14 +171,16 @@ impl<O: Send + Sync + 'static> Class<O> {
                 if let Some(before) = before {
                     before.await;
                 }
-                ctx.storage().open().await?;
+                let ledger = ctx.storage().ledger();
+                ledger.open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let object = made.map_err(|_| {
                     crate::Error::msg(format!(
                         "it took longer than {limit:?}; the object waits for something"
                     ))
                 })??;
-                ctx.storage().commit().await?;
+                ledger.forget_loaded();
+                ledger.seal();
                 Ok(object)
             }
             .boxed()
@@ -184,17 +188,22 @@ impl<O: Send + Sync + 'static> Class<O> {
         let class = Arc::downgrade(self);
         let on_end: OnEnd<O> = Box::new(move |ended| {
             let Some(class) = class.upgrade() else { return };
-            let (runtime, storage, ended) =
-                (class.surroundings.runtime.clone(), storage.clone(), ended.clone());
+            let (runtime, ledger, ended) =
+                (class.surroundings.runtime.clone(), ledger.clone(), ended.clone());
+            // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
+            // newer one waits for that.
             let before = ended.predecessor();
-            if before.is_none() {
+            let lingers = before.is_some() || ledger.is_dirty();
+            if !lingers {
                 class.remove(&ended);
             }
             runtime.spawn(async move {
-                storage.release().await;
-                // It keeps its place as long as an older one is still there, so that a newer one waits for that.
+                ledger.drained().await;
+                ledger.release().await;
                 if let Some(before) = before {
                     before.await;
+                }
+                if lingers {
                     class.remove(&ended);
                 }
             });

@@ -19,10 +19,12 @@ use crate::client::{Client, ClientBuilder};
 use crate::engine::Engine;
 use crate::engine::committer::Committer;
 use crate::engine::memory::Memory;
+use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
+use crate::registry::wakes::{Wakes, Woken};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
 #[cfg(feature = "capnweb")]
@@ -159,6 +161,7 @@ pub struct NodeBuilder {
     authenticate: Option<Authenticate>,
     accept: Option<Accept>,
     allow_names: bool,
+    pub(crate) clock: Clock,
     #[cfg(any(feature = "websocket", feature = "http"))]
     origins: Origins,
     #[cfg(feature = "tls")]
@@ -301,12 +304,17 @@ impl NodeBuilder {
         let engine: Arc<dyn Engine> = Arc::new(Memory::default());
         let runtime = Handle::current();
         let closing = CancellationToken::new();
+        let clock = self.clock;
+        let wakes = Wakes::new(clock);
+        let waking = (wakes.clone(), engine.clone());
         let node = Arc::new_cyclic(|node: &Weak<Inner>| {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
-                committer: Committer::new(engine, runtime.clone()),
+                committer: Committer::new(engine, runtime.clone(), wakes),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
+                clock,
+                closing: closing.clone(),
             };
             Inner {
                 classes: classes
@@ -329,7 +337,12 @@ impl NodeBuilder {
                 closing,
             }
         });
-        Ok(Node(node))
+        let node = Node(node);
+        let (wakes, engine) = waking;
+        let (closing, weak) = (node.0.closing.clone(), node.weak());
+        let waking = async move { closing.run_until_cancelled(wakes.run(engine, weak)).await };
+        node.0.runtime.spawn(waking);
+        Ok(node)
     }
 }
 
@@ -350,6 +363,7 @@ impl Node {
             authenticate: None,
             accept: None,
             allow_names: false,
+            clock: Clock::System,
             #[cfg(any(feature = "websocket", feature = "http"))]
             origins: Origins::default(),
             #[cfg(feature = "tls")]
@@ -524,6 +538,20 @@ impl WeakNode {
     /// No node.
     pub(crate) fn none() -> Self {
         Self(Weak::new())
+    }
+
+    /// Has the object look at its timers. False when the node is gone.
+    pub(crate) fn wake(&self, key: &ObjectKey, woken: Woken) -> bool {
+        let Some(node) = self.0.upgrade() else { return false };
+        match node.classes.get(key.class()) {
+            Some(entry) => entry.class.wake(key, woken),
+            None => {
+                // A node that hosts it will.
+                tracing::warn!(object = %key, "its time has come, but this node does not host its class");
+                woken.never();
+            }
+        }
+        true
     }
 
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {

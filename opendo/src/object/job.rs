@@ -112,7 +112,7 @@ impl<V: Send> Waiting for Slot<V> {
 }
 
 /// How a run ended.
-enum End<R> {
+pub(super) enum End<R> {
     Returned(R),
     /// The instance is lost.
     Reset(RpcError),
@@ -189,7 +189,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
 }
 
 /// Runs a method until it returns, panics, or loses its reason to go on.
-async fn until_end<R>(
+pub(super) async fn until_end<R>(
     mut run: std::pin::Pin<&mut impl Future<Output = std::thread::Result<R>>>,
     control: &Control,
     cancel: Option<&dyn Waiting>,

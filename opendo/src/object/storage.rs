@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::engine::EngineError;
 use crate::node::WeakNode;
-use crate::object::storage::ledger::Ledger;
+use crate::object::storage::ledger::{Ledger, Timer};
 use crate::rpc::cap::{storing, why};
 
 pub use self::list::List;
@@ -141,13 +141,7 @@ impl Storage {
     /// [`StorageError::Decode`] when something else is stored there; [`StorageError::Engine`].
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StorageError> {
         let stored = keys::of_user(key)?;
-        let value = match self.0.ledger.pending(&stored)? {
-            Some(value) => value,
-            None => {
-                let engine = self.0.ledger.committer().engine();
-                engine.get(self.0.ledger.key(), vec![stored]).await?.pop().flatten()
-            }
-        };
+        let value = self.read(stored).await?;
         value.map(|bytes| self.decode(key, &bytes)).transpose()
     }
 
@@ -296,13 +290,37 @@ impl Storage {
         }
     }
 
-    fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
-        let stored = keys::of_user(key)?;
+    /// The record of a timer.
+    pub(crate) async fn timer(&self, timer: &Timer) -> Result<Option<Bytes>, StorageError> {
+        self.read(keys::of_timer(timer)).await
+    }
+
+    async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
+        match self.0.ledger.pending(&key)? {
+            Some(value) => Ok(value),
+            None => {
+                let engine = self.0.ledger.committer().engine();
+                Ok(engine.get(self.0.ledger.key(), vec![key]).await?.pop().flatten())
+            }
+        }
+    }
+
+    /// The value as it is stored.
+    pub(crate) fn encoded<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<Vec<u8>, StorageError> {
         let encoded = storing(&self.0.node, || postcard::to_allocvec(value));
-        let bytes = encoded.map_err(|error| StorageError::Encode {
+        encoded.map_err(|error| StorageError::Encode {
             key: key.to_owned(),
             reason: why().unwrap_or_else(|| error.to_string()),
-        })?;
+        })
+    }
+
+    fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
+        let stored = keys::of_user(key)?;
+        let bytes = self.encoded(key, value)?;
         let size = key.len() + bytes.len();
         if size > MAX_ENTRY {
             return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
@@ -310,7 +328,7 @@ impl Storage {
         Ok((stored, bytes.into()))
     }
 
-    fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StorageError> {
+    pub(crate) fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StorageError> {
         storing(&self.0.node, || postcard::from_bytes(bytes)).map_err(|error| StorageError::Decode {
             key: key.to_owned(),
             expected: std::any::type_name::<T>(),

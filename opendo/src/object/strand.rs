@@ -18,6 +18,7 @@ use crate::object::context::Control;
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
+use crate::registry::idle::LOOKS;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
@@ -68,6 +69,10 @@ pub(super) struct State<O> {
     pub(super) running: Vec<u64>,
     pub(super) access: Access,
     next_sequence: u64,
+    /// Something came since it was last looked whether it is idle.
+    touched: bool,
+    /// How often in a row it was found idle.
+    quiet: u8,
     pub(super) driver: Option<Waker>,
     /// Told when the instance is gone.
     watchers: Vec<oneshot::Sender<()>>,
@@ -89,8 +94,16 @@ pub(super) struct Queued<O> {
 
 pub(super) enum Work<O> {
     Call(Access, Box<dyn Job<O>>),
-    /// Told whether it was done: not beside work that was given to `wait_until`.
-    Hibernate(Hibernate<O>, oneshot::Sender<bool>),
+    Hibernate(Retreat<O>),
+}
+
+/// A hibernation that waits for its turn.
+pub(super) struct Retreat<O> {
+    pub(super) hibernate: Hibernate<O>,
+    /// Only if nothing keeps the object in memory. Otherwise: not beside work that was given to `wait_until`.
+    pub(super) if_idle: bool,
+    /// Told whether it was done.
+    pub(super) done: oneshot::Sender<bool>,
 }
 
 /// The shortest queue that is searched for calls that were withdrawn.
@@ -122,7 +135,7 @@ impl<O> Work<O> {
     pub(super) fn access(&self) -> Access {
         match self {
             Self::Call(access, _) => *access,
-            Self::Hibernate(..) => Access::Exclusive,
+            Self::Hibernate(_) => Access::Exclusive,
         }
     }
 }
@@ -184,6 +197,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 running: Vec::new(),
                 access: Access::Exclusive,
                 next_sequence: 1,
+                touched: true,
+                quiet: 0,
                 driver: None,
                 watchers: Vec::new(),
             }),
@@ -222,6 +237,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             Phase::Idle(_) | Phase::Driven => {}
         }
+        state.touched = true;
         // Dropped at the end, after the lock.
         let _withdrawn = state.sweep(self.max_mailbox);
         if state.queue.len() >= self.max_mailbox {
@@ -337,25 +353,37 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Sends the instance to sleep: after what was given to `wait_until` has finished, and after the calls that are
     /// queued then. Resolves when it has left memory, or has gone otherwise.
-    pub(crate) async fn hibernate(self: &Arc<Self>, hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>) {
+    pub(crate) async fn hibernate(self: &Arc<Self>, hibernate: Hibernate<O>) {
         loop {
             self.control.finish_background().await;
-            let (done, wait) = oneshot::channel();
-            {
-                let mut state = self.state.lock();
-                if matches!(state.phase, Phase::Gone(_)) {
-                    return;
-                }
-                let sequence = state.next_sequence;
-                state.next_sequence += 1;
-                state.queue.push_back(Queued { sequence, work: Work::Hibernate(hibernate, done) });
-                self.kick(state);
-            }
-            // A call before it may have begun new work: then it was refused. A reset drops the sender.
-            if wait.await != Ok(false) {
+            // A call before it may have begun new work: then it was refused.
+            if self.retreat(hibernate, false).await {
                 return;
             }
         }
+    }
+
+    /// Sends the instance to sleep, unless something keeps it in memory when its turn comes.
+    pub(crate) async fn hibernate_if_idle(self: &Arc<Self>, hibernate: Hibernate<O>) {
+        self.retreat(hibernate, true).await;
+    }
+
+    /// Whether it has gone.
+    async fn retreat(self: &Arc<Self>, hibernate: Hibernate<O>, if_idle: bool) -> bool {
+        let (done, wait) = oneshot::channel();
+        {
+            let mut state = self.state.lock();
+            if matches!(state.phase, Phase::Gone(_)) {
+                return true;
+            }
+            let sequence = state.next_sequence;
+            state.next_sequence += 1;
+            let work = Work::Hibernate(Retreat { hibernate, if_idle, done });
+            state.queue.push_back(Queued { sequence, work });
+            self.kick(state);
+        }
+        // A reset drops the sender.
+        wait.await != Ok(false)
     }
 
     /// The end of the instance before this one, unless it has come.
@@ -411,6 +439,26 @@ impl<O: Send + Sync + 'static> Activation<O> {
         if let Some(gone) = gone {
             gone.await;
         }
+    }
+
+    /// Whether it was found idle each of the last few times. To be asked at even intervals.
+    pub(crate) fn look_whether_idle(&self) -> bool {
+        let mut state = self.state.lock();
+        let active = std::mem::take(&mut state.touched) || !matches!(state.phase, Phase::Idle(_));
+        if active || self.control.is_kept_alive() {
+            state.quiet = 0;
+            return false;
+        }
+        state.quiet += 1;
+        if state.quiet < LOOKS {
+            return false;
+        }
+        state.quiet = 0; // asked again only if it has not gone to sleep
+        true
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Gone(_))
     }
 
     /// Whether an instance is in memory: made, or being made.

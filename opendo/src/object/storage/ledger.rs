@@ -50,6 +50,9 @@ struct State {
     /// Somebody lets go of what was held, and takes along what is added.
     releasing: bool,
     timers: BTreeMap<Timer, UnixMillis>,
+    /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
+    /// somebody has set it again.
+    running: Option<(Timer, TimerRecord)>,
     /// As the last seal says.
     wake: Option<UnixMillis>,
     /// Nothing is written any more.
@@ -58,13 +61,16 @@ struct State {
     failed: Option<RpcError>,
 }
 
+/// What is stored of a timer, and when it is due; `None` if nothing is.
+pub(crate) type TimerRecord = Option<(UnixMillis, Bytes)>;
+
 #[derive(Default)]
 struct Layer {
     changes: Changes,
     timers: BTreeMap<Timer, Option<UnixMillis>>,
 }
 
-/// What the object is to be woken for: the alarm, or a schedule by its name.
+/// What the object is woken for: the alarm, or a schedule by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Alarm,
@@ -116,6 +122,7 @@ impl Ledger {
             held: VecDeque::new(),
             releasing: false,
             timers: BTreeMap::new(),
+            running: None,
             wake: None,
             closed: false,
             failed: None,
@@ -190,7 +197,7 @@ impl Ledger {
 
     /// Removes every timer.
     pub(super) fn clear_timers(&self) -> Result<(), StorageError> {
-        let set: Vec<_> = self.timers().into_keys().collect();
+        let set: Vec<_> = self.state.lock().timers.keys().cloned().collect();
         self.change(|layer| {
             layer.changes.follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
             let all: Vec<_> = layer.timers.keys().cloned().chain(set).collect();
@@ -206,11 +213,7 @@ impl Ledger {
     }
 
     /// Sets a timer, or removes it.
-    pub(crate) fn set_timer(
-        &self,
-        timer: Timer,
-        set: Option<(UnixMillis, Bytes)>,
-    ) -> Result<(), StorageError> {
+    pub(crate) fn set_timer(&self, timer: Timer, set: TimerRecord) -> Result<(), StorageError> {
         self.change(|layer| {
             let (due, record) = set.unzip();
             layer.changes.writes.insert(keys::of_timer(&timer), record);
@@ -230,17 +233,31 @@ impl Ledger {
         Ok(())
     }
 
-    /// When the timer is due.
+    /// When the timer is due; `None` while its handler runs.
     pub(crate) fn timer(&self, timer: &Timer) -> Option<UnixMillis> {
         let depth = self.depth();
         let state = self.state.lock();
         let upper = state.layers.iter().take(depth + 1).rev().find_map(|layer| layer.timers.get(timer));
-        upper.copied().unwrap_or_else(|| state.timers.get(timer).copied())
+        upper.copied().unwrap_or_else(|| state.set_timers().get(timer).copied())
     }
 
-    /// All timers of schedules, by name. (What a transaction that runs has changed is not in it.)
+    /// All timers but the one whose handler runs. (What a transaction that runs has changed is not in it.)
     pub(crate) fn timers(&self) -> BTreeMap<Timer, UnixMillis> {
-        self.state.lock().timers.clone()
+        self.state.lock().set_timers()
+    }
+
+    /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes
+    /// `retry`.
+    pub(crate) fn begin(&self, timer: Timer, retry: TimerRecord) {
+        self.state.lock().running = Some((timer, retry));
+    }
+
+    /// The timer's handler has run. Its record becomes `next`, unless the handler has changed it.
+    pub(crate) fn finish(&self, timer: &Timer, next: TimerRecord) {
+        if self.state.lock().running.take().is_some() {
+            // An instance that is gone has left `retry` behind.
+            let _ = self.set_timer(timer.clone(), next);
+        }
     }
 
     /// What was written for the key and is not confirmed; otherwise the committed value, if it is known.
@@ -402,6 +419,14 @@ impl Ledger {
         let mut state = self.state.lock();
         state.closed = true;
         state.layers = vec![Layer::default()];
+        // A handler that was cut off is tried again.
+        if let Some((timer, retry)) = state.running.take() {
+            let (due, record) = retry.unzip();
+            state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
+            state.layers[0].timers.insert(timer, due);
+            state.settle_timers();
+            state.seal();
+        }
     }
 
     /// Resolves when everything sealed is durable, or has failed.
@@ -441,9 +466,19 @@ impl State {
         layers.chain([&self.sealed]).chain(self.in_flight.as_deref())
     }
 
+    /// All but the one whose handler runs.
+    fn set_timers(&self) -> BTreeMap<Timer, UnixMillis> {
+        let mut timers = self.timers.clone();
+        if let Some((running, _)) = &self.running {
+            timers.remove(running);
+        }
+        timers
+    }
+
     /// Takes what the lowest layer says of timers for granted.
     fn settle_timers(&mut self) {
         for (timer, due) in std::mem::take(&mut self.layers[0].timers) {
+            self.running.take_if(|(running, _)| *running == timer);
             match due {
                 Some(due) => self.timers.insert(timer, due),
                 None => self.timers.remove(&timer),

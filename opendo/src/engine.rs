@@ -5,6 +5,9 @@
 
 pub(crate) mod committer;
 pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(not(test), allow(dead_code))] // until a node opens it
+pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +16,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::object::id::ObjectKey;
+
+/// Class and id: the order in which objects are listed.
+type Id = (Arc<str>, [u8; 32]);
+
+fn id(object: &ObjectKey) -> Id {
+    (object.class_arc().clone(), *object.bytes())
+}
 
 /// Counts the owners of an object: each claim has a larger one, and a commit names its own. Never reused, also not
 /// after a restart.
@@ -84,6 +94,29 @@ pub(crate) struct Commit {
     /// The last one's plus 1: a repeated commit is recognised.
     pub(crate) sequence: u64,
     pub(crate) changes: Arc<Changes>,
+}
+
+/// What a commit is to the owner and the sequence it meets: the rule of every engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Next,
+    /// It was applied before.
+    Repeat,
+    Fenced,
+}
+
+impl Commit {
+    pub(crate) fn turn(&self, owner: Option<Epoch>, sequence: u64) -> Turn {
+        if owner != Some(self.epoch) {
+            Turn::Fenced
+        } else if self.sequence == sequence {
+            Turn::Repeat
+        } else if self.sequence == sequence + 1 {
+            Turn::Next
+        } else {
+            Turn::Fenced
+        }
+    }
 }
 
 /// What became of a commit.

@@ -26,6 +26,8 @@ pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 
 pub use client::{Client, ClientBuilder, ConnectError, connect};
+#[cfg(feature = "sqlite")]
+pub use engine::sqlite::open::OpenError;
 pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};

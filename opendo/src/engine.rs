@@ -6,7 +6,6 @@
 pub(crate) mod committer;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
-#[cfg_attr(not(test), allow(dead_code))] // until a node opens it
 pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;

@@ -152,6 +152,10 @@ pub(crate) trait Directory: Send + Sync + 'static {
     /// time to be woken leaves nothing behind (checklist 1.23).
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>>;
 
+    /// Lets go of everything: nothing is done any more, and another node may take over what this one had. What runs comes
+    /// to its end first.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
     /// The objects of a class that hold something or are owned, in the order of their ids, from the one behind `after`
     /// on, `limit` at most.
     fn objects<'a>(

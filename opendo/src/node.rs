@@ -102,6 +102,7 @@ struct Inner {
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     runtime: Handle,
+    committer: Arc<Committer>,
     sessions: Mutex<FxHashMap<usize, Arc<dyn AnyCore>>>,
     session_permits: Arc<Semaphore>,
     closing: CancellationToken,
@@ -356,10 +357,11 @@ impl NodeBuilder {
         let clock = self.clock;
         let wakes = Wakes::new(clock);
         let waking = (wakes.clone(), engine.clone());
+        let committer = Committer::new(engine, runtime.clone(), wakes);
         let node = Arc::new_cyclic(|node: &Weak<Inner>| {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
-                committer: Committer::new(engine, runtime.clone(), wakes),
+                committer: committer.clone(),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
                 clock,
@@ -381,6 +383,7 @@ impl NodeBuilder {
                 #[cfg(feature = "tls")]
                 identity: self.identity,
                 runtime,
+                committer,
                 sessions: Mutex::default(),
                 _close_on_drop: closing.clone().drop_guard(),
                 closing,
@@ -508,7 +511,7 @@ impl Node {
     }
 
     /// Ends the node in order: listeners close, peers are told, calls that run are answered, objects go to
-    /// sleep. What has not finished after `grace` is cut off.
+    /// sleep, the data directory is let go. What has not finished after `grace` is cut off.
     pub async fn shutdown(&self, grace: Duration) {
         self.0.closing.cancel();
         let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
@@ -519,6 +522,7 @@ impl Node {
             }))
             .await;
             join_all(self.0.classes.values().map(|entry| entry.class.close())).await;
+            self.0.committer.engine().close().await;
         };
         if timeout(grace, orderly).await.is_err() {
             let error = RpcError::new(ErrorKind::Closed, "the node was shut down");
@@ -527,7 +531,11 @@ impl Node {
             }
             // No object takes a new call; those that are busy go to sleep when they can.
             let closing: Vec<_> = self.0.classes.values().map(|entry| entry.class.close()).collect();
-            self.0.runtime.spawn(join_all(closing));
+            let committer = self.0.committer.clone();
+            self.0.runtime.spawn(async move {
+                join_all(closing).await;
+                committer.engine().close().await;
+            });
         }
     }
 

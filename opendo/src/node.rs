@@ -28,6 +28,7 @@ use crate::engine::sqlite::{Sqlite, open::OpenError};
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
+use crate::object::storage::StorageError;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
 use crate::registry::wakes::{Wakes, Woken};
@@ -448,6 +449,44 @@ impl Node {
     pub fn live<S: Stub>(&self) -> Vec<ObjectId<S>> {
         let class = self.0.classes.get(S::INTERFACE.name);
         class.map_or_else(Vec::new, |entry| entry.class.live().iter().map(ObjectId::from_key).collect())
+    }
+
+    /// The objects of the class that are in memory or hold something, in the order of their ids: `limit` at most, from the
+    /// one behind `after` on.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`].
+    ///
+    /// ```
+    /// # use opendo::{Stored, prelude::*};
+    /// # pub struct Room { topic: Stored<String> }
+    /// # #[durable_object]
+    /// # impl Room { pub fn name_it(&mut self, topic: String) { *self.topic.edit() = topic; } }
+    /// # impl DurableObject for Room {
+    /// #     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Room { topic: ctx.stored("topic").await? }) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// let node = Node::builder().object::<Room>().start().await?;
+    /// let room: RoomStub = node.get("lobby");
+    /// room.name_it("welcome".into()).await?;
+    ///
+    /// let mut after = None;
+    /// loop {
+    ///     let page: Vec<ObjectId<RoomStub>> = node.objects(after.as_ref(), 100).await?;
+    ///     let Some(last) = page.last() else { break };
+    ///     after = Some(last.clone());
+    ///     assert_eq!(page[0].name(), Some("lobby"));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn objects<S: Stub>(
+        &self,
+        after: Option<&ObjectId<S>>,
+        limit: usize,
+    ) -> Result<Vec<ObjectId<S>>, StorageError> {
+        let after = after.map(|id| *id.as_bytes());
+        let found = self.0.committer.engine().objects(S::INTERFACE.name, after, limit).await?;
+        Ok(found.iter().map(ObjectId::from_key).collect())
     }
 
     /// Listens, beside whatever the node listens on already. Returns the address with what was left open in it

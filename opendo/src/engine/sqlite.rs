@@ -154,7 +154,7 @@ impl Directory for Sqlite {
         let inner = self.0.lock().take();
         async move {
             // Closing the last connection waits for the disk.
-            let _ = blocking(move || Ok(drop(inner))).await;
+            let _ = spawn_blocking(move || drop(inner)).await;
         }
         .boxed()
     }

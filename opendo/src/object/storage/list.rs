@@ -41,7 +41,10 @@ impl<T: DeserializeOwned> List<T> {
     }
 
     fn until(mut self, end: Bytes) -> Self {
-        self.end = Some(self.end.map_or_else(|| end.clone(), |before| before.min(end.clone())));
+        self.end = Some(match self.end {
+            Some(before) => before.min(end),
+            None => end,
+        });
         self
     }
 

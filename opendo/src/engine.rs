@@ -8,7 +8,6 @@ pub(crate) mod committer;
 mod conformance;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
-#[cfg_attr(not(test), allow(dead_code))] // until a node opens it
 pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
@@ -135,9 +134,11 @@ pub(crate) enum Outcome {
 pub(crate) enum EngineError {
     /// It may have been done, or not: the same commit may be sent again.
     #[error("the outcome is not known: {0}")]
+    #[allow(dead_code)] // engines within the process always know
     Unknown(String),
     /// It was not done, and will not be when it is repeated.
     #[error("{0}")]
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))] // the one in memory does not fail
     Failed(String),
 }
 
@@ -154,6 +155,10 @@ pub(crate) trait Directory: Send + Sync + 'static {
     /// Gives the ownership up, if it is still held. No commit may be on its way. An object without keys and without a
     /// time to be woken leaves nothing behind (checklist 1.23).
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>>;
+
+    /// Lets go of everything: nothing is done any more, and another node may take over what this one had. What runs comes
+    /// to its end first.
+    fn close(&self) -> BoxFuture<'_, ()>;
 
     /// The objects of a class that hold something or are owned, in the order of their ids, from the one behind `after`
     /// on, `limit` at most.

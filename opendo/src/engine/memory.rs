@@ -125,6 +125,10 @@ impl Directory for Memory {
         ready(Ok(())).boxed()
     }
 
+    fn close(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
     fn objects<'a>(
         &'a self,
         class: &'a str,

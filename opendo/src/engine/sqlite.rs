@@ -32,7 +32,7 @@ use super::{
 use crate::object::id::ObjectKey;
 
 /// See the module.
-pub(crate) struct Sqlite(Arc<Inner>);
+pub(crate) struct Sqlite(Mutex<Option<Arc<Inner>>>);
 
 struct Inner {
     /// Never locked while something waits for the disk.
@@ -50,19 +50,24 @@ impl Sqlite {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let lock = open::lock(directory)?;
         let (database, connection, incarnation) = open::database(directory)?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Mutex::new(Some(Arc::new(Inner {
             owners: Mutex::new(Owners::new(incarnation)),
             readers: Readers::new(database),
             writer: Mutex::new(Writer::new(connection)),
             _lock: lock,
-        })))
+        })))))
+    }
+
+    fn inner(&self) -> EngineResult<Arc<Inner>> {
+        self.0.lock().clone().ok_or_else(|| EngineError::Failed("the storage is closed".into()))
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> EngineResult<T> {
-        let (inner, permit) = (self.0.clone(), self.0.readers.permit().await);
+        let inner = self.inner()?;
+        let permit = inner.readers.permit().await;
         blocking(move || inner.readers.read(permit, work)).await
     }
 }
@@ -132,7 +137,8 @@ impl Inner {
 impl Directory for Sqlite {
     fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
         async move {
-            let (inner, object, permit) = (self.0.clone(), object.clone(), self.0.readers.permit().await);
+            let (inner, object) = (self.inner()?, object.clone());
+            let permit = inner.readers.permit().await;
             blocking(move || inner.claim(permit, &object)).await
         }
         .boxed()
@@ -140,8 +146,17 @@ impl Directory for Sqlite {
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
         // An object that holds nothing has no row: the commit that emptied it has deleted it.
-        self.0.owners.lock().release(object, epoch);
-        std::future::ready(Ok(())).boxed()
+        let released = self.inner().map(|inner| inner.owners.lock().release(object, epoch));
+        std::future::ready(released).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let inner = self.0.lock().take();
+        async move {
+            // Closing the last connection waits for the disk.
+            let _ = spawn_blocking(move || drop(inner)).await;
+        }
+        .boxed()
     }
 
     fn objects<'a>(
@@ -153,7 +168,7 @@ impl Directory for Sqlite {
         async move {
             let class: Arc<str> = class.into();
             // Owners first: what is released meanwhile was among them, or is among what is read.
-            let owned = self.0.owners.lock().list(&class, after, limit);
+            let owned = self.inner()?.owners.lock().list(&class, after, limit);
             let kept = self.read(move |snapshot| read::objects(snapshot, &class, after, limit)).await?;
             let all: BTreeMap<_, _> = kept.into_iter().chain(owned).map(|key| (*key.bytes(), key)).collect();
             Ok(all.into_values().take(limit).collect())
@@ -165,11 +180,12 @@ impl Directory for Sqlite {
 impl Store for Sqlite {
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>> {
         async move {
-            let (inner, many) = (self.0.clone(), batch.len());
-            match blocking(move || Ok(inner.commit(&batch))).await {
-                Ok(answers) => answers,
-                Err(error) => vec![Err(error); many],
-            }
+            let many = batch.len();
+            let answers = match self.inner() {
+                Ok(inner) => blocking(move || Ok(inner.commit(&batch))).await,
+                Err(error) => Err(error),
+            };
+            answers.unwrap_or_else(|error| vec![Err(error); many])
         }
         .boxed()
     }

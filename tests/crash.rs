@@ -85,7 +85,7 @@ async fn acknowledged_calls_survive_kill_9_and_no_batch_is_half_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (data, address) = (path("data"), format!("unix:{}", path("socket")));
-    let mut before = vec![0; OBJECTS];
+    let mut before = [0; OBJECTS];
     let mut acknowledged_in_all = 0;
     for crash in 0..crashes {
         let server = Server::start(&data, &address);

@@ -22,7 +22,7 @@ pub struct Greeter {
 #[durable_object]
 impl Greeter {
     /// Counts the visit, and greets. A moment after the first visit, the alarm goes off.
-    pub fn say_hello(&mut self, name: String) -> Result<String, String> {
+    pub async fn say_hello(&mut self, name: String) -> Result<String, String> {
         *self.visits.edit() += 1;
         if *self.visits == 1 {
             self.ctx.alarm().set_in(Duration::from_millis(100))?;

@@ -63,6 +63,8 @@ async function open(t, server, room = "lobby") {
     },
     async says(text) {
       await message.fill(text);
+      // What was said before may be heard before the room's answer to it: the page says one thing at a time.
+      await page.locator("#say button:enabled").waitFor();
       await message.press("Enter");
     },
     hears: (text) => bubbles.getByText(text, { exact: true }).waitFor(),

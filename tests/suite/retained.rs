@@ -129,7 +129,7 @@ async fn an_attachment_has_a_limit() {
     let board: BoardStub = node.get("a");
     let (told, _heard) = unbounded_channel();
     let page = |told| opendo::serve(Page(told));
-    board.watch("x".repeat(16 * 1024 - 3), page(told.clone())).await.unwrap();
-    let error = board.watch("x".repeat(16 * 1024 - 2), page(told)).await.unwrap_err();
+    board.watch("x".repeat(16 * 1024 - 2), page(told.clone())).await.unwrap();
+    let error = board.watch("x".repeat(16 * 1024 - 1), page(told)).await.unwrap_err();
     assert!(error.to_string().contains("16384 are the most"), "{error}");
 }

@@ -122,6 +122,7 @@ fn live(
     expected.or = None;
 
     disk.last((!random.one_in(4)).then(|| random.below(150)));
+    disk.fail_a_flush(random.one_in(4).then(|| random.below(20)));
     let mut writer = Writer::new(connection);
     for sequence in 1..=20 {
         let mut after = expected.acknowledged.clone();
@@ -141,11 +142,17 @@ fn live(
         let accept = |commit| Accepted { commit, key: Commit::clone(commit).object };
         match writer.commit(&commits.iter().map(accept).collect::<Vec<_>>()) {
             Ok(()) => expected.acknowledged = after,
-            Err(_) if disk.is_off() => {
+            Err(first) => {
                 expected.or = Some(after);
+                if !disk.is_off() {
+                    // A flush failed. The next one would not: the engine must not go on.
+                    let next = [Accepted { commit: &commits[0], key: room(0) }];
+                    if !disk.has_failed() || writer.commit(&next).as_ref() != Err(&first) {
+                        return Err(format!("it fails without a reason, or goes on: {first}"));
+                    }
+                }
                 break;
             }
-            Err(error) => return Err(format!("it does not commit: {error}")),
         }
     }
     if random.one_in(4) {

@@ -52,6 +52,9 @@ struct State {
     files: Vec<File>,
     /// How much is done until the power goes.
     steps: Option<usize>,
+    /// How many flushes succeed before one does not.
+    flushes: Option<usize>,
+    failed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -150,6 +153,15 @@ impl Disk {
 
     pub(super) fn is_off(&self) -> bool {
         self.0.lock().steps == Some(0)
+    }
+
+    /// One flush fails after so many: what it was to write is lost, and the next one succeeds without it.
+    pub(super) fn fail_a_flush(&self, after: Option<usize>) {
+        self.0.lock().flushes = after;
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.lock().failed
     }
 
     /// What is left when the power goes now.
@@ -293,9 +305,18 @@ impl DatabaseHandle for Handle {
 
     /// The names too, as SQLite does on the operating system's files when it has made one.
     fn sync(&mut self, _data_only: bool) -> Result<()> {
-        self.file(File::flush)?;
-        let mut state = self.disk.0.lock();
         let at = self.at;
+        let mut state = self.disk.0.lock();
+        state.step()?;
+        if let Some(flushes) = state.flushes {
+            state.flushes = flushes.checked_sub(1);
+            if flushes == 0 {
+                state.failed = true;
+                state.files[at].pending.clear();
+                return Err(Error::other("the medium does not take it"));
+            }
+        }
+        state.files[at].flush();
         let name = state.names.iter().find(|(_, there)| **there == at).map(|(name, _)| name.clone());
         if let Some(name) = name
             && !name.ends_with("sqlite3")

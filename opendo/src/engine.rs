@@ -134,11 +134,9 @@ pub(crate) enum Outcome {
 pub(crate) enum EngineError {
     /// It may have been done, or not: the same commit may be sent again.
     #[error("the outcome is not known: {0}")]
-    #[allow(dead_code)] // engines within the process always know
     Unknown(String),
     /// It was not done, and will not be when it is repeated.
     #[error("{0}")]
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))] // the one in memory does not fail
     Failed(String),
 }
 

@@ -174,6 +174,8 @@ pub struct NodeBuilder {
     accept: Option<Accept>,
     allow_names: bool,
     pub(crate) clock: Clock,
+    /// Instead of one of its own.
+    pub(crate) engine: Option<Arc<dyn Engine>>,
     #[cfg(feature = "sqlite")]
     storage: Option<PathBuf>,
     #[cfg(any(feature = "websocket", feature = "http"))]
@@ -343,16 +345,15 @@ impl NodeBuilder {
                 return Err(StartError::DuplicateClass { class });
             }
         }
-        #[cfg(feature = "sqlite")]
-        let engine: Arc<dyn Engine> = match self.storage {
-            Some(directory) => {
+        let engine: Arc<dyn Engine> = match self.engine {
+            Some(engine) => engine,
+            #[cfg(feature = "sqlite")]
+            None if let Some(directory) = self.storage => {
                 let opening = spawn_blocking(move || Sqlite::open(&directory));
                 Arc::new(opening.await.expect("opening does not panic")?)
             }
             None => Arc::new(Memory::default()),
         };
-        #[cfg(not(feature = "sqlite"))]
-        let engine: Arc<dyn Engine> = std::future::ready(Arc::new(Memory::default())).await;
         let runtime = Handle::current();
         let closing = CancellationToken::new();
         let clock = self.clock;
@@ -417,6 +418,7 @@ impl Node {
             accept: None,
             allow_names: false,
             clock: Clock::System,
+            engine: None,
             #[cfg(feature = "sqlite")]
             storage: None,
             #[cfg(any(feature = "websocket", feature = "http"))]
@@ -575,6 +577,23 @@ impl Node {
                 join_all(closing).await;
                 committer.engine().close().await;
             });
+        }
+    }
+
+    /// Ends the node as the death of its process would: nothing is written any more, nobody is told, everything in memory
+    /// is gone. Resolves when it is.
+    pub(crate) async fn crash(&self) {
+        // First, so that nothing of what follows is written.
+        let mut closing = self.0.committer.engine().close();
+        let closed = futures::poll!(&mut closing).is_ready();
+        self.0.closing.cancel();
+        let error = RpcError::new(ErrorKind::Closed, "the node has crashed");
+        let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
+        sessions.iter().for_each(|core| core.end(&error));
+        let gone: Vec<_> = self.0.classes.values().map(|entry| entry.class.abandon(&error)).collect();
+        join_all(gone).await;
+        if !closed {
+            closing.await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! For tests of programs that use opendo: forced ends of objects, and a network that fails on demand.
+//! For tests of programs that use opendo: forced ends of objects and nodes, a disk and a network that fail on demand.
 //!
 //! Time is Tokio's: under `#[tokio::test(start_paused = true)]` deadlines, keepalives and backoffs pass in no time
 //! and in order.
@@ -36,8 +36,10 @@
 //! # Ok(()) }
 //! ```
 
+mod disk;
 mod network;
 
+pub use self::disk::{Disk, Fault, on_disk};
 pub use self::network::{Direction, Network};
 
 use crate::node::{Node, NodeBuilder};
@@ -46,8 +48,8 @@ use crate::rpc::session::Session;
 pub use crate::rpc::session::SessionStats;
 use crate::rpc::stub::{Stub, StubExt};
 
-/// Sends the object to sleep, as if it had been idle: after the calls that are queued now, its memory is gone.
-/// Resolves when it is; at once when the object is not in memory.
+/// Sends the object to sleep, as if it had been idle: after the calls that are queued now, its memory is gone. (Durable
+/// Objects call this *eviction*.) Resolves when it is; at once when the object is not in memory.
 ///
 /// `stub` may be a stub of the node's own or of a client: it only names the object.
 pub async fn hibernate<S: Stub>(node: &Node, stub: &S) {
@@ -63,6 +65,16 @@ pub async fn reset<S: Stub>(node: &Node, stub: &S, reason: &str) -> bool {
         Some((class, key)) => class.reset(key.bytes(), reason).await,
         None => false,
     }
+}
+
+/// Ends the node as the death of its process would: what was not durable is lost, no object is asked to
+/// [`hibernate`](crate::DurableObject::hibernate), no peer is told, and calls in flight fail as if their connection was
+/// lost. Resolves when everything that was in memory is gone.
+///
+/// Started [on a disk](on_disk) (or in a directory), the node can be followed by another one, which begins with what is
+/// durable. See [`Disk`] for an example.
+pub async fn crash(node: &Node) {
+    node.crash().await;
 }
 
 /// Has the node's alarms go by Tokio's clock, which tests can pause: hours pass in no time then.

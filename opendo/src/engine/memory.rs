@@ -91,6 +91,12 @@ impl State {
     }
 }
 
+impl Memory {
+    pub(crate) fn apply(&self, commit: &Commit) -> Outcome {
+        self.0.lock().commit(commit)
+    }
+}
+
 impl Directory for Memory {
     fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
         let mut state = self.0.lock();

@@ -432,12 +432,14 @@ impl<O: Send + Sync + 'static> Activation<O> {
         }
     }
 
-    /// Throws the instance away. Resolves when it is gone.
-    pub(crate) async fn condemn(&self, reason: RpcError) {
+    /// Throws the instance away, at once. What it returns resolves when it is gone.
+    pub(crate) fn condemn(&self, reason: RpcError) -> impl Future<Output = ()> + Send + use<O> {
         let gone = self.watch_end();
         self.control.reset(reason);
-        if let Some(gone) = gone {
-            gone.await;
+        async move {
+            if let Some(gone) = gone {
+                gone.await;
+            }
         }
     }
 

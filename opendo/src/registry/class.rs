@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
@@ -132,6 +132,8 @@ pub(crate) trait AnyClass: Hosted {
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool>;
     /// Takes no new calls for objects that sleep, and sends all others there.
     fn close(&self) -> BoxFuture<'static, ()>;
+    /// Takes no new calls, and throws all instances away. Resolves when they are gone.
+    fn abandon(&self, error: &RpcError) -> BoxFuture<'static, ()>;
     fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted>;
 }
 
@@ -279,6 +281,13 @@ impl<O: Send + Sync + 'static> Class<O> {
         &self.surroundings.node
     }
 
+    /// All there are; there will be no others.
+    fn last_activations(&self) -> Vec<Arc<Activation<O>>> {
+        let mut live = self.live.lock();
+        live.closed = true;
+        live.objects.values().cloned().collect()
+    }
+
     fn remove(&self, ended: &Arc<Activation<O>>) {
         if let Some(key) = ended.key()
             && let Entry::Occupied(entry) = self.live.lock().objects.entry(*key.bytes())
@@ -405,11 +414,7 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        let activations: Vec<_> = {
-            let mut live = self.live.lock();
-            live.closed = true;
-            live.objects.values().cloned().collect()
-        };
+        let activations = self.last_activations();
         let hibernate = self.hibernate;
         async move {
             for activation in activations {
@@ -417,6 +422,12 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
             }
         }
         .boxed()
+    }
+
+    fn abandon(&self, error: &RpcError) -> BoxFuture<'static, ()> {
+        let ends: Vec<_> =
+            self.last_activations().into_iter().map(|activation| activation.condemn(error.clone())).collect();
+        async move { drop(join_all(ends).await) }.boxed()
     }
 
     fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted> {

@@ -5,6 +5,8 @@
 
 pub(crate) mod open;
 mod owners;
+#[cfg(test)]
+mod power;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -61,7 +63,8 @@ impl Sqlite {
     /// Opens the data directory, which is made if it is not there. Waits for the disk.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let lock = open::lock(directory)?;
-        let (database, connection, incarnation) = open::database(directory)?;
+        let database = open::database(directory);
+        let (connection, incarnation) = database.open()?;
         let inner = Inner {
             owners: Mutex::new(Owners::new(incarnation)),
             readers: Readers::new(database),

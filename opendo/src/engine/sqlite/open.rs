@@ -107,43 +107,65 @@ fn make(directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// `PRAGMA`s of the connection that writes.
+pub(super) type Settings = &'static [(&'static str, &'static str)];
+
+const SETTINGS: Settings = &[
+    ("journal_mode", "WAL"),
+    // Flushed before a commit is acknowledged, to the medium itself where the system makes a difference (macOS).
+    ("synchronous", "FULL"),
+    ("fullfsync", "ON"),
+    ("wal_autocheckpoint", "4000"),
+];
+
 /// How to open connections to the database.
 #[derive(Debug)]
 pub(super) struct Database {
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    /// SQLite's name of the file system; `None` for the operating system's.
+    pub(super) files: Option<&'static str>,
 }
 
 impl Database {
+    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        match self.files {
+            Some(files) => Connection::open_with_flags_and_vfs(&self.path, flags, files),
+            None => Connection::open_with_flags(&self.path, flags),
+        }
+    }
+
     fn writer(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let connection = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         connection.set_prepared_statement_cache_capacity(32);
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // Flushed before a commit is acknowledged, to the medium itself where the system makes a difference (macOS).
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "fullfsync", true)?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        for (name, value) in self.settings {
+            connection.pragma_update(None, name, value)?;
+        }
         Ok(connection)
     }
 
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Connection::open_with_flags(&self.path, flags)
+        self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// The connection that writes, and how often the database was opened.
+    pub(super) fn open(&self) -> Result<(Connection, u64), OpenError> {
+        let sqlite =
+            |error: rusqlite::Error| OpenError::Sqlite { path: self.path.clone(), reason: error.to_string() };
+        let mut connection = self.writer().map_err(sqlite)?;
+        let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+        if found > FORMAT {
+            return Err(OpenError::Newer { path: self.path.clone(), found, known: FORMAT });
+        }
+        let incarnation = incarnate(&mut connection, found == 0).map_err(sqlite)?;
+        Ok((connection, incarnation))
     }
 }
 
-/// Opens the database of a locked directory, with the connection that writes, and counts that it was opened.
-pub(super) fn database(directory: &Path) -> Result<(Database, Connection, u64), OpenError> {
-    let database = Database { path: directory.join("opendo.sqlite3") };
-    let sqlite =
-        |error: rusqlite::Error| OpenError::Sqlite { path: database.path.clone(), reason: error.to_string() };
-    let mut connection = database.writer().map_err(sqlite)?;
-    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-    if found > FORMAT {
-        return Err(OpenError::Newer { path: database.path, found, known: FORMAT });
-    }
-    let incarnation = incarnate(&mut connection, found == 0).map_err(sqlite)?;
-    Ok((database, connection, incarnation))
+/// The database of a locked directory.
+pub(super) fn database(directory: &Path) -> Database {
+    Database { path: directory.join("opendo.sqlite3"), settings: SETTINGS, files: None }
 }
 
 fn incarnate(connection: &mut Connection, new: bool) -> rusqlite::Result<u64> {

@@ -12,3 +12,7 @@ mod desk;
 
 #[path = "durable/gates.rs"]
 mod gates;
+#[path = "durable/keeper.rs"]
+mod keeper;
+#[path = "durable/storage.rs"]
+mod storage;

@@ -10,6 +10,8 @@ mod outlet;
 mod pipe;
 mod relay;
 pub(crate) mod resume;
+mod said;
+mod sink;
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::stream::{self, BoxStream};
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 use serde::ser::{self, Serialize, Serializer};
@@ -30,8 +32,12 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use outlet::Outlet;
 pub(crate) use pipe::reader_gone;
-use pipe::{Piece, Reader, SinkTarget, Writer};
-use relay::Relay;
+use pipe::{Piece, Reader, SinkTarget};
+use said::{keep_alive, said};
+pub use sink::RpcSink;
+#[cfg(feature = "capnweb")]
+pub(crate) use sink::SINK;
+use sink::Target;
 
 /// An encoded value of a stream: the argument of a write.
 pub(crate) type Chunk = Encoded;
@@ -177,7 +183,7 @@ impl<T: Streamed> RpcStream<T> {
     }
 
     fn own(values: BoxStream<'static, Result<T, RpcError>>, latest: bool) -> Self {
-        Self(Mutex::new(Source::Own(values, latest)))
+        Self(Mutex::new(Source::Own(said(values), latest)))
     }
 
     /// The values, encoded as they are asked for.
@@ -311,21 +317,6 @@ impl<T> fmt::Debug for RpcStream<T> {
     }
 }
 
-/// The writing end of a stream, as an argument or result of a remote method, or a value inside one.
-///
-/// It is a [`Sink`]: `send` waits while too much is unread. Close it when all is said: one that is dropped before
-/// that ends the stream with [`Aborted`](ErrorKind::Aborted). When the reader is gone, writing fails.
-#[must_use = "a sink that is dropped without being closed ends its stream with an error"]
-pub struct RpcSink<T>(Mutex<Target<T>>);
-
-enum Target<T> {
-    Pipe(Arc<Writer<T>>),
-    /// Boxed, lest everything that may hold a sink is large.
-    Outlet(Box<Outlet>),
-    /// Passed on, or closed.
-    Over,
-}
-
 /// Both ends of a stream: what is written to the one is read from the other, in order, wherever they are passed to.
 ///
 /// Within the process a few values may wait unread.
@@ -344,128 +335,8 @@ enum Target<T> {
 /// ```
 pub fn pipe<T: Streamed>() -> (RpcSink<T>, RpcStream<T>) {
     let (writer, reader) = pipe::pipe(Limits::default().max_stream_buffer);
-    (RpcSink(Mutex::new(Target::Pipe(Arc::new(writer)))), RpcStream(Mutex::new(Source::Pipe(reader))))
-}
-
-impl<T: Streamed> RpcSink<T> {
-    /// Writes a value, when there is room for it.
-    ///
-    /// # Errors
-    /// [`Aborted`](ErrorKind::Aborted) when the reader is gone; the session's error when that has ended.
-    pub async fn send(&mut self, value: T) -> Result<(), RpcError> {
-        SinkExt::feed(self, value).await
-    }
-
-    /// Ends the stream in order, after everything written was read.
-    ///
-    /// # Errors
-    /// The first one that a write had.
-    pub async fn close(&mut self) -> Result<(), RpcError> {
-        SinkExt::<T>::close(self).await
-    }
-
-    /// Ends the stream with an error: its reader gets [`Aborted`](ErrorKind::Aborted) with this reason, after what
-    /// was written.
-    pub fn abort(self, reason: impl Into<String>) {
-        match std::mem::replace(&mut *self.0.lock(), Target::Over) {
-            Target::Pipe(writer) => writer.end(Err(aborted(reason))),
-            Target::Outlet(outlet) => outlet.abort(&aborted(reason)),
-            Target::Over => {}
-        }
-    }
-}
-
-impl<T: Streamed> Sink<T> for RpcSink<T> {
-    type Error = RpcError;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
-        match self.get_mut().0.get_mut() {
-            Target::Pipe(writer) => writer.poll_ready(cx),
-            Target::Outlet(outlet) => outlet.poll_ready(cx),
-            Target::Over => Poll::Ready(Err(aborted("the sink was closed or passed on"))),
-        }
-    }
-
-    fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), RpcError> {
-        match self.get_mut().0.get_mut() {
-            Target::Pipe(writer) => writer.push(value),
-            Target::Outlet(outlet) => {
-                outlet.write(encode(outlet.form(), &value)?);
-                Ok(())
-            }
-            Target::Over => Err(aborted("the sink was closed or passed on")),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
-        match self.get_mut().0.get_mut() {
-            Target::Pipe(writer) => writer.poll_flush(cx),
-            Target::Outlet(outlet) => outlet.poll_flush(cx),
-            Target::Over => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
-        let target = self.get_mut().0.get_mut();
-        let closed = match target {
-            Target::Pipe(writer) => {
-                let flushed = ready!(writer.poll_flush(cx));
-                writer.end(Ok(()));
-                flushed
-            }
-            Target::Outlet(outlet) => ready!(outlet.poll_close(cx)),
-            Target::Over => Ok(()),
-        };
-        *target = Target::Over;
-        Poll::Ready(closed)
-    }
-}
-
-impl<T> Unpin for RpcSink<T> {}
-
-/// By this name an encoding that has a form of its own for sinks recognises one.
-pub(crate) const SINK: &str = "$opendo::sink";
-
-impl<T: Streamed> Serialize for RpcSink<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut passed_on = false;
-        let place = pass(|| {
-            let cap: Cap = match std::mem::replace(&mut *self.0.lock(), Target::Over) {
-                Target::Pipe(writer) => Arc::new(SinkTarget(writer)),
-                Target::Outlet(outlet) => Arc::new(Relay::<T>::new(outlet.into_remote())),
-                Target::Over => {
-                    passed_on = true;
-                    Arc::new(SinkTarget::<T>(Arc::new(pipe::pipe(0).0)))
-                }
-            };
-            Passed::Cap(cap)
-        });
-        if passed_on {
-            return Err(ser::Error::custom(complain("the sink was closed or passed on before")));
-        }
-        serializer.serialize_newtype_struct(SINK, &place.map_err(|why| ser::Error::custom(complain(why)))?)
-    }
-}
-
-impl<'de, T: Streamed> Deserialize<'de> for RpcSink<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Passed::Cap(cap) = place::<D>(deserializer, SINK)? else {
-            return Err(de::Error::custom(complain("something else where a sink was expected")));
-        };
-        if let Some(SinkTarget(writer)) = cap.as_any().downcast_ref::<SinkTarget<T>>() {
-            return Ok(Self(Mutex::new(Target::Pipe(writer.clone()))));
-        }
-        let remote = cap
-            .remote()
-            .ok_or_else(|| de::Error::custom(complain("another stub where a sink was expected")))?;
-        Ok(Self(Mutex::new(Target::Outlet(Box::new(Outlet::new(remote.clone(), false))))))
-    }
-}
-
-impl<T> fmt::Debug for RpcSink<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RpcSink").finish_non_exhaustive()
-    }
+    reader.keep(keep_alive());
+    (RpcSink::new(Target::Pipe(Arc::new(writer))), RpcStream(Mutex::new(Source::Pipe(reader))))
 }
 
 pub(crate) const SINK_INTERFACE: &str = outlet::INTERFACE.name;

@@ -472,6 +472,17 @@ impl Control {
         }
     }
 
+    /// Resolves when everything that was written is durable.
+    pub(crate) fn durable(&self) -> impl Future<Output = Result<(), RpcError>> + Send + use<> {
+        let durable = self.ledger().map(Ledger::durable);
+        async move {
+            match durable {
+                Some(durable) => durable.await,
+                None => Ok(()),
+            }
+        }
+    }
+
     /// Whether what leaves now has to wait.
     pub(crate) fn holds(&self) -> bool {
         self.ledger().is_some_and(|ledger| ledger.holds())
@@ -487,7 +498,7 @@ impl Control {
     /// Commits what was written. Resolves when it is durable, or the instance is lost.
     pub(crate) async fn drain(&self) {
         if let Some(ledger) = self.ledger() {
-            ledger.drained().await;
+            let _ = ledger.durable().await;
         }
     }
 

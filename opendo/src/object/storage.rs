@@ -279,15 +279,8 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when it could not be made durable: the instance is lost.
     pub async fn sync(&self) -> Result<(), StorageError> {
-        let (done, wait) = tokio::sync::oneshot::channel();
-        self.0.ledger.hold(move |result| {
-            let _ = done.send(result);
-        });
-        match wait.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(StorageError::Engine(error.message().to_owned())),
-            Err(_) => Err(StorageError::Closed),
-        }
+        let durable = self.0.ledger.durable().await;
+        durable.map_err(|error| StorageError::Engine(error.message().to_owned()))
     }
 
     /// The record of a timer.

@@ -247,7 +247,7 @@ impl<O: Send + Sync + 'static> Class<O> {
                 class.remove(&ended);
             }
             runtime.spawn(async move {
-                ledger.drained().await;
+                let _ = ledger.durable().await;
                 ledger.release().await;
                 if let Some(before) = before {
                     before.await;

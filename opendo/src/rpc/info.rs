@@ -176,6 +176,11 @@ impl CallInfo {
         info.control.holds().then(|| info.control.clone())
     }
 
+    /// Of what runs it.
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
     /// What leaves now has to wait for the writes of the object that runs here.
     pub(crate) fn gate() -> Option<Arc<Control>> {
         Self::with_current(|current| current.and_then(Self::gate_of))

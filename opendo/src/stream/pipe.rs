@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Chunk, aborted};
 use crate::encoding::Form;
 use crate::node::WeakNode;
+use crate::object::context::KeepAlive;
 use crate::object::id::ObjectKey;
 use crate::rpc::cap::{Capability, Known};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -51,6 +52,8 @@ struct Shared<T> {
     /// Tells a writer that is elsewhere.
     on_drop: Option<Box<dyn FnOnce() + Send>>,
     writers: Vec<Waker>,
+    /// Keeps the object that made the pipe in memory, as long as there is a reader.
+    kept: Option<KeepAlive>,
 }
 
 /// The writing end. Dropped before its end, it ends the stream with an error.
@@ -70,6 +73,7 @@ pub(super) fn pipe<T>(max_bytes: usize) -> (Writer<T>, Reader<T>) {
         reader_gone: None,
         on_drop: None,
         writers: Vec::new(),
+        kept: None,
     }));
     (Writer(shared.clone()), Reader(shared))
 }
@@ -190,6 +194,11 @@ impl<T> Reader<T> {
         self.0.lock().reader_gone = Some(why);
     }
 
+    /// Has this dropped with the reader.
+    pub(super) fn keep(&self, kept: Option<KeepAlive>) {
+        self.0.lock().kept = kept;
+    }
+
     /// Has `tell` called when the reader is dropped before the stream's end.
     pub(super) fn on_drop(&mut self, tell: impl FnOnce() + Send + 'static) {
         self.0.lock().on_drop = Some(Box::new(tell));
@@ -239,6 +248,7 @@ impl<T> Drop for Reader<T> {
         let gone = shared.reader_gone.get_or_insert_with(reader_gone).clone();
         let queue = std::mem::take(&mut shared.queue);
         let closing = shared.closing.take();
+        let _kept = shared.kept.take();
         let was_read = queue.is_empty();
         shared.bytes = 0;
         let writers = std::mem::take(&mut shared.writers);

@@ -429,13 +429,14 @@ impl Ledger {
         }
     }
 
-    /// Resolves when everything sealed is durable, or has failed.
-    pub(crate) async fn drained(self: &Arc<Self>) {
+    /// Resolves when everything written so far is durable, or will never be.
+    pub(crate) fn durable(self: &Arc<Self>) -> impl Future<Output = Result<(), RpcError>> + Send + use<> {
         let (done, wait) = tokio::sync::oneshot::channel();
-        self.hold(move |_| {
-            let _ = done.send(());
+        self.hold(move |result| {
+            let _ = done.send(result);
         });
-        let _ = wait.await;
+        let gone = |_| Err(RpcError::new(ErrorKind::Reset, "the object's instance is gone"));
+        async move { wait.await.unwrap_or_else(gone) }
     }
 
     /// Gives the object up, once its instance is gone and nothing is on its way.

@@ -1,0 +1,18 @@
+//! What is kept, what leaves before it is, and what happens when it cannot be.
+
+#[path = "suite/behaviour/by_name.rs"]
+#[allow(dead_code)] // the suite needs more of it
+mod by_name;
+#[macro_use]
+#[path = "durable/world.rs"]
+mod world;
+
+#[path = "durable/desk.rs"]
+mod desk;
+
+#[path = "durable/gates.rs"]
+mod gates;
+#[path = "durable/keeper.rs"]
+mod keeper;
+#[path = "durable/storage.rs"]
+mod storage;

@@ -21,4 +21,5 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-exec cargo test --workspace "$@"
+# All of them, also when one fails.
+exec cargo test --workspace --no-fail-fast "$@"

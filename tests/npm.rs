@@ -19,7 +19,11 @@ pub(crate) fn directory(name: &str, files: &[&str]) -> PathBuf {
     std::fs::create_dir_all(&work).unwrap();
     let lock = std::fs::read(sources.join("package-lock.json")).unwrap();
     for file in ["package.json", "package-lock.json"].iter().chain(files) {
-        std::fs::copy(sources.join(file), work.join(file)).unwrap();
+        // Not written again where it is the same: a program that was started before may be reading it.
+        let content = std::fs::read(sources.join(file)).unwrap();
+        if !std::fs::read(work.join(file)).is_ok_and(|found| found == content) {
+            std::fs::write(work.join(file), content).unwrap();
+        }
     }
     // Written when all is there.
     let installed = work.join("installed-package-lock.json");

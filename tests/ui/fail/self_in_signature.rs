@@ -2,6 +2,14 @@ use opendo::prelude::*;
 
 struct Store;
 
+impl Iterator for Store {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        None
+    }
+}
+
 #[rpc_target]
 impl Store {
     pub fn copy(&self) -> Self {
@@ -16,7 +24,7 @@ impl Store {
         drop(other);
     }
 
-    pub fn associated(&self) -> Option<Self::Item> {
+    pub fn associated(&self) -> Option<<Self as Iterator>::Item> {
         None
     }
 }

@@ -1,5 +1,8 @@
 //! An object that writes, and says things to others.
 
+// Arguments are what callers hand over.
+#![allow(clippy::needless_pass_by_value)]
+
 use futures::StreamExt;
 use opendo::prelude::*;
 use opendo::{Arg, Group, RpcSink};
@@ -128,6 +131,19 @@ impl Desk {
         Ok(())
     }
 
+    /// Writes, and tells the group, and then one of it.
+    pub fn put_and_tell_all_and_one(&mut self, value: u64, one: Callback<u64, ()>) -> Kept<()> {
+        self.ctx.storage().put("told", &value)?;
+        Call::detach(self.group.call(value));
+        Call::detach(one.call(value + 1));
+        Ok(())
+    }
+
+    /// A part of the desk that is called by itself.
+    pub fn drawer(&self) -> DrawerStub {
+        opendo::serve(Drawer { ctx: self.ctx.clone() })
+    }
+
     /// Writes, and waits until it is durable. Others may run meanwhile.
     #[method(concurrent)]
     pub async fn put_and_sync(&self, key: String, value: u64, synced: Log) -> Kept<()> {
@@ -164,6 +180,23 @@ impl Desk {
             Call::detach(tell.call(value));
             ctx.storage().put("last", &value).unwrap();
         });
+    }
+}
+
+/// Writes to the storage of its desk.
+pub(crate) struct Drawer {
+    ctx: Ctx,
+}
+
+#[rpc_target]
+impl Drawer {
+    pub fn put(&mut self, key: String, value: u64) -> Kept<u64> {
+        self.ctx.storage().put(&key, &value)?;
+        Ok(value)
+    }
+
+    pub fn panic(&mut self) {
+        panic!("as the test wants");
     }
 }
 

@@ -150,6 +150,46 @@ every_way! {
         assert_eq!(log.take(), [5, 5, 5]);
     }
 
+    /// What was said to a group and then to one of it arrives so.
+    async fn calls_of_groups_keep_their_place(world: &World) {
+        let desk: DeskStub = world.get("a");
+        let log = Log::new();
+        let one = noting(&log);
+        desk.join(one.clone()).await?;
+        world.disk.hold();
+        let told: Vec<_> =
+            (1..=30).step_by(2).map(|value| desk.put_and_tell_all_and_one(value, one.clone())).collect();
+        world.disk.reached(1).await;
+        while world.disk.release_one() {
+            let_others_run().await;
+        }
+        world.disk.release();
+        for told in told {
+            told.await?;
+        }
+        let_others_run().await;
+        assert_eq!(log.take(), (1..=30).collect::<Vec<_>>());
+    }
+
+    /// What an object serves says no more than the object itself.
+    async fn targets_of_objects_wait(world: &World) {
+        let desk: DeskStub = world.get("a");
+        let drawer = desk.drawer().await?;
+        world.disk.hold();
+        let mut kept = drawer.put("one".into(), 1);
+        world.disk.reached(1).await;
+        assert!(is_pending(&mut kept).await);
+        world.disk.release();
+        assert_eq!(kept.await?, 1);
+        // A panic costs the target, not the object.
+        assert_eq!(failure(drawer.panic().await), (ErrorKind::Reset, true));
+        desk.put("two".into(), 2).await?;
+        world.disk.inject_next(Fault::Fail);
+        let other = desk.drawer().await?;
+        assert_eq!(failure(other.put("three".into(), 3).await), (ErrorKind::Reset, true));
+        assert_eq!(desk.fresh().all().await?, [("one".to_owned(), 1), ("two".to_owned(), 2)]);
+    }
+
     /// What leaves keeps its order, whether it had to wait or not.
     async fn what_leaves_keeps_its_order(world: &World) {
         let desk: DeskStub = world.get("a");

@@ -203,7 +203,3 @@ pub(crate) async fn node_on(disk: &Disk) -> Node {
 pub(crate) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
-
-pub(crate) const fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}

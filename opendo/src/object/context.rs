@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::SystemTime;
 
@@ -154,8 +154,9 @@ impl Ctx {
         when: impl Into<When>,
         payload: &T,
     ) -> Result<(), StorageError> {
-        let payload = self.0.storage.encoded(name, payload)?;
-        timers::schedule(&self.0.storage, self.0.clock, name, when.into(), payload)
+        let timer = Timer::named(name)?;
+        let payload = self.0.storage.encode_entry(name, payload)?;
+        timers::schedule(&self.0.storage, self.0.clock, timer, when.into(), payload)
     }
 
     /// Takes back what was scheduled under that name.
@@ -163,7 +164,7 @@ impl Ctx {
     /// # Errors
     /// As for [`Storage::delete`].
     pub fn unschedule(&self, name: &str) -> Result<(), StorageError> {
-        self.0.storage.ledger().set_timer(Timer::Schedule(name.into()), None)
+        self.0.storage.ledger().set_timer(Timer::named(name)?, None)
     }
 
     /// What is scheduled, by name, and when it is due next.
@@ -325,8 +326,12 @@ pub(crate) struct Control {
     reset: OnceLock<RpcError>,
     /// `None` for a target.
     storage: Option<Storage>,
-    /// Has the activation look at the reset.
-    on_reset: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What has to be durable before something leaves: of the object, also for its targets.
+    ledger: Option<Arc<Ledger>>,
+    /// Something was written that no call commits.
+    wrote_outside: AtomicBool,
+    /// Has the activation look at the reset and the writes.
+    notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<JoinSet<()>>,
     /// How many streams, and how many guards, keep the object in memory.
     kept: [AtomicUsize; 2],
@@ -405,29 +410,36 @@ impl Control {
             || self.is_dirty()
     }
 
-    pub(crate) fn new(runtime: Handle, storage: Option<Storage>) -> Arc<Self> {
+    /// Of an object.
+    pub(crate) fn new(runtime: Handle, storage: Storage) -> Arc<Self> {
+        let ledger = storage.ledger().clone();
+        let control = Self::of(runtime, Some(storage), Some(ledger.clone()));
+        ledger.belongs_to(&control);
+        control
+    }
+
+    /// Of a target: what it says waits for what the object has written that serves it, if one does.
+    pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
+        let ledger = CallInfo::with_current(|current| current?.control.ledger.clone());
+        Self::of(runtime, None, ledger)
+    }
+
+    fn of(runtime: Handle, storage: Option<Storage>, ledger: Option<Arc<Ledger>>) -> Arc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.
         static PROCESS: LazyLock<u64> =
             LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
-        let control = Arc::new(Self {
+        Arc::new(Self {
             number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             runtime,
             reset: OnceLock::new(),
             storage,
-            on_reset: OnceLock::new(),
+            ledger,
+            wrote_outside: AtomicBool::new(false),
+            notify: OnceLock::new(),
             background: Mutex::default(),
             kept: Default::default(),
-        });
-        if let Some(ledger) = control.ledger() {
-            let condemned = Arc::downgrade(&control);
-            ledger.on_failure(move |error| {
-                if let Some(control) = condemned.upgrade() {
-                    control.reset(error);
-                }
-            });
-        }
-        control
+        })
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -437,13 +449,11 @@ impl Control {
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
         let reason = self.reset.get_or_init(|| error);
-        if let Some(ledger) = self.ledger() {
-            ledger.close();
+        if let Some(storage) = self.storage() {
+            storage.ledger().close();
         }
         self.background.lock().abort_all();
-        if let Some(on_reset) = self.on_reset.get() {
-            on_reset();
-        }
+        self.notify();
         reason
     }
 
@@ -451,17 +461,35 @@ impl Control {
         self.reset.get()
     }
 
-    /// Has `notify` called after each reset. Once.
-    pub(crate) fn on_reset(&self, notify: impl Fn() + Send + Sync + 'static) {
-        let _ = self.on_reset.set(Box::new(notify));
+    /// Something was written that no call commits: the activation does so, when no call runs.
+    pub(crate) fn wrote_outside(&self) {
+        if !self.wrote_outside.swap(true, Ordering::AcqRel) {
+            self.notify();
+        }
+    }
+
+    /// Whether something was, since this was last asked.
+    pub(crate) fn takes_what_was_written_outside(&self) -> bool {
+        self.wrote_outside.load(Ordering::Relaxed) && self.wrote_outside.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has `notify` called after each reset, and when something was written outside of calls. Once.
+    pub(crate) fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
+        let _ = self.notify.set(Box::new(notify));
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = self.notify.get() {
+            notify();
+        }
     }
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
     }
 
-    fn ledger(&self) -> Option<&Arc<Ledger>> {
-        self.storage.as_ref().map(Storage::ledger)
+    pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.as_ref()
     }
 
     /// Lets `output` go when everything that was written is durable: at once, if it is.

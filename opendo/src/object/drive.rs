@@ -96,6 +96,11 @@ impl<O: Send + Sync + 'static> Driver<O> {
             }
             let Some(next) = state.queue.front() else {
                 if matches!(self.doing, Doing::Nothing) {
+                    if self.activation.control.takes_what_was_written_outside() {
+                        drop(state);
+                        self.activation.control.seal();
+                        continue;
+                    }
                     state.phase = Phase::Idle(self.object.take());
                     return true;
                 }

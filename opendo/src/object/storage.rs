@@ -312,13 +312,21 @@ impl Storage {
     }
 
     fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
-        let stored = keys::of_user(key)?;
+        Ok((keys::of_user(key)?, self.encode_entry(key, value)?.into()))
+    }
+
+    /// The same, if it is not too large together with its key.
+    pub(crate) fn encode_entry<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<Vec<u8>, StorageError> {
         let bytes = self.encoded(key, value)?;
         let size = key.len() + bytes.len();
         if size > MAX_ENTRY {
             return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
         }
-        Ok((stored, bytes.into()))
+        Ok(bytes)
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StorageError> {

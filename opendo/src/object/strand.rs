@@ -204,7 +204,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }),
         });
         let condemned = Arc::downgrade(&activation);
-        activation.control.on_reset(move || {
+        activation.control.on_change(move || {
             if let Some(activation) = Weak::upgrade(&condemned) {
                 activation.kick(activation.state.lock());
             }

@@ -12,7 +12,8 @@ use crate::rpc::stub::{ServedBy, StubCore};
 ///
 /// The target lives as long as its stubs. Its `&self` methods overlap, its `&mut self` methods run alone, and all
 /// start in the order in which they were called. A panic in one of them resets it for good: it has nothing to be
-/// made from again. A mock of an object is a target that implements the object's interface.
+/// made from again. What it says waits like what the object says in whose method it was served, until what that object
+/// has written is durable. A mock of an object is a target that implements the object's interface.
 ///
 /// # Panics
 /// Outside of a Tokio runtime.
@@ -42,7 +43,7 @@ where
     O: Send + Sync + 'static,
     S: ServedBy<O>,
 {
-    let control = Control::new(Handle::current(), None);
+    let control = Control::of_target(Handle::current());
     let activation = Activation::of_target(target, control, Limits::default().max_mailbox);
     S::from_core(StubCore::new(S::local(Local::of_target(activation))))
 }

@@ -261,7 +261,7 @@ fn store(ledger: &Ledger, timer: Timer, record: &Record) -> std::result::Result<
 pub(super) fn schedule(
     storage: &Storage,
     clock: Clock,
-    name: &str,
+    timer: Timer,
     when: When,
     payload: Vec<u8>,
 ) -> std::result::Result<(), StorageError> {
@@ -274,7 +274,7 @@ pub(super) fn schedule(
             None => return Ok(()), // a pattern that names no time that is to come
         },
     };
-    set(storage.ledger(), Timer::Schedule(name.into()), UnixMillis::not_before(time), again, payload)
+    set(storage.ledger(), timer, UnixMillis::not_before(time), again, payload)
 }
 
 /// See [`Ctx::schedules`](crate::Ctx::schedules).

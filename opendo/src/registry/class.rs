@@ -209,7 +209,7 @@ impl<O: Send + Sync + 'static> Class<O> {
         let key = Arc::new((**key).clone().for_object());
         let ledger = Ledger::new(committer.clone(), key.clone());
         let storage = Storage::new(ledger.clone(), node.clone());
-        let control = Control::new(runtime.clone(), Some(storage.clone()));
+        let control = Control::new(runtime.clone(), storage.clone());
         let keeper: Weak<dyn Keeper> = self.this.clone();
         let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock, keeper);
         let before = predecessor.clone();
@@ -241,6 +241,7 @@ impl<O: Send + Sync + 'static> Class<O> {
                 (class.surroundings.runtime.clone(), ledger.clone(), ended.clone());
             // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
             // newer one waits for that.
+            ledger.end();
             let before = ended.predecessor();
             let lingers = before.is_some() || ledger.is_dirty();
             if !lingers {

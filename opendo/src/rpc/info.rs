@@ -11,13 +11,15 @@ use tokio::time::Instant;
 
 use crate::object::context::Control;
 use crate::object::id::ObjectKey;
+use crate::object::storage::ledger::Ledger;
 use crate::rpc::chain::Link;
 use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::session::Session;
 use crate::rpc::slot::Slot;
 
 tokio::task_local! {
-    static CURRENT: CallInfo;
+    /// `None`: what was said in a call, and leaves only now.
+    static CURRENT: Option<CallInfo>;
 }
 
 /// Who made a call.
@@ -153,7 +155,17 @@ impl CallInfo {
 
     /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        CURRENT.scope(Some(self), future)
+    }
+
+    /// Runs what belongs to no call, whatever this thread is at.
+    pub(crate) fn in_no_call<R>(run: impl FnOnce() -> R) -> R {
+        CURRENT.sync_scope(None, run)
+    }
+
+    /// Whether what is written to this ledger now is committed when this ends.
+    pub(crate) fn commits(&self, ledger: &Ledger) -> bool {
+        self.control.ledger().is_some_and(|own| std::ptr::eq(&raw const **own, ledger))
     }
 
     /// What a call that is made now says about who makes it.
@@ -190,7 +202,7 @@ impl CallInfo {
     pub(crate) fn with_current<R>(look: impl FnOnce(Option<&CallInfo>) -> R) -> R {
         let mut look = Some(look);
         CURRENT
-            .try_with(|current| look.take().map(|look| look(Some(current))))
+            .try_with(|current| look.take().map(|look| look(current.as_ref())))
             .ok()
             .flatten()
             .unwrap_or_else(|| (look.take().expect("run once"))(None))

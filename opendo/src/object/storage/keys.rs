@@ -28,12 +28,18 @@ pub(super) fn user() -> KeyRange {
     all_of(USER)
 }
 
-/// The key as the engine knows it.
-pub(super) fn of_user(name: &str) -> Result<Bytes, StorageError> {
+/// Whether a name is short enough.
+pub(super) fn check(name: &str) -> Result<(), StorageError> {
     if name.len() > MAX_KEY {
         let key = name.chars().take(64).collect();
         return Err(StorageError::TooLarge { key, size: name.len(), limit: MAX_KEY });
     }
+    Ok(())
+}
+
+/// The key as the engine knows it.
+pub(super) fn of_user(name: &str) -> Result<Bytes, StorageError> {
+    check(name)?;
     Ok(key(USER, name.as_bytes()))
 }
 

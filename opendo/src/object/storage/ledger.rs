@@ -7,16 +7,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::engine::committer::{CommitError, Committer, Committing};
 use crate::engine::{Changes, Commit, EngineResult, KeyRange, Ownership, UnixMillis};
+use crate::object::context::Control;
 use crate::object::id::ObjectKey;
 use crate::object::storage::{StorageError, keys};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
 
 /// What leaves the object once what it has written is durable; told so, or why that failed.
 pub(crate) type Output = Box<dyn FnOnce(Result<(), RpcError>) + Send>;
@@ -26,7 +28,8 @@ pub(crate) struct Ledger {
     key: Arc<ObjectKey>,
     committer: Arc<Committer>,
     state: Mutex<State>,
-    on_failure: OnceLock<Box<dyn Fn(RpcError) + Send + Sync>>,
+    /// Of the instance.
+    owner: OnceLock<Weak<Control>>,
     /// One transaction at a time.
     pub(super) transaction: tokio::sync::Mutex<()>,
 }
@@ -75,6 +78,14 @@ struct Layer {
 pub(crate) enum Timer {
     Alarm,
     Schedule(Arc<str>),
+}
+
+impl Timer {
+    /// Of a schedule. Its name has the limit of a key.
+    pub(crate) fn named(name: &str) -> Result<Self, StorageError> {
+        keys::check(name)?;
+        Ok(Self::Schedule(name.into()))
+    }
 }
 
 tokio::task_local! {
@@ -131,7 +142,7 @@ impl Ledger {
             key,
             committer,
             state: Mutex::new(state),
-            on_failure: OnceLock::new(),
+            owner: OnceLock::new(),
             transaction: tokio::sync::Mutex::default(),
         })
     }
@@ -144,9 +155,14 @@ impl Ledger {
         &self.committer
     }
 
-    /// Has `tell` called when a commit fails: the instance is lost then. Once.
-    pub(crate) fn on_failure(&self, tell: impl Fn(RpcError) + Send + Sync + 'static) {
-        let _ = self.on_failure.set(Box::new(tell));
+    /// Whose it is: that is told when a commit fails, as the instance is lost then, and when something is written
+    /// that no call commits. Once.
+    pub(crate) fn belongs_to(&self, owner: &Arc<Control>) {
+        let _ = self.owner.set(Arc::downgrade(owner));
+    }
+
+    fn owner(&self) -> Option<Arc<Control>> {
+        self.owner.get().and_then(Weak::upgrade)
     }
 
     /// Claims the object. Before anything else.
@@ -207,8 +223,8 @@ impl Ledger {
 
     /// The instance has what cannot be stored: it is lost.
     pub(super) fn give_up(&self, error: &StorageError) {
-        if let Some(tell) = self.on_failure.get() {
-            tell(RpcError::new(ErrorKind::Reset, error.to_string()));
+        if let Some(owner) = self.owner() {
+            owner.reset(RpcError::new(ErrorKind::Reset, error.to_string()));
         }
     }
 
@@ -229,8 +245,18 @@ impl Ledger {
         change(layer);
         if depth == 0 {
             state.settle_timers();
+            drop(state);
+            self.written();
         }
         Ok(())
+    }
+
+    /// Something was written that counts. Calls commit at their end; work beside them has none.
+    fn written(&self) {
+        let of_a_call = CallInfo::with_current(|current| current.is_some_and(|info| info.commits(self)));
+        if !of_a_call && let Some(owner) = self.owner() {
+            owner.wrote_outside();
+        }
     }
 
     /// When the timer is due; `None` while its handler runs.
@@ -325,6 +351,8 @@ impl Ledger {
             }
             if depth == 1 {
                 state.settle_timers();
+                drop(state);
+                self.written();
             }
         }
         drop(undo);
@@ -406,12 +434,19 @@ impl Ledger {
                 state.releasing = false;
                 return;
             };
-            // It may run code of users: encodings of replies.
-            let run = || catch_unwind(AssertUnwindSafe(|| output(result)));
+            // It may run code of users: encodings of replies. What it says has waited: it does not do so again for
+            // what is written meanwhile.
+            let run = || catch_unwind(AssertUnwindSafe(|| CallInfo::in_no_call(|| output(result))));
             if MutexGuard::unlocked(&mut state, run).is_err() {
                 tracing::error!(object = %self.key, "what was to leave the object panicked");
             }
         }
+    }
+
+    /// From here on nothing is written any more; what was written so far is committed.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.seal();
+        self.close();
     }
 
     /// From here on nothing is written any more, and what was not sealed is lost. What was sealed is committed.
@@ -536,8 +571,8 @@ impl Committing for Ledger {
                 state.sealed = Changes::default();
                 drop(state);
                 // Before anybody hears of it: whoever does may want a new instance at once.
-                if let Some(tell) = self.on_failure.get() {
-                    tell(error);
+                if let Some(owner) = self.owner() {
+                    owner.reset(error);
                 }
                 self.release_held(self.state.lock());
             }

@@ -30,6 +30,8 @@ pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::Ctx;
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
+#[cfg(feature = "sqlite")]
+pub use object::sql;
 pub use object::storage::{Storage, StorageError};
 pub use object::target::serve;
 pub use registry::namespace::{Namespace, Objects};

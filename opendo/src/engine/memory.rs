@@ -81,7 +81,8 @@ impl Record {
 impl State {
     fn commit(&mut self, commit: &Commit) -> Outcome {
         let id = id(&commit.object);
-        let Some(record) = self.objects.get_mut(&id).filter(|record| record.owner == Some(commit.epoch)) else {
+        let Some(record) = self.objects.get_mut(&id).filter(|record| record.owner == Some(commit.epoch))
+        else {
             return Outcome::Fenced;
         };
         if commit.sequence == record.sequence {

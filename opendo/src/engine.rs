@@ -5,6 +5,8 @@
 
 pub(crate) mod committer;
 pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +15,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::object::id::ObjectKey;
+
+/// Class and id: the order in which objects are listed.
+type Id = (Arc<str>, [u8; 32]);
+
+fn id(object: &ObjectKey) -> Id {
+    (object.class_arc().clone(), *object.bytes())
+}
 
 /// Counts the owners of an object: each claim has a larger one, and a commit names its own. Never reused, also not
 /// after a restart.
@@ -86,6 +95,29 @@ pub(crate) struct Commit {
     pub(crate) changes: Arc<Changes>,
 }
 
+/// What a commit is to the owner and the sequence it meets: the rule of every engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Next,
+    /// It was applied before.
+    Repeat,
+    Fenced,
+}
+
+impl Commit {
+    pub(crate) fn turn(&self, owner: Option<Epoch>, sequence: u64) -> Turn {
+        if owner != Some(self.epoch) {
+            Turn::Fenced
+        } else if self.sequence == sequence {
+            Turn::Repeat
+        } else if self.sequence == sequence + 1 {
+            Turn::Next
+        } else {
+            Turn::Fenced
+        }
+    }
+}
+
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -100,9 +132,11 @@ pub(crate) enum Outcome {
 pub(crate) enum EngineError {
     /// It may have been done, or not: the same commit may be sent again.
     #[error("the outcome is not known: {0}")]
+    #[allow(dead_code)] // engines within the process always know
     Unknown(String),
     /// It was not done, and will not be when it is repeated.
     #[error("{0}")]
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))] // the one in memory does not fail
     Failed(String),
 }
 
@@ -119,6 +153,10 @@ pub(crate) trait Directory: Send + Sync + 'static {
     /// Gives the ownership up, if it is still held. No commit may be on its way. An object without keys and without a
     /// time to be woken leaves nothing behind (checklist 1.23).
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>>;
+
+    /// Lets go of everything: nothing is done any more, and another node may take over what this one had. What runs comes
+    /// to its end first.
+    fn close(&self) -> BoxFuture<'_, ()>;
 
     /// The objects of a class that hold something or are owned, in the order of their ids, from the one behind `after`
     /// on, `limit` at most.

@@ -26,14 +26,19 @@ pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 
 pub use client::{Client, ClientBuilder, ConnectError, connect};
+#[cfg(feature = "sqlite")]
+pub use engine::sqlite::open::OpenError;
 pub use node::{ListenError, Node, NodeBuilder, StartError};
-pub use object::context::Ctx;
+pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
 #[cfg(feature = "sqlite")]
 pub use object::sql;
-pub use object::storage::{Storage, StorageError};
+pub use object::storage::{Editing, List, Storage, StorageError, Stored};
 pub use object::target::serve;
+pub use object::timers::{Alarm, AlarmInfo, Every, Scheduled, When};
+#[cfg(feature = "cron")]
+pub use object::timers::{Cron, CronError};
 pub use registry::namespace::{Namespace, Objects};
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;

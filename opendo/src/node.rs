@@ -1,6 +1,8 @@
 //! A process that hosts objects.
 
 use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,16 +14,24 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+#[cfg(feature = "sqlite")]
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, ClientBuilder};
 use crate::engine::Engine;
+use crate::engine::committer::Committer;
 use crate::engine::memory::Memory;
+#[cfg(feature = "sqlite")]
+use crate::engine::sqlite::{Sqlite, open::OpenError};
+use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
+use crate::object::storage::StorageError;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
+use crate::registry::wakes::{Wakes, Woken};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
 #[cfg(feature = "capnweb")]
@@ -93,6 +103,7 @@ struct Inner {
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     runtime: Handle,
+    committer: Arc<Committer>,
     sessions: Mutex<FxHashMap<usize, Arc<dyn AnyCore>>>,
     session_permits: Arc<Semaphore>,
     closing: CancellationToken,
@@ -126,6 +137,10 @@ pub enum StartError {
         /// The name.
         class: &'static str,
     },
+    /// The data directory could not be opened.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Storage(#[from] OpenError),
 }
 
 /// Why a node could not listen.
@@ -158,6 +173,9 @@ pub struct NodeBuilder {
     authenticate: Option<Authenticate>,
     accept: Option<Accept>,
     allow_names: bool,
+    pub(crate) clock: Clock,
+    #[cfg(feature = "sqlite")]
+    storage: Option<PathBuf>,
     #[cfg(any(feature = "websocket", feature = "http"))]
     origins: Origins,
     #[cfg(feature = "tls")]
@@ -274,6 +292,35 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps the state of objects in that directory, which is made if it is not there, in a SQLite database: it survives
+    /// the process, and the loss of power. Nobody else can open the directory meanwhile. Without this, everything is
+    /// gone with the process.
+    ///
+    /// ```
+    /// # use opendo::prelude::*;
+    /// # pub struct Counter { value: opendo::Stored<u64> }
+    /// # #[durable_object]
+    /// # impl Counter { pub fn increment(&mut self) -> u64 { *self.value.edit() += 1; *self.value } }
+    /// # impl DurableObject for Counter {
+    /// #     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Counter { value: ctx.stored("value").await? }) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let data = directory.path().join("data");
+    /// for times in 1..=2 {
+    ///     let node = Node::builder().object::<Counter>().storage(&data).start().await?;
+    ///     let counter: CounterStub = node.get("visits");
+    ///     assert_eq!(counter.increment().await?, times);
+    ///     node.shutdown(std::time::Duration::from_secs(5)).await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn storage(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.storage = Some(directory.into());
+        self
+    }
+
     /// Lets the node listen on addresses that other machines can reach, without an authenticator: everybody who
     /// can connect can call everything.
     pub fn allow_anonymous(mut self) -> Self {
@@ -284,11 +331,10 @@ impl NodeBuilder {
     /// Starts the node, in the current Tokio runtime. It listens nowhere yet.
     ///
     /// # Errors
-    /// [`StartError::DuplicateClass`].
+    /// See [`StartError`].
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
-    #[allow(clippy::unused_async)] // opening an engine is I/O; this one keeps everything in memory
     pub async fn start(self) -> Result<Node, StartError> {
         let Self { classes, limits, allow_anonymous, authenticate, accept, allow_names, .. } = self;
         let allow_names = allow_names || accept.is_none();
@@ -297,15 +343,30 @@ impl NodeBuilder {
                 return Err(StartError::DuplicateClass { class });
             }
         }
-        let engine: Arc<dyn Engine> = Arc::new(Memory::default());
+        #[cfg(feature = "sqlite")]
+        let engine: Arc<dyn Engine> = match self.storage {
+            Some(directory) => {
+                let opening = spawn_blocking(move || Sqlite::open(&directory));
+                Arc::new(opening.await.expect("opening does not panic")?)
+            }
+            None => Arc::new(Memory::default()),
+        };
+        #[cfg(not(feature = "sqlite"))]
+        let engine: Arc<dyn Engine> = std::future::ready(Arc::new(Memory::default())).await;
         let runtime = Handle::current();
         let closing = CancellationToken::new();
+        let clock = self.clock;
+        let wakes = Wakes::new(clock);
+        let waking = (wakes.clone(), engine.clone());
+        let committer = Committer::new(engine, runtime.clone(), wakes);
         let node = Arc::new_cyclic(|node: &Weak<Inner>| {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
-                engine,
+                committer: committer.clone(),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
+                clock,
+                closing: closing.clone(),
             };
             Inner {
                 classes: classes
@@ -323,12 +384,18 @@ impl NodeBuilder {
                 #[cfg(feature = "tls")]
                 identity: self.identity,
                 runtime,
+                committer,
                 sessions: Mutex::default(),
                 _close_on_drop: closing.clone().drop_guard(),
                 closing,
             }
         });
-        Ok(Node(node))
+        let node = Node(node);
+        let (wakes, engine) = waking;
+        let (closing, weak) = (node.0.closing.clone(), node.weak());
+        let waking = async move { closing.run_until_cancelled(wakes.run(engine, weak)).await };
+        node.0.runtime.spawn(waking);
+        Ok(node)
     }
 }
 
@@ -349,6 +416,9 @@ impl Node {
             authenticate: None,
             accept: None,
             allow_names: false,
+            clock: Clock::System,
+            #[cfg(feature = "sqlite")]
+            storage: None,
             #[cfg(any(feature = "websocket", feature = "http"))]
             origins: Origins::default(),
             #[cfg(feature = "tls")]
@@ -379,6 +449,44 @@ impl Node {
     pub fn live<S: Stub>(&self) -> Vec<ObjectId<S>> {
         let class = self.0.classes.get(S::INTERFACE.name);
         class.map_or_else(Vec::new, |entry| entry.class.live().iter().map(ObjectId::from_key).collect())
+    }
+
+    /// The objects of the class that are in memory or hold something, in the order of their ids: `limit` at most, from the
+    /// one behind `after` on.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`].
+    ///
+    /// ```
+    /// # use opendo::{Stored, prelude::*};
+    /// # pub struct Room { topic: Stored<String> }
+    /// # #[durable_object]
+    /// # impl Room { pub fn name_it(&mut self, topic: String) { *self.topic.edit() = topic; } }
+    /// # impl DurableObject for Room {
+    /// #     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Room { topic: ctx.stored("topic").await? }) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// let node = Node::builder().object::<Room>().start().await?;
+    /// let room: RoomStub = node.get("lobby");
+    /// room.name_it("welcome".into()).await?;
+    ///
+    /// let mut after = None;
+    /// loop {
+    ///     let page: Vec<ObjectId<RoomStub>> = node.objects(after.as_ref(), 100).await?;
+    ///     let Some(last) = page.last() else { break };
+    ///     after = Some(last.clone());
+    ///     assert_eq!(page[0].name(), Some("lobby"));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn objects<S: Stub>(
+        &self,
+        after: Option<&ObjectId<S>>,
+        limit: usize,
+    ) -> Result<Vec<ObjectId<S>>, StorageError> {
+        let after = after.map(|id| *id.as_bytes());
+        let found = self.0.committer.engine().objects(S::INTERFACE.name, after, limit).await?;
+        Ok(found.iter().map(ObjectId::from_key).collect())
     }
 
     /// Listens, beside whatever the node listens on already. Returns the address with what was left open in it
@@ -442,7 +550,7 @@ impl Node {
     }
 
     /// Ends the node in order: listeners close, peers are told, calls that run are answered, objects go to
-    /// sleep. What has not finished after `grace` is cut off.
+    /// sleep, the data directory is let go. What has not finished after `grace` is cut off.
     pub async fn shutdown(&self, grace: Duration) {
         self.0.closing.cancel();
         let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
@@ -453,6 +561,7 @@ impl Node {
             }))
             .await;
             join_all(self.0.classes.values().map(|entry| entry.class.close())).await;
+            self.0.committer.engine().close().await;
         };
         if timeout(grace, orderly).await.is_err() {
             let error = RpcError::new(ErrorKind::Closed, "the node was shut down");
@@ -461,7 +570,11 @@ impl Node {
             }
             // No object takes a new call; those that are busy go to sleep when they can.
             let closing: Vec<_> = self.0.classes.values().map(|entry| entry.class.close()).collect();
-            self.0.runtime.spawn(join_all(closing));
+            let committer = self.0.committer.clone();
+            self.0.runtime.spawn(async move {
+                join_all(closing).await;
+                committer.engine().close().await;
+            });
         }
     }
 
@@ -523,6 +636,20 @@ impl WeakNode {
     /// No node.
     pub(crate) fn none() -> Self {
         Self(Weak::new())
+    }
+
+    /// Has the object look at its timers. False when the node is gone.
+    pub(crate) fn wake(&self, key: &ObjectKey, woken: Woken) -> bool {
+        let Some(node) = self.0.upgrade() else { return false };
+        match node.classes.get(key.class()) {
+            Some(entry) => entry.class.wake(key, woken),
+            None => {
+                // A node that hosts it will.
+                tracing::warn!(object = %key, "its time has come, but this node does not host its class");
+                woken.never();
+            }
+        }
+        true
     }
 
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {

@@ -1,7 +1,9 @@
 //! Objects: their names, their lives, and the order in which they do things.
 
+pub(crate) mod clock;
 pub(crate) mod context;
 mod drive;
+pub(crate) mod event;
 pub(crate) mod id;
 pub(crate) mod job;
 pub(crate) mod lifecycle;
@@ -11,3 +13,4 @@ pub mod sql;
 pub(crate) mod storage;
 pub(crate) mod strand;
 pub(crate) mod target;
+pub(crate) mod timers;

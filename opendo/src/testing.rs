@@ -40,7 +40,8 @@ mod network;
 
 pub use self::network::{Direction, Network};
 
-use crate::node::Node;
+use crate::node::{Node, NodeBuilder};
+use crate::object::clock::Clock;
 use crate::rpc::session::Session;
 pub use crate::rpc::session::SessionStats;
 use crate::rpc::stub::{Stub, StubExt};
@@ -60,6 +61,44 @@ pub async fn hibernate<S: Stub>(node: &Node, stub: &S) {
 pub async fn reset<S: Stub>(node: &Node, stub: &S, reason: &str) -> bool {
     match node.class_of(stub.key()) {
         Some((class, key)) => class.reset(key.bytes(), reason).await,
+        None => false,
+    }
+}
+
+/// Has the node's alarms go by Tokio's clock, which tests can pause: hours pass in no time then.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use opendo::{AlarmInfo, prelude::*};
+/// # pub struct Egg { ctx: Ctx, boiled: bool }
+/// # #[durable_object]
+/// # impl Egg {
+/// #     pub fn boil(&self) -> Result<(), String> { Ok(self.ctx.alarm().set_in(Duration::from_secs(600))?) }
+/// #     pub fn is_boiled(&self) -> bool { self.boiled }
+/// # }
+/// # impl DurableObject for Egg {
+/// #     const IDLE: Option<Duration> = Some(Duration::MAX);
+/// #     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Egg { ctx, boiled: false }) }
+/// #     async fn alarm(&mut self, _: AlarmInfo) -> opendo::Result<()> { self.boiled = true; Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> opendo::Result<()> {
+/// let node = opendo::testing::with_tokio_clock(Node::builder().object::<Egg>()).start().await?;
+/// let egg: EggStub = node.get("breakfast");
+/// egg.boil().await?;
+/// tokio::time::sleep(Duration::from_secs(601)).await; // under a paused clock
+/// assert!(egg.is_boiled().await?);
+/// # Ok(()) }
+/// ```
+pub fn with_tokio_clock(mut node: NodeBuilder) -> NodeBuilder {
+    node.clock = Clock::of_tokio();
+    node
+}
+
+/// Runs the handler of the object's alarm now, whenever it is due. False when no alarm is set. Resolves when what the
+/// handler wrote is durable.
+pub async fn run_alarm<S: Stub>(node: &Node, stub: &S) -> bool {
+    match node.class_of(stub.key()) {
+        Some((class, key)) => class.run_alarm(key).await,
         None => false,
     }
 }

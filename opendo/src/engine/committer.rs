@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
+use crate::registry::wakes::Wakes;
+
 use super::{Commit, Engine, EngineError, EngineResult, Outcome};
 
 /// The largest batch.
@@ -41,6 +43,7 @@ pub(crate) struct Committer {
     engine: Arc<dyn Engine>,
     runtime: Handle,
     queue: Mutex<Queue>,
+    wakes: Arc<Wakes>,
 }
 
 #[derive(Default)]
@@ -56,8 +59,8 @@ struct Entry {
 }
 
 impl Committer {
-    pub(crate) fn new(engine: Arc<dyn Engine>, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { engine, runtime, queue: Mutex::default() })
+    pub(crate) fn new(engine: Arc<dyn Engine>, runtime: Handle, wakes: Arc<Wakes>) -> Arc<Self> {
+        Arc::new(Self { engine, runtime, queue: Mutex::default(), wakes })
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -108,7 +111,12 @@ impl Committer {
             let mut unknown = Vec::new();
             for (entry, answer) in batch.into_iter().zip(answers) {
                 match judged(&entry, answer) {
-                    Poll::Ready(result) => entry.done.committed(result),
+                    Poll::Ready(result) => {
+                        if let (Ok(()), Some(Some(at))) = (&result, entry.commit.changes.wake) {
+                            self.wakes.set(at);
+                        }
+                        entry.done.committed(result);
+                    }
                     Poll::Pending => unknown.push(entry),
                 }
             }

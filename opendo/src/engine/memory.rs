@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, KeyRange, Outcome, Ownership, Store,
-    UnixMillis,
+    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome, Ownership, Store,
+    Turn, UnixMillis, id,
 };
 use crate::object::id::ObjectKey;
 
@@ -26,9 +26,6 @@ struct State {
     wakes: BTreeSet<(UnixMillis, Id)>,
 }
 
-/// Class and id.
-type Id = (Arc<str>, [u8; 32]);
-
 #[derive(Debug)]
 struct Record {
     key: Arc<ObjectKey>,
@@ -38,10 +35,6 @@ struct Record {
     /// Of keys and values.
     size: usize,
     wake: Option<UnixMillis>,
-}
-
-fn id(object: &ObjectKey) -> Id {
-    (object.class_arc().clone(), *object.bytes())
 }
 
 impl Record {
@@ -81,15 +74,11 @@ impl Record {
 impl State {
     fn commit(&mut self, commit: &Commit) -> Outcome {
         let id = id(&commit.object);
-        let Some(record) = self.objects.get_mut(&id).filter(|record| record.owner == Some(commit.epoch))
-        else {
-            return Outcome::Fenced;
-        };
-        if commit.sequence == record.sequence {
-            return Outcome::Committed; // a repeat
-        }
-        if commit.sequence != record.sequence + 1 {
-            return Outcome::Fenced;
+        let Some(record) = self.objects.get_mut(&id) else { return Outcome::Fenced };
+        match commit.turn(record.owner, record.sequence) {
+            Turn::Next => {}
+            Turn::Repeat => return Outcome::Committed,
+            Turn::Fenced => return Outcome::Fenced,
         }
         record.sequence = commit.sequence;
         record.apply(&commit.changes);
@@ -134,6 +123,10 @@ impl Directory for Memory {
             }
         }
         ready(Ok(())).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
     }
 
     fn objects<'a>(

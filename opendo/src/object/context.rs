@@ -1,17 +1,25 @@
 //! What an object is given of the world.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::node::WeakNode;
+use crate::object::clock::Clock;
 use crate::object::id::{ObjectKey, ToObjectId};
-use crate::object::storage::Storage;
+use crate::object::storage::ledger::{Ledger, Timer};
+use crate::object::storage::{Storage, StorageError, Stored};
+use crate::object::timers::{self, Alarm, When};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
 use crate::rpc::stub::Stub;
 
 /// What a durable object has of the world: its own id and storage, other objects, and its own end.
@@ -25,11 +33,18 @@ struct Inner {
     storage: Storage,
     control: Arc<Control>,
     node: WeakNode,
+    clock: Clock,
 }
 
 impl Ctx {
-    pub(crate) fn new(key: Arc<ObjectKey>, storage: Storage, control: Arc<Control>, node: WeakNode) -> Self {
-        Self(Arc::new(Inner { key, storage, control, node }))
+    pub(crate) fn new(
+        key: Arc<ObjectKey>,
+        storage: Storage,
+        control: Arc<Control>,
+        node: WeakNode,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner { key, storage, control, node, clock }))
     }
 
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
@@ -40,6 +55,132 @@ impl Ctx {
     /// This object's keys and values.
     pub fn storage(&self) -> &Storage {
         &self.0.storage
+    }
+
+    /// A part of this object that is kept under `key`; its default if nothing is stored there. For fields: see
+    /// [`Stored`].
+    ///
+    /// # Errors
+    /// [`StorageError::Decode`] when something else is stored there; [`StorageError::Engine`].
+    pub async fn stored<T: Serialize + DeserializeOwned + Default>(
+        &self,
+        key: &str,
+    ) -> Result<Stored<T>, StorageError> {
+        Stored::load(&self.0.storage, key).await
+    }
+
+    /// This object's alarm: one moment at which [`DurableObject::alarm`](crate::DurableObject::alarm) runs. It is stored
+    /// with the writes of the call that sets it, wakes the object if it sleeps, and outlives the process. It runs at
+    /// least once, never early; one that fails is tried again, after 2 s, 4 s and so on, six times (checklist 7.10).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use opendo::{AlarmInfo, prelude::*};
+    ///
+    /// pub struct Reminder { ctx: Ctx }
+    ///
+    /// #[durable_object]
+    /// impl Reminder {
+    ///     pub fn remind(&self) -> Result<(), String> {
+    ///         Ok(self.ctx.alarm().set_in(Duration::from_secs(60))?)
+    ///     }
+    /// }
+    ///
+    /// impl DurableObject for Reminder {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Reminder { ctx }) }
+    ///
+    ///     async fn alarm(&mut self, info: AlarmInfo) -> opendo::Result<()> {
+    ///         println!("it is time, for the {}. time", info.retry_count + 1);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Reminder>().start().await?;
+    /// # let reminder: ReminderStub = node.get("a");
+    /// # reminder.remind().await?;
+    /// # assert!(opendo::testing::run_alarm(&node, &reminder).await);
+    /// # assert!(!opendo::testing::run_alarm(&node, &reminder).await);
+    /// # Ok(()) }
+    /// ```
+    pub fn alarm(&self) -> Alarm<'_> {
+        Alarm { ledger: self.0.storage.ledger(), clock: self.0.clock }
+    }
+
+    /// Has [`DurableObject::scheduled`](crate::DurableObject::scheduled) run at some time, or again and again, with
+    /// `payload`. Any number can be scheduled, each under a name; the same name replaces what was there. They are kept
+    /// and tried again like the [`alarm`](Self::alarm).
+    ///
+    /// # Errors
+    /// As for [`Storage::put`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use opendo::{Every, Scheduled, prelude::*};
+    ///
+    /// pub struct Shop { ctx: Ctx }
+    ///
+    /// #[durable_object]
+    /// impl Shop {
+    ///     pub fn order(&self, number: u32) -> Result<(), String> {
+    ///         self.ctx.schedule("report", Every(Duration::from_secs(3600)), &())?;
+    ///         Ok(self.ctx.schedule(&format!("expire/{number}"), Duration::from_secs(900), &number)?)
+    ///     }
+    /// }
+    ///
+    /// impl DurableObject for Shop {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Shop { ctx }) }
+    ///
+    ///     async fn scheduled(&mut self, event: Scheduled) -> opendo::Result<()> {
+    ///         match event.name() {
+    ///             "report" => println!("{:?}", self.ctx.schedules()),
+    ///             _ => println!("order {} was not paid", event.payload::<u32>()?),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Shop>().start().await?;
+    /// # let shop: ShopStub = node.get("a");
+    /// # shop.order(7).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn schedule<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        when: impl Into<When>,
+        payload: &T,
+    ) -> Result<(), StorageError> {
+        let payload = self.0.storage.encoded(name, payload)?;
+        timers::schedule(&self.0.storage, self.0.clock, name, when.into(), payload)
+    }
+
+    /// Takes back what was scheduled under that name.
+    ///
+    /// # Errors
+    /// As for [`Storage::delete`].
+    pub fn unschedule(&self, name: &str) -> Result<(), StorageError> {
+        self.0.storage.ledger().set_timer(Timer::Schedule(name.into()), None)
+    }
+
+    /// What is scheduled, by name, and when it is due next.
+    pub fn schedules(&self) -> BTreeMap<String, SystemTime> {
+        timers::schedules(self.0.storage.ledger())
+    }
+
+    /// What time it is, by the clock that alarms go by: in tests with a paused clock, that one.
+    pub fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    /// Keeps the object in memory until what this returns is dropped, however idle it is.
+    pub fn keep_alive(&self) -> KeepAlive {
+        self.0.control.keep_alive(Keeping::Guard)
+    }
+
+    /// What keeps the object in memory, beside calls that run or wait. Empty for one that may hibernate when it has been
+    /// idle for long enough.
+    pub fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
+        self.0.control.keepalive_reasons()
     }
 
     /// A stub of another object of this node. No I/O, no `Result`: a call tells whether there is such a
@@ -57,16 +198,17 @@ impl Ctx {
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
     ///
-    /// What it writes is committed with the next call that ends, or when it has finished.
+    /// What it writes is committed with the next thing that leaves the object, or when it has finished.
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let control = Arc::downgrade(&self.0.control);
-        self.0.control.spawn(async move {
+        let control = &self.0.control;
+        let weak = Arc::downgrade(control);
+        let info = CallInfo::of_own_work("wait_until", control, Some(self.0.key.clone()));
+        control.spawn(info.scope(async move {
             future.await;
-            if let Some(control) = control.upgrade() {
-                // A failure resets the instance; there is nobody else to tell.
-                let _ = control.commit().await;
+            if let Some(control) = weak.upgrade() {
+                control.seal();
             }
-        });
+        }));
     }
 
     /// Throws this instance away: every call in flight or queued fails with [`Reset`](ErrorKind::Reset) and this
@@ -94,23 +236,115 @@ struct Aborted;
 
 /// The parts of an activation that do not depend on the object's type.
 pub(crate) struct Control {
+    /// Of the activation: in call chains.
+    number: u64,
     runtime: Handle,
     reset: OnceLock<RpcError>,
+    /// `None` for a target.
     storage: Option<Storage>,
     /// Has the activation look at the reset.
     on_reset: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<JoinSet<()>>,
+    /// How many streams, and how many guards, keep the object in memory.
+    kept: [AtomicUsize; 2],
+}
+
+/// What keeps an object in memory. See [`Ctx::keepalive_reasons`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeepaliveReason {
+    /// So many futures that were given to [`Ctx::wait_until`] have not finished.
+    WaitUntil(usize),
+    /// So many streams that its methods have made are open.
+    Streams(usize),
+    /// So many [`KeepAlive`] guards are held.
+    Guards(usize),
+    /// Something it has written is not durable yet.
+    Unconfirmed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keeping {
+    Stream,
+    Guard,
+}
+
+/// Keeps an object in memory. See [`Ctx::keep_alive`].
+#[must_use = "the object may hibernate when this is dropped"]
+pub struct KeepAlive {
+    control: Arc<Control>,
+    what: Keeping,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.control.kept[self.what as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for KeepAlive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeepAlive").field(&self.what).finish()
+    }
 }
 
 impl Control {
+    pub(crate) fn keep_alive(self: &Arc<Self>, what: Keeping) -> KeepAlive {
+        self.kept[what as usize].fetch_add(1, Ordering::Relaxed);
+        KeepAlive { control: self.clone(), what }
+    }
+
+    fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
+        let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed);
+        let background = {
+            let mut background = self.background.lock();
+            while background.try_join_next().is_some() {}
+            background.len()
+        };
+        let counted = [
+            (background, KeepaliveReason::WaitUntil(background)),
+            (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
+            (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
+            (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
+        ];
+        counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
+    }
+
+    /// Whether the object must not hibernate now, because it is idle or because it has to.
+    pub(crate) fn refuses(&self, if_idle: bool) -> bool {
+        if if_idle { self.is_kept_alive() } else { self.has_background() }
+    }
+
+    /// Whether something keeps the object in memory.
+    pub(crate) fn is_kept_alive(&self) -> bool {
+        self.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0)
+            || self.has_background()
+            || self.is_dirty()
+    }
+
     pub(crate) fn new(runtime: Handle, storage: Option<Storage>) -> Arc<Self> {
-        Arc::new(Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Numbers travel in call chains between processes: the random half keeps those apart.
+        static PROCESS: LazyLock<u64> =
+            LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
+        let control = Arc::new(Self {
+            number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             runtime,
             reset: OnceLock::new(),
             storage,
             on_reset: OnceLock::new(),
             background: Mutex::default(),
-        })
+            kept: Default::default(),
+        });
+        if let Some(ledger) = control.ledger() {
+            let condemned = Arc::downgrade(&control);
+            ledger.on_failure(move |error| {
+                if let Some(control) = condemned.upgrade() {
+                    control.reset(error);
+                }
+            });
+        }
+        control
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -120,8 +354,8 @@ impl Control {
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
         let reason = self.reset.get_or_init(|| error);
-        if let Some(storage) = &self.storage {
-            storage.close();
+        if let Some(ledger) = self.ledger() {
+            ledger.close();
         }
         self.background.lock().abort_all();
         if let Some(on_reset) = self.on_reset.get() {
@@ -139,13 +373,48 @@ impl Control {
         let _ = self.on_reset.set(Box::new(notify));
     }
 
-    /// Commits what was written. A failure resets the instance.
-    pub(crate) async fn commit(&self) -> Result<(), RpcError> {
-        let Some(storage) = &self.storage else { return Ok(()) };
-        match storage.commit().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.reset(RpcError::new(ErrorKind::Reset, error.to_string())).clone()),
+    pub(crate) fn storage(&self) -> Option<&Storage> {
+        self.storage.as_ref()
+    }
+
+    fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.storage.as_ref().map(Storage::ledger)
+    }
+
+    /// Lets `output` go when everything that was written is durable: at once, if it is.
+    pub(crate) fn hold(&self, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        match self.ledger() {
+            Some(ledger) => ledger.hold(output),
+            None => output(Ok(())),
         }
+    }
+
+    /// Whether what leaves now has to wait.
+    pub(crate) fn holds(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.holds())
+    }
+
+    /// Commits what was written, without waiting for it. A failure resets the instance.
+    pub(crate) fn seal(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.seal();
+        }
+    }
+
+    /// Commits what was written. Resolves when it is durable, or the instance is lost.
+    pub(crate) async fn drain(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.drained().await;
+        }
+    }
+
+    /// Whether something was written that is not durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.is_dirty())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use crate::object::job::{Access, Job, Place, Running, panicked};
-use crate::object::strand::{Activation, Phase, Queued, Work};
+use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
 use crate::rpc::error::{ErrorKind, RpcError};
 
 /// Jobs run before others of the runtime get a turn.
@@ -106,7 +106,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 // Only a shared job that is running can be joined by what comes next.
                 _ => return false,
             }
-            if self.object.is_none() && matches!(next.work, Work::Hibernate(..)) {
+            if self.object.is_none() && matches!(next.work, Work::Hibernate(_)) {
                 // Not made yet, or asleep already.
                 state.queue.pop_front();
                 drop(state);
@@ -117,7 +117,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 // It is made on behalf of the first call, so that a cycle through the constructor is seen.
                 let chain = match &next.work {
                     Work::Call(_, job) => job.chain().cloned(),
-                    Work::Hibernate(..) => None,
+                    Work::Hibernate(_) => None,
                 };
                 state.access = Access::Exclusive;
                 state.running.push(CONSTRUCTOR);
@@ -143,11 +143,13 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         return false;
                     }
                 }
-                Work::Hibernate(_, done) if self.activation.control.has_background() => {
+                Work::Hibernate(Retreat { if_idle, done, .. })
+                    if self.activation.control.refuses(if_idle) =>
+                {
                     // Nobody left to be told is as good.
                     let _ = done.send(false);
                 }
-                Work::Hibernate(hibernate, done) => {
+                Work::Hibernate(Retreat { hibernate, done, .. }) => {
                     state.access = Access::Exclusive;
                     state.running.push(sequence);
                     drop(state);
@@ -157,7 +159,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     let hibernating = async move {
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
                         match run {
-                            Ok(()) => drop(control.commit().await),
+                            Ok(()) => control.drain().await,
                             Err(_) if control.is_reset().is_some() => {}
                             Err(panic) => drop(control.reset(panicked("`hibernate`", &*panic)).clone()),
                         }
@@ -170,12 +172,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) {
-        let place = Place {
-            key: self.activation.key().cloned(),
-            activation: self.activation.number,
-            sequence,
-            control: self.activation.control.clone(),
-        };
+        let place =
+            Place { key: self.activation.key().cloned(), sequence, control: self.activation.control.clone() };
         if access == Access::Exclusive {
             self.object = None; // so that `object` is the only one
         }

@@ -283,6 +283,12 @@ impl ObjectKey {
         Self { class: class.into(), id: [0; 32], name: None }
     }
 
+    /// The key of an object that an engine has kept: it was verified before.
+    #[cfg(any(test, feature = "sqlite"))]
+    pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
+        Self { class, id, name }
+    }
+
     /// The object of that name.
     #[cfg(feature = "capnweb")]
     pub(crate) fn of_name(class: &str, name: &str) -> Self {

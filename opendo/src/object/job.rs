@@ -31,7 +31,6 @@ pub(crate) enum Access {
 /// Where a job runs.
 pub(crate) struct Place {
     pub(crate) key: Option<Arc<ObjectKey>>,
-    pub(crate) activation: u64,
     pub(crate) sequence: u64,
     pub(crate) control: Arc<Control>,
 }
@@ -113,7 +112,7 @@ impl<V: Send> Waiting for Slot<V> {
 }
 
 /// How a run ended.
-enum End<R> {
+pub(super) enum End<R> {
     Returned(R),
     /// The instance is lost.
     Reset(RpcError),
@@ -147,7 +146,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             reply.fail(RpcError::new(ErrorKind::Deadline, "its time was over before its turn came"));
             return Err(object);
         }
-        let Place { key, activation, sequence, control } = place;
+        let Place { key, sequence, control } = place;
         let span = tracing::debug_span!("call", object = key.as_deref().map(display), method = M::DESC.name);
         let info = CallInfo {
             caller,
@@ -156,7 +155,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             deadline,
             trace,
             chain,
-            activation,
+            control: control.clone(),
             sequence,
             waiting: reply.waiting(),
         };
@@ -166,19 +165,16 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
                 let run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
                 until_end(run, &control, M::DESC.flags.cancel.then_some(&*info.waiting)).await
             };
-            // What the call wrote is stored before anybody hears of it.
-            let end = match end {
-                End::Reset(error) => End::Reset(error),
-                survived => match control.commit().await {
-                    Ok(()) => survived,
-                    Err(error) => End::Reset(error),
-                },
-            };
-            match (end, reply) {
-                (End::Returned(result), Reply::Local(reply)) => reply.0.complete(Ok(result)),
-                (End::Returned(result), Reply::Remote(reply)) => reply.send::<M>(&result),
-                (End::Reset(error), reply) => reply.fail(error.may_run(true)),
-                (End::Dropped, reply) => {
+            match end {
+                // Nobody hears of it before what it wrote is durable; the object goes on meanwhile.
+                End::Returned(result) => control.hold(move |durable| match (durable, reply) {
+                    (Ok(()), Reply::Local(reply)) => reply.0.complete(Ok(result)),
+                    (Ok(()), Reply::Remote(reply)) => reply.send::<M>(&result),
+                    (Err(error), reply) => reply.fail(error),
+                }),
+                End::Reset(error) => reply.fail(error.may_run(true)),
+                End::Dropped => {
+                    control.seal();
                     let error = RpcError::new(ErrorKind::Cancelled, "its caller went away while it ran");
                     reply.fail(error.may_run(true));
                 }
@@ -193,7 +189,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
 }
 
 /// Runs a method until it returns, panics, or loses its reason to go on.
-async fn until_end<R>(
+pub(super) async fn until_end<R>(
     mut run: std::pin::Pin<&mut impl Future<Output = std::thread::Result<R>>>,
     control: &Control,
     cancel: Option<&dyn Waiting>,

@@ -1,6 +1,9 @@
 //! What an object does when it begins and when it goes to sleep.
 
+use std::time::Duration;
+
 use crate::object::context::Ctx;
+use crate::object::timers::{AlarmInfo, Scheduled, no_handler};
 use crate::registry::class::Registration;
 use crate::rpc::error::Result;
 
@@ -39,6 +42,25 @@ pub trait DurableObject: Send + Sync + Sized + 'static {
     /// fails (or panics) they all fail with [`Reset`](crate::ErrorKind::Reset) and nothing is left behind: the next
     /// call on a fresh stub tries again (checklist 3.1 to 3.3).
     fn new(ctx: Ctx) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Runs when the [alarm](Ctx::alarm) is due. Like a call it runs alone, and what it writes is kept also if it fails.
+    ///
+    /// It runs at least once for each time that was set: again if it fails (an `Err`, a panic, an abort, or more than 15
+    /// minutes), and again if the process dies before its writes are durable.
+    fn alarm(&mut self, info: AlarmInfo) -> impl Future<Output = Result<()>> + Send {
+        let _ = info;
+        async { Err(no_handler("alarm")) }
+    }
+
+    /// Runs when something that was [scheduled](Ctx::schedule) is due, under the same rules as [`alarm`](Self::alarm).
+    fn scheduled(&mut self, event: Scheduled) -> impl Future<Output = Result<()>> + Send {
+        let _ = event;
+        async { Err(no_handler("scheduled")) }
+    }
+
+    /// How long an instance of this class may be idle before it leaves memory; `None` for the node's
+    /// [`idle_timeout`](crate::Limits::idle_timeout).
+    const IDLE: Option<Duration> = None;
 
     /// Runs before the instance leaves memory because it is idle. What is not in storage then is lost.
     ///

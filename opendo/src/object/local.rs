@@ -15,7 +15,7 @@ use crate::object::strand::{Activation, short_type_name};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::CallInfo;
+use crate::rpc::info::{CallInfo, Origin};
 use crate::rpc::method::Run;
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
@@ -64,17 +64,26 @@ impl<O: Send + Sync + 'static> Local<O> {
             return remote.call::<M>(options, args).named(name, M::DESC.name);
         }
         let deadline = deadline_after(options.timeout);
-        let (caller, chain, inherited) = CallInfo::for_call_out();
+        let Origin { caller, chain, trace, gate } = CallInfo::for_call_out();
         let slot = Arc::new(Slot::new());
         let job = MethodJob::<M> {
             args,
             reply: Reply::Local(LocalReply(slot.clone())),
             caller,
             deadline,
-            trace: options.trace.or(inherited),
+            trace: options.trace.or(trace),
             chain: chain.clone(),
         };
-        self.submit(Box::new(job));
+        match gate {
+            None => self.submit(Box::new(job)),
+            Some(gate) => {
+                let local = Self(self.0.clone());
+                gate.hold(move |durable| match durable {
+                    Ok(()) => local.submit(Box::new(job)),
+                    Err(error) => job.reply.fail(error.may_run(false)),
+                });
+            }
+        }
         Call::local(slot, chain, deadline).named(name, M::DESC.name)
     }
 

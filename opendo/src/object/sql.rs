@@ -39,6 +39,7 @@
 mod db;
 mod error;
 mod kv;
+mod math;
 mod params;
 mod policy;
 mod row;
@@ -54,7 +55,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use db::{ObjectDb, Savepoint, Sealed, make_directory};
+pub(crate) use db::{ObjectDb, Savepoint, Sealed};
 pub(crate) use error::DbError;
 pub use error::{SqlError, SqliteError};
 pub(crate) use policy::SqlLimits;

@@ -1,20 +1,27 @@
 //! What an object keeps: its own keys, read through its own unconfirmed writes.
 
+mod keys;
+pub(crate) mod ledger;
+mod list;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::engine::{Changes, Commit, Engine, EngineError, Outcome, Ownership};
+use crate::engine::EngineError;
 use crate::node::WeakNode;
-use crate::object::id::ObjectKey;
+use crate::object::storage::ledger::{Ledger, Timer};
 use crate::rpc::cap::{storing, why};
 
+pub use self::list::List;
+pub use self::stored::{Editing, Stored};
+
 /// Why a key could not be read or written.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     /// The value could not be encoded.
@@ -35,11 +42,24 @@ pub enum StorageError {
         /// What the decoder said.
         reason: String,
     },
+    /// The key, or the key and its value together, are longer than may be stored.
+    #[error("storage: `{key}` takes {size} bytes, and {limit} are the most; store it in parts")]
+    TooLarge {
+        /// The key, or its beginning.
+        key: String,
+        /// How long it is, with its value if the key alone is not too long.
+        size: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// Two transactions run within the same one at the same time: await one before the other.
+    #[error("storage: another transaction runs within this one; await it first")]
+    Transaction,
     /// The instance this storage belongs to was thrown away; what it would still write must not count.
     #[error("storage: the object's instance is gone")]
     Closed,
     /// The engine could not do it.
-    #[error("{0}")]
+    #[error("storage: {0}")]
     Engine(String),
 }
 
@@ -49,48 +69,70 @@ impl From<EngineError> for StorageError {
     }
 }
 
+impl From<StorageError> for String {
+    fn from(error: StorageError) -> Self {
+        error.to_string()
+    }
+}
+
+/// The longest key, in bytes (checklist 5.9).
+const MAX_KEY: usize = 2048;
+
+/// The most that a key and its value may take together, in bytes (checklist 5.9).
+const MAX_ENTRY: usize = 2 << 20;
+
 /// The keys and values of one object.
 ///
-/// Keys are texts, values are serde types. Writes go into a buffer and return at once; reads see them. What one
-/// call wrote is committed as a whole before its reply leaves, and not at all when the instance is thrown away
-/// during it. An `Err` that a method returns undoes nothing.
+/// Keys are texts of at most 2 KiB, values are serde types, at most 2 MiB in postcard. Writes go into a buffer and
+/// return at once; reads see them.
+///
+/// **Durability.** Nothing that the object says (replies, errors, calls it makes, callbacks) leaves before everything
+/// it has written until then is durable; the object itself does not wait, and takes the next call. What one call wrote
+/// up to that point is committed as a whole or not at all. An `Err` that a method returns undoes nothing: use
+/// [`transaction`](Self::transaction) for that. If the storage fails, the instance is thrown away, with what was not
+/// durable, and with everything that waited for it.
 ///
 /// Stubs of this node's objects can be stored, alone or inside values: they are found again by class and id. Stubs of
 /// anything else cannot.
 ///
-/// The engine of this version keeps everything in memory: it outlives the instance, not the process.
+/// ```
+/// # use opendo::prelude::*;
+/// # pub struct Shelf { ctx: Ctx }
+/// # #[durable_object]
+/// # impl Shelf {
+/// pub async fn tidy(&self) -> Result<Vec<String>, String> {
+///     let storage = self.ctx.storage();
+///     storage.put("book/dune", &1965_u16)?;
+///     storage.put_many([("book/solaris", 1961_u16), ("book/ubik", 1969)])?;
+///     storage.delete("book/ubik")?;
+///     assert_eq!(storage.get::<u16>("book/dune").await?, Some(1965)); // it sees its own writes
 ///
-/// See [`DurableObject`](crate::DurableObject) for an example.
+///     let old = storage.list::<u16>().prefix("book/").reverse().limit(10).await?;
+///     Ok(old.into_iter().map(|(key, year)| format!("{key}: {year}")).collect())
+/// }
+/// # }
+/// # impl DurableObject for Shelf { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Shelf { ctx }) } }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+/// # let node = Node::builder().object::<Shelf>().start().await?;
+/// # let shelf: ShelfStub = node.get("a");
+/// # assert_eq!(shelf.tidy().await?, ["book/solaris: 1961", "book/dune: 1965"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Storage(Arc<Inner>);
 
 struct Inner {
-    engine: Arc<dyn Engine>,
-    key: Arc<ObjectKey>,
+    ledger: Arc<Ledger>,
     node: WeakNode,
-    buffer: Mutex<Buffer>,
-    /// One commit at a time, in order.
-    committing: tokio::sync::Mutex<()>,
-}
-
-struct Buffer {
-    ownership: Option<Ownership>,
-    /// Writes not confirmed yet, with the number of the commit that carries them.
-    writes: BTreeMap<String, (u64, Option<Bytes>)>,
-    next_commit: u64,
-    closed: bool,
 }
 
 impl Storage {
-    pub(crate) fn new(engine: Arc<dyn Engine>, key: Arc<ObjectKey>, node: WeakNode) -> Self {
-        let buffer = Buffer { ownership: None, writes: BTreeMap::new(), next_commit: 1, closed: false };
-        Self(Arc::new(Inner {
-            engine,
-            key,
-            node,
-            buffer: Mutex::new(buffer),
-            committing: tokio::sync::Mutex::default(),
-        }))
+    pub(crate) fn new(ledger: Arc<Ledger>, node: WeakNode) -> Self {
+        Self(Arc::new(Inner { ledger, node }))
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
     }
 
     /// The value of `key`, or `None`.
@@ -98,42 +140,59 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Decode`] when something else is stored there; [`StorageError::Engine`].
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StorageError> {
-        let buffered = {
-            let buffer = self.0.buffer.lock();
-            if buffer.closed {
-                return Err(StorageError::Closed);
-            }
-            buffer.writes.get(key).map(|(_, value)| value.clone())
-        };
-        let value = match buffered {
-            Some(value) => value,
-            None => {
-                let key = Bytes::copy_from_slice(key.as_bytes());
-                self.0.engine.get(&self.0.key, vec![key]).await?.pop().flatten()
-            }
-        };
-        value
-            .map(|bytes| {
-                storing(&self.0.node, || postcard::from_bytes(&bytes)).map_err(|error| StorageError::Decode {
-                    key: key.to_owned(),
-                    expected: std::any::type_name::<T>(),
-                    reason: why().unwrap_or_else(|| error.to_string()),
-                })
-            })
-            .transpose()
+        let stored = keys::of_user(key)?;
+        let value = self.read(stored).await?;
+        value.map(|bytes| self.decode(key, &bytes)).transpose()
     }
 
-    /// Writes `value` as `key`. It is there for the next read at once.
+    /// The values of those of `keys` that are there, in byte order of the keys (checklist 5.1).
     ///
     /// # Errors
-    /// [`StorageError::Encode`]; [`StorageError::Closed`] after the instance was thrown away.
+    /// As for [`get`](Self::get).
+    pub async fn get_many<T: DeserializeOwned>(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<BTreeMap<String, T>, StorageError> {
+        let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
+        for key in keys {
+            let stored = keys::of_user(key.as_ref())?;
+            match self.0.ledger.pending(&stored)? {
+                Some(value) => {
+                    value.map(|value| found.insert(stored, value));
+                }
+                None => missing.push(stored),
+            }
+        }
+        if !missing.is_empty() {
+            let engine = self.0.ledger.committer().engine();
+            let values = engine.get(self.0.ledger.key(), missing.clone()).await?;
+            found.extend(missing.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))));
+        }
+        found.iter().map(|(key, value)| self.decode_entry(key, value)).collect()
+    }
+
+    /// Writes `value` as `key`. It is there for the next read at once. A copy: what happens to `value` later is not
+    /// stored (checklist 5.7).
+    ///
+    /// # Errors
+    /// [`StorageError::Encode`], [`StorageError::TooLarge`]; [`StorageError::Closed`] after the instance was thrown
+    /// away.
     pub fn put<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), StorageError> {
-        let encoded = storing(&self.0.node, || postcard::to_allocvec(value));
-        let bytes = encoded.map_err(|error| StorageError::Encode {
-            key: key.to_owned(),
-            reason: why().unwrap_or_else(|| error.to_string()),
-        })?;
-        self.write(key, Some(bytes.into()))
+        let (key, value) = self.encode(key, value)?;
+        self.0.ledger.write(key, Some(value))
+    }
+
+    /// Writes all of these, or none of them (checklist 5.14).
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub fn put_many<K: AsRef<str>, T: Serialize>(
+        &self,
+        entries: impl IntoIterator<Item = (K, T)>,
+    ) -> Result<(), StorageError> {
+        let encoded: Result<Vec<_>, _> =
+            entries.into_iter().map(|(key, value)| self.encode(key.as_ref(), &value)).collect();
+        self.0.ledger.write_all(encoded?.into_iter().map(|(key, value)| (key, Some(value))))
     }
 
     /// Removes `key`, if it is there.
@@ -141,80 +200,155 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Closed`] after the instance was thrown away.
     pub fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.write(key, None)
+        self.0.ledger.write(keys::of_user(key)?, None)
     }
 
-    fn write(&self, key: &str, value: Option<Bytes>) -> Result<(), StorageError> {
-        let mut buffer = self.0.buffer.lock();
-        if buffer.closed {
-            return Err(StorageError::Closed);
+    /// Removes those of `keys` that are there.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub fn delete_many(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), StorageError> {
+        let stored: Result<Vec<_>, _> = keys.into_iter().map(|key| keys::of_user(key.as_ref())).collect();
+        self.0.ledger.write_all(stored?.into_iter().map(|key| (key, None)))
+    }
+
+    /// The keys and values, in byte order of the keys; which ones is said by what is called on it.
+    pub fn list<T: DeserializeOwned>(&self) -> List<T> {
+        List::new(self.clone())
+    }
+
+    /// Removes every key, the alarm and all schedules, in one step (checklist 5.29). An object that holds nothing is
+    /// forgotten when it leaves memory. Calls that it has [sent](crate::Ctx::send) are delivered all the same.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub fn delete_all(&self) -> Result<(), StorageError> {
+        self.0.ledger.clear(keys::user())?;
+        self.0.ledger.clear_timers()
+    }
+
+    /// Runs `body` as a transaction: if it returns `Ok`, everything that it wrote by this storage counts, all of it as
+    /// if written at that moment; otherwise (an `Err`, a panic, or when it is dropped) nothing of it does. Alarms and
+    /// schedules are part of it. Memory is not: what `body` has done to the object itself stays.
+    ///
+    /// Transactions of one object run one after the other; one within another one is a savepoint (checklist 5.16 to
+    /// 5.20). Reads of `body` see what it wrote, other methods that overlap with this one do not.
+    ///
+    /// # Errors
+    /// What `body` returns; [`StorageError`] when the instance is gone.
+    ///
+    /// ```
+    /// # use opendo::prelude::*;
+    /// # pub struct Account { ctx: Ctx }
+    /// # #[durable_object]
+    /// # impl Account {
+    /// pub async fn withdraw(&self, amount: u64) -> Result<u64, String> {
+    ///     let storage = self.ctx.storage();
+    ///     storage
+    ///         .transaction(async {
+    ///             storage.put("last", &amount)?;
+    ///             let balance: u64 = storage.get("balance").await?.unwrap_or(0);
+    ///             let balance = balance.checked_sub(amount).ok_or("not enough")?; // and `last` was never written
+    ///             storage.put("balance", &balance)?;
+    ///             Ok(balance)
+    ///         })
+    ///         .await
+    /// }
+    /// # pub async fn last(&self) -> Result<Option<u64>, String> { Ok(self.ctx.storage().get("last").await?) }
+    /// # }
+    /// # impl DurableObject for Account { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Account { ctx }) } }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Account>().start().await?;
+    /// # let account: AccountStub = node.get("a");
+    /// # assert!(account.withdraw(5).await.is_err());
+    /// # assert_eq!(account.last().await?, None);
+    /// # assert_eq!(account.withdraw(0).await?, 0);
+    /// # assert_eq!(account.last().await?, Some(0));
+    /// # Ok(()) }
+    /// ```
+    pub async fn transaction<R, E: From<StorageError>>(
+        &self,
+        body: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E> {
+        self.0.ledger.transact(body).await?
+    }
+
+    /// Resolves when everything written before is durable. Nothing has to call this: what the object says waits by
+    /// itself (checklist 5.26).
+    ///
+    /// # Errors
+    /// [`StorageError`] when it could not be made durable: the instance is lost.
+    pub async fn sync(&self) -> Result<(), StorageError> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.0.ledger.hold(move |result| {
+            let _ = done.send(result);
+        });
+        match wait.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StorageError::Engine(error.message().to_owned())),
+            Err(_) => Err(StorageError::Closed),
         }
-        let commit = buffer.next_commit;
-        buffer.writes.insert(key.to_owned(), (commit, value));
-        Ok(())
     }
 
-    /// Claims the object. Before anything else.
-    pub(crate) async fn open(&self) -> Result<(), StorageError> {
-        let claim = self.0.engine.claim(&self.0.key).await?;
-        self.0.buffer.lock().ownership = Some(claim.ownership);
-        Ok(())
+    /// The record of a timer.
+    pub(crate) async fn timer(&self, timer: &Timer) -> Result<Option<Bytes>, StorageError> {
+        self.read(keys::of_timer(timer)).await
     }
 
-    /// Commits what was written so far, as one.
-    pub(crate) async fn commit(&self) -> Result<(), StorageError> {
-        if self.0.buffer.lock().writes.is_empty() {
-            return Ok(());
-        }
-        let _one_at_a_time = self.0.committing.lock().await;
-        let (number, commit) = {
-            let mut buffer = self.0.buffer.lock();
-            let number = buffer.next_commit;
-            let writes: BTreeMap<_, _> = buffer
-                .writes
-                .iter()
-                .map(|(key, (_, value))| (Bytes::copy_from_slice(key.as_bytes()), value.clone()))
-                .collect();
-            if buffer.closed || writes.is_empty() {
-                return if buffer.closed { Err(StorageError::Closed) } else { Ok(()) };
+    async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
+        match self.0.ledger.pending(&key)? {
+            Some(value) => Ok(value),
+            None => {
+                let engine = self.0.ledger.committer().engine();
+                Ok(engine.get(self.0.ledger.key(), vec![key]).await?.pop().flatten())
             }
-            buffer.next_commit += 1;
-            let Some(ownership) = &mut buffer.ownership else { return Err(StorageError::Closed) };
-            ownership.sequence += 1;
-            let (epoch, sequence) = (ownership.epoch, ownership.sequence);
-            let changes = Arc::new(Changes { writes, ..Changes::default() });
-            (number, Commit { object: self.0.key.clone(), epoch, sequence, changes })
-        };
-        match self.0.engine.commit(vec![commit]).await.pop().expect("one answer for each commit")? {
-            Outcome::Committed => {
-                self.0.buffer.lock().writes.retain(|_, (commit, _)| *commit > number);
-                Ok(())
-            }
-            Outcome::Fenced => Err(StorageError::Engine("another owner has taken the object over".into())),
         }
     }
 
-    /// From here on nothing is written any more; what was not committed is lost.
-    pub(crate) fn close(&self) {
-        let mut buffer = self.0.buffer.lock();
-        buffer.closed = true;
-        buffer.writes.clear();
+    /// The value as it is stored.
+    pub(crate) fn encoded<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<Vec<u8>, StorageError> {
+        let encoded = storing(&self.0.node, || postcard::to_allocvec(value));
+        encoded.map_err(|error| StorageError::Encode {
+            key: key.to_owned(),
+            reason: why().unwrap_or_else(|| error.to_string()),
+        })
     }
 
-    /// Gives the object up, once its instance is gone.
-    pub(crate) async fn release(&self) {
-        let ownership = self.0.buffer.lock().ownership.take();
-        if let Some(ownership) = ownership
-            && let Err(error) = self.0.engine.release(&self.0.key, ownership.epoch).await
-        {
-            // The next owner claims it all the same; this only costs a record.
-            tracing::warn!(object = %self.0.key, %error, "could not release");
+    fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
+        let stored = keys::of_user(key)?;
+        let bytes = self.encoded(key, value)?;
+        let size = key.len() + bytes.len();
+        if size > MAX_ENTRY {
+            return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
         }
+        Ok((stored, bytes.into()))
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StorageError> {
+        storing(&self.0.node, || postcard::from_bytes(bytes)).map_err(|error| StorageError::Decode {
+            key: key.to_owned(),
+            expected: std::any::type_name::<T>(),
+            reason: why().unwrap_or_else(|| error.to_string()),
+        })
+    }
+
+    fn decode_entry<T: DeserializeOwned>(
+        &self,
+        stored: &[u8],
+        value: &[u8],
+    ) -> Result<(String, T), StorageError> {
+        let key = keys::to_user(stored);
+        let value = self.decode(&key, value)?;
+        Ok((key, value))
     }
 }
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Storage({})", self.0.key)
+        write!(f, "Storage({})", self.0.ledger.key())
     }
 }

@@ -6,8 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
 use futures::FutureExt;
@@ -19,11 +18,10 @@ use crate::object::context::Control;
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
+use crate::registry::idle::LOOKS;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::info::{CallInfo, Caller};
-use crate::rpc::method::{MethodDesc, MethodFlags};
-use crate::rpc::slot::Slot;
+use crate::rpc::info::CallInfo;
 
 /// Makes an instance: at the first job, and at the first one after a hibernation.
 pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, crate::Result<O>> + Send + Sync>;
@@ -53,7 +51,6 @@ enum Origin<O> {
 
 /// A live instance, or one that is being made.
 pub(crate) struct Activation<O> {
-    pub(super) number: u64,
     /// `None` for a target.
     pub(super) birth: Option<Birth<O>>,
     max_mailbox: usize,
@@ -72,6 +69,10 @@ pub(super) struct State<O> {
     pub(super) running: Vec<u64>,
     pub(super) access: Access,
     next_sequence: u64,
+    /// Something came since it was last looked whether it is idle.
+    touched: bool,
+    /// How often in a row it was found idle.
+    quiet: u8,
     pub(super) driver: Option<Waker>,
     /// Told when the instance is gone.
     watchers: Vec<oneshot::Sender<()>>,
@@ -93,8 +94,16 @@ pub(super) struct Queued<O> {
 
 pub(super) enum Work<O> {
     Call(Access, Box<dyn Job<O>>),
-    /// Told whether it was done: not beside work that was given to `wait_until`.
-    Hibernate(Hibernate<O>, oneshot::Sender<bool>),
+    Hibernate(Retreat<O>),
+}
+
+/// A hibernation that waits for its turn.
+pub(super) struct Retreat<O> {
+    pub(super) hibernate: Hibernate<O>,
+    /// Only if nothing keeps the object in memory. Otherwise: not beside work that was given to `wait_until`.
+    pub(super) if_idle: bool,
+    /// Told whether it was done.
+    pub(super) done: oneshot::Sender<bool>,
 }
 
 /// The shortest queue that is searched for calls that were withdrawn.
@@ -126,7 +135,7 @@ impl<O> Work<O> {
     pub(super) fn access(&self) -> Access {
         match self {
             Self::Call(access, _) => *access,
-            Self::Hibernate(..) => Access::Exclusive,
+            Self::Hibernate(_) => Access::Exclusive,
         }
     }
 }
@@ -172,16 +181,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn start(origin: Origin<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        // Numbers travel in call chains between processes: the random half keeps those apart.
-        static PROCESS: LazyLock<u64> =
-            LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
         let (birth, object) = match origin {
             Origin::Made(object) => (None, Some(object)),
             Origin::ToBeMade(birth) => (Some(birth), None),
         };
         let activation = Arc::new(Self {
-            number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             birth,
             max_mailbox,
             control,
@@ -193,6 +197,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 running: Vec::new(),
                 access: Access::Exclusive,
                 next_sequence: 1,
+                touched: true,
+                quiet: 0,
                 driver: None,
                 watchers: Vec::new(),
             }),
@@ -231,6 +237,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             Phase::Idle(_) | Phase::Driven => {}
         }
+        state.touched = true;
         // Dropped at the end, after the lock.
         let _withdrawn = state.sweep(self.max_mailbox);
         if state.queue.len() >= self.max_mailbox {
@@ -274,7 +281,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
-        chain.walk(self.number, |sequence| state.running.contains(&sequence))
+        chain.walk(self.control.number(), |sequence| state.running.contains(&sequence))
     }
 
     fn reentrant(&self) -> RpcError {
@@ -319,24 +326,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The facts of work that is not a call of somebody's.
     pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        let flags = MethodFlags {
-            shared: false,
-            concurrent: false,
-            idempotent: false,
-            cancel: false,
-            property: false,
-        };
-        CallInfo {
-            caller: Caller::Local,
-            object: self.key().cloned(),
-            method: MethodDesc::new(name, "", flags),
-            deadline: None,
-            trace: None,
-            chain,
-            activation: self.number,
-            sequence,
-            waiting: Arc::new(Slot::<()>::new()),
-        }
+        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control, self.key().cloned()) }
     }
 
     /// Sees to it that somebody works on the queue.
@@ -363,25 +353,37 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Sends the instance to sleep: after what was given to `wait_until` has finished, and after the calls that are
     /// queued then. Resolves when it has left memory, or has gone otherwise.
-    pub(crate) async fn hibernate(self: &Arc<Self>, hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>) {
+    pub(crate) async fn hibernate(self: &Arc<Self>, hibernate: Hibernate<O>) {
         loop {
             self.control.finish_background().await;
-            let (done, wait) = oneshot::channel();
-            {
-                let mut state = self.state.lock();
-                if matches!(state.phase, Phase::Gone(_)) {
-                    return;
-                }
-                let sequence = state.next_sequence;
-                state.next_sequence += 1;
-                state.queue.push_back(Queued { sequence, work: Work::Hibernate(hibernate, done) });
-                self.kick(state);
-            }
-            // A call before it may have begun new work: then it was refused. A reset drops the sender.
-            if wait.await != Ok(false) {
+            // A call before it may have begun new work: then it was refused.
+            if self.retreat(hibernate, false).await {
                 return;
             }
         }
+    }
+
+    /// Sends the instance to sleep, unless something keeps it in memory when its turn comes.
+    pub(crate) async fn hibernate_if_idle(self: &Arc<Self>, hibernate: Hibernate<O>) {
+        self.retreat(hibernate, true).await;
+    }
+
+    /// Whether it has gone.
+    async fn retreat(self: &Arc<Self>, hibernate: Hibernate<O>, if_idle: bool) -> bool {
+        let (done, wait) = oneshot::channel();
+        {
+            let mut state = self.state.lock();
+            if matches!(state.phase, Phase::Gone(_)) {
+                return true;
+            }
+            let sequence = state.next_sequence;
+            state.next_sequence += 1;
+            let work = Work::Hibernate(Retreat { hibernate, if_idle, done });
+            state.queue.push_back(Queued { sequence, work });
+            self.kick(state);
+        }
+        // A reset drops the sender.
+        wait.await != Ok(false)
     }
 
     /// The end of the instance before this one, unless it has come.
@@ -390,17 +392,28 @@ impl<O: Send + Sync + 'static> Activation<O> {
         before.filter(|ended| ended.peek().is_none())
     }
 
-    /// Resolves when the instance is gone, and all before it. `None` if they are.
+    /// Resolves when the instance is gone, what it wrote is durable, and the same holds for all before it. `None` if
+    /// so.
     pub(crate) fn watch_end(&self) -> Option<Ended> {
         let before = self.predecessor();
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Gone(_)) {
-            return before;
-        }
-        let (gone, watch) = oneshot::channel();
-        state.watchers.push(gone);
+        let watch = if matches!(state.phase, Phase::Gone(_)) {
+            if before.is_none() && !self.control.is_dirty() {
+                return None;
+            }
+            None
+        } else {
+            let (gone, watch) = oneshot::channel();
+            state.watchers.push(gone);
+            Some(watch)
+        };
+        drop(state);
+        let control = self.control.clone();
         let ended = async move {
-            let _ = watch.await; // its sender is dropped, not used
+            if let Some(watch) = watch {
+                let _ = watch.await; // its sender is dropped, not used
+            }
+            control.drain().await;
             if let Some(before) = before {
                 before.await;
             }
@@ -426,6 +439,26 @@ impl<O: Send + Sync + 'static> Activation<O> {
         if let Some(gone) = gone {
             gone.await;
         }
+    }
+
+    /// Whether it was found idle each of the last few times. To be asked at even intervals.
+    pub(crate) fn look_whether_idle(&self) -> bool {
+        let mut state = self.state.lock();
+        let active = std::mem::take(&mut state.touched) || !matches!(state.phase, Phase::Idle(_));
+        if active || self.control.is_kept_alive() {
+            state.quiet = 0;
+            return false;
+        }
+        state.quiet += 1;
+        if state.quiet < LOOKS {
+            return false;
+        }
+        state.quiet = 0; // asked again only if it has not gone to sleep
+        true
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Gone(_))
     }
 
     /// Whether an instance is in memory: made, or being made.

@@ -4,22 +4,32 @@ use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::engine::committer::Committer;
 use crate::node::WeakNode;
+use crate::object::clock::Clock;
 use crate::object::context::{Control, Ctx};
+use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
+use crate::object::job::Job;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::storage::Storage;
+use crate::object::storage::ledger::Ledger;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
+use crate::object::timers::{Handlers, run_alarm, run_due};
+use crate::registry::idle::Idle;
+use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -70,9 +80,12 @@ impl<O: Send + Sync + 'static> fmt::Debug for Registration<O> {
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) runtime: Handle,
-    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) committer: Arc<Committer>,
     pub(crate) limits: Limits,
     pub(crate) node: WeakNode,
+    pub(crate) clock: Clock,
+    /// Ends what runs for the node.
+    pub(crate) closing: CancellationToken,
 }
 
 /// A hosted class.
@@ -82,7 +95,9 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     cap: fn(Local<O>) -> Cap,
     make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
+    timers: Handlers<O>,
     live: Mutex<Live<O>>,
+    idle: Arc<Idle<O>>,
     surroundings: Surroundings,
 }
 
@@ -106,6 +121,10 @@ pub(crate) trait AnyClass: Hosted {
     fn hibernate(&self, id: &[u8; 32]) -> BoxFuture<'static, ()>;
     /// Throws the instance of an object away. Resolves when it is gone; false when there was none.
     fn reset(&self, id: &[u8; 32], reason: &str) -> BoxFuture<'static, bool>;
+    /// Has the object look at its timers.
+    fn wake(&self, key: &ObjectKey, woken: Woken);
+    /// Runs the object's alarm, due or not; false when there is none.
+    fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool>;
     /// Takes no new calls for objects that sleep, and sends all others there.
     fn close(&self) -> BoxFuture<'static, ()>;
     fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted>;
@@ -127,13 +146,33 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
             }
             .boxed()
         },
+        timers: Handlers {
+            alarm: |object, info| DurableObject::alarm(object, info).boxed(),
+            scheduled: |object, event| DurableObject::scheduled(object, event).boxed(),
+        },
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
+        idle: Idle::new(),
         surroundings,
     });
+    class.watch_idle(O::IDLE);
     HostedClass { stubs: (parts.stubs)(class.clone()), class: Arc::new(class) }
 }
 
 impl<O: Send + Sync + 'static> Class<O> {
+    /// Sends objects to sleep that have nothing to do.
+    fn watch_idle(&self, own: Option<Duration>) {
+        let time = own.unwrap_or(self.surroundings.limits.idle_timeout);
+        if time == Duration::MAX {
+            return;
+        }
+        let (runtime, hibernate) = (self.surroundings.runtime.clone(), self.hibernate);
+        let watching = self.idle.clone().run(time, move |activation| {
+            runtime.spawn(async move { activation.hibernate_if_idle(hibernate).await });
+        });
+        let closing = self.surroundings.closing.clone();
+        self.surroundings.runtime.spawn(async move { closing.run_until_cancelled(watching).await });
+    }
+
     /// The object's activation: the live one, or a new one that starts when it is first called.
     ///
     /// Racing callers get the same one (checklist 2.4).
@@ -156,11 +195,12 @@ impl<O: Send + Sync + 'static> Class<O> {
     }
 
     fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
-        let Surroundings { runtime, engine, limits, node } = &self.surroundings;
+        let Surroundings { runtime, committer, limits, node, clock, .. } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
-        let storage = Storage::new(engine.clone(), key.clone(), node.clone());
+        let ledger = Ledger::new(committer.clone(), key.clone());
+        let storage = Storage::new(ledger.clone(), node.clone());
         let control = Control::new(runtime.clone(), Some(storage.clone()));
-        let ctx = Ctx::new(key.clone(), storage.clone(), control.clone(), node.clone());
+        let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock);
         let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
@@ -169,14 +209,16 @@ impl<O: Send + Sync + 'static> Class<O> {
                 if let Some(before) = before {
                     before.await;
                 }
-                ctx.storage().open().await?;
+                let ledger = ctx.storage().ledger();
+                ledger.open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let object = made.map_err(|_| {
                     crate::Error::msg(format!(
                         "it took longer than {limit:?}; the object waits for something"
                     ))
                 })??;
-                ctx.storage().commit().await?;
+                ledger.forget_loaded();
+                ledger.seal();
                 Ok(object)
             }
             .boxed()
@@ -184,23 +226,44 @@ impl<O: Send + Sync + 'static> Class<O> {
         let class = Arc::downgrade(self);
         let on_end: OnEnd<O> = Box::new(move |ended| {
             let Some(class) = class.upgrade() else { return };
-            let (runtime, storage, ended) =
-                (class.surroundings.runtime.clone(), storage.clone(), ended.clone());
+            let (runtime, ledger, ended) =
+                (class.surroundings.runtime.clone(), ledger.clone(), ended.clone());
+            // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
+            // newer one waits for that.
             let before = ended.predecessor();
-            if before.is_none() {
+            let lingers = before.is_some() || ledger.is_dirty();
+            if !lingers {
                 class.remove(&ended);
             }
             runtime.spawn(async move {
-                storage.release().await;
-                // It keeps its place as long as an older one is still there, so that a newer one waits for that.
+                ledger.drained().await;
+                ledger.release().await;
                 if let Some(before) = before {
                     before.await;
+                }
+                if lingers {
                     class.remove(&ended);
                 }
             });
         });
         let birth = Birth { key, make, predecessor, on_end };
-        Activation::of_object(birth, control, limits.max_mailbox)
+        let activation = Activation::of_object(birth, control, limits.max_mailbox);
+        self.idle.add(&activation);
+        activation
+    }
+
+    /// Queues an event, on the instance that is there or a new one.
+    fn submit(self: &Arc<Self>, key: &Arc<ObjectKey>, event: Event<O>) {
+        let mut job: Box<dyn Job<O>> = Box::new(event);
+        loop {
+            match self.activation(key) {
+                Ok(activation) => match activation.submit(job) {
+                    Ok(()) => return,
+                    Err(back) => job = back, // it has gone to sleep meanwhile
+                },
+                Err(error) => return job.fail(error),
+            }
+        }
     }
 
     pub(crate) fn node(&self) -> &WeakNode {
@@ -263,6 +326,37 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
             true
         }
         .boxed()
+    }
+
+    fn wake(&self, key: &ObjectKey, mut woken: Woken) {
+        let (clock, handlers) = (self.surroundings.clock, self.timers);
+        let react: React<O> = Box::new(move |object, control| {
+            async move {
+                woken.runs();
+                run_due(object, &control, clock, handlers).await;
+                // Not before it is durable: what the engine says is old until then.
+                control.hold(move |_| drop(woken));
+            }
+            .boxed()
+        });
+        self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
+    }
+
+    fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool> {
+        let (clock, handlers) = (self.surroundings.clock, self.timers);
+        let (done, ran) = oneshot::channel();
+        let react: React<O> = Box::new(move |object, control| {
+            async move {
+                let ran = run_alarm(object, &control, clock, handlers).await;
+                control.hold(move |_| {
+                    let _ = done.send(ran);
+                });
+            }
+            .boxed()
+        });
+        self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
+        // A reset drops the sender: it has run, and failed.
+        async move { ran.await.unwrap_or(true) }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -12,7 +12,7 @@ use crate::encoding::{DecodeError, Decoder, EncodeError, Encoded, Encoder, Form,
 use crate::rpc::call::Call;
 use crate::rpc::cap::{CAP, Cap, Capabilities, Erased, Passed, complain, pass, stub_of};
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::info::CallInfo;
+use crate::rpc::info::{CallInfo, Origin};
 use crate::rpc::limits::Limits;
 use crate::rpc::member::{Member, Part};
 use crate::rpc::method::{Method, MethodDesc, MethodFlags};
@@ -116,7 +116,7 @@ impl DynStub {
             let text = "it leads to a session with another encoding: call it through a typed stub";
             return Call::failed(RpcError::new(ErrorKind::Encode, text));
         }
-        let (caller, chain, trace) = CallInfo::for_call_out();
+        let Origin { caller, chain, trace, gate: _ } = CallInfo::for_call_out();
         let member = Member::new(path, args.is_some());
         let parts = CallParts {
             method: Untyped::DESC,

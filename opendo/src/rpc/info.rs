@@ -9,10 +9,12 @@ use std::time::Duration;
 use opendo_transport::envelope::TraceContext;
 use tokio::time::Instant;
 
+use crate::object::context::Control;
 use crate::object::id::ObjectKey;
 use crate::rpc::chain::Link;
-use crate::rpc::method::MethodDesc;
+use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::session::Session;
+use crate::rpc::slot::Slot;
 
 tokio::task_local! {
     static CURRENT: CallInfo;
@@ -60,9 +62,19 @@ pub struct CallInfo {
     pub(crate) trace: Option<TraceContext>,
     /// The chain by which this call came.
     pub(crate) chain: Option<Arc<Link>>,
-    pub(crate) activation: u64,
+    /// Of the activation that runs it.
+    pub(crate) control: Arc<Control>,
     pub(crate) sequence: u64,
     pub(crate) waiting: Arc<dyn Waiting>,
+}
+
+/// Where a call comes from.
+pub(crate) struct Origin {
+    pub(crate) caller: Caller,
+    pub(crate) chain: Option<Arc<Link>>,
+    pub(crate) trace: Option<TraceContext>,
+    /// It may leave only when what its caller has written is durable.
+    pub(crate) gate: Option<Arc<Control>>,
 }
 
 /// The caller's side of a call, as far as the callee may look at it.
@@ -72,6 +84,25 @@ pub(crate) trait Waiting: Send + Sync {
 }
 
 impl CallInfo {
+    /// Of work that is not a call of somebody's, and in nobody's chain.
+    pub(crate) fn of_own_work(
+        name: &'static str,
+        control: &Arc<Control>,
+        object: Option<Arc<ObjectKey>>,
+    ) -> Self {
+        Self {
+            caller: Caller::Local,
+            object,
+            method: MethodDesc::new(name, "", MethodFlags::default()),
+            deadline: None,
+            trace: None,
+            chain: None,
+            control: control.clone(),
+            sequence: u64::MAX,
+            waiting: Arc::new(Slot::<()>::new()),
+        }
+    }
+
     /// Who made the call.
     pub fn caller(&self) -> &Caller {
         &self.caller
@@ -125,15 +156,29 @@ impl CallInfo {
         CURRENT.scope(self, future)
     }
 
-    /// What a call that is made now says about who makes it: the caller, the chain and the trace.
-    pub(crate) fn for_call_out() -> (Caller, Option<Arc<Link>>, Option<TraceContext>) {
+    /// What a call that is made now says about who makes it.
+    pub(crate) fn for_call_out() -> Origin {
         Self::with_current(|current| match current {
-            None => (Caller::Local, None, None),
+            None => Origin { caller: Caller::Local, chain: None, trace: None, gate: None },
             Some(info) => {
-                let link = Link::new(info.activation, info.sequence, info.chain.clone());
-                (info.object.clone().map_or(Caller::Local, Caller::Object), Some(link), info.trace)
+                let link = Link::new(info.control.number(), info.sequence, info.chain.clone());
+                Origin {
+                    caller: info.object.clone().map_or(Caller::Local, Caller::Object),
+                    chain: Some(link),
+                    trace: info.trace,
+                    gate: Self::gate_of(info),
+                }
             }
         })
+    }
+
+    fn gate_of(info: &Self) -> Option<Arc<Control>> {
+        info.control.holds().then(|| info.control.clone())
+    }
+
+    /// What leaves now has to wait for the writes of the object that runs here.
+    pub(crate) fn gate() -> Option<Arc<Control>> {
+        Self::with_current(|current| current.and_then(Self::gate_of))
     }
 
     /// Looks at the call that the current task runs, if any.

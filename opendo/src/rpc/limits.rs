@@ -54,6 +54,9 @@ pub struct Limits {
     pub max_mailbox: usize,
     /// How long an object's constructor may take before it counts as failed. Default 30 s (checklist 3.7).
     pub construction_timeout: Duration,
+    /// How long an object may be idle before it leaves memory, at least; an eighth more at most. [`Duration::MAX`]: it
+    /// stays. A class may have [its own](crate::DurableObject::IDLE). Default 10 s (checklist 3.10).
+    pub idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -74,6 +77,7 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(15),
             max_mailbox: 65_536,
             construction_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(10),
         }
     }
 }

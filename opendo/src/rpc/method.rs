@@ -36,7 +36,7 @@ const fn fnv64(bytes: &[u8]) -> u64 {
 }
 
 /// How a method may be run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MethodFlags {
     /// Takes `&self`.
     pub shared: bool,

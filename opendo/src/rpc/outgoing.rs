@@ -17,7 +17,7 @@ use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
-use crate::rpc::info::{Caller, Waiting};
+use crate::rpc::info::{CallInfo, Caller, Waiting};
 use crate::rpc::limits::Limits;
 use crate::rpc::member::Member;
 use crate::rpc::method::{MethodDesc, MethodFlags};
@@ -459,14 +459,16 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
         return;
     }
     let uplink = call.object.uplink.clone();
-    if passed.is_empty() || !arg::must_wait(&passed, uplink.number()) {
+    let (gate, number) = (CallInfo::gate(), uplink.number());
+    let incomplete = !passed.is_empty() && arg::must_wait(&passed, number);
+    if gate.is_none() && !incomplete {
         return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
     }
     if call.keep && call.kept.is_none() {
         *call.leaving.lock() = Some(Promise::new(parts.form, Limits::default().max_pipelined));
     }
     let (call, parts, body) = (call.clone(), parts.clone(), Bytes::copy_from_slice(body));
-    arg::when_nameable(passed, uplink.number(), move |passed| {
+    let leave = move |passed: Result<Vec<Passed>, RpcError>| {
         match passed {
             Ok(passed) => {
                 uplink.send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
@@ -478,7 +480,15 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
         if let Some(leaving) = leaving {
             leaving.resolve(Ok(Resolution::PassedOn(call)));
         }
-    });
+    };
+    match gate {
+        None => arg::when_nameable(passed, number, leave),
+        Some(gate) => gate.hold(move |durable| match durable {
+            Ok(()) if incomplete => arg::when_nameable(passed, number, leave),
+            Ok(()) => leave(Ok(passed)),
+            Err(error) => leave(Err(error)),
+        }),
+    }
 }
 
 thread_local! {

@@ -16,7 +16,7 @@ use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{CallInfo, Caller};
+use crate::rpc::info::{CallInfo, Caller, Origin};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::{Interface, Method, MethodDesc};
 use crate::rpc::outgoing::{Body, CallParts, OutgoingCall, RemoteCall, let_go, pass_on, send};
@@ -249,14 +249,14 @@ impl Remote {
         }
         let timeout = options.timeout.or_else(|| object.uplink.default_timeout());
         let deadline = deadline_after(timeout);
-        let (caller, chain, inherited) = CallInfo::for_call_out();
+        let Origin { caller, chain, trace, gate: _ } = CallInfo::for_call_out();
         let form = object.uplink.form();
         let parts = CallParts {
             method: M::DESC,
             form,
             member: None,
             deadline,
-            trace: options.trace.or(inherited),
+            trace: options.trace.or(trace),
             chain: chain.clone(),
             caller,
         };

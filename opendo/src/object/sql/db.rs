@@ -35,8 +35,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::error::{DbError, SqlError, SqliteError};
-use super::kv;
 use super::policy::{Policy, SqlLimits};
+use super::{kv, math};
 use crate::engine::{Changes, KeyRange, UnixMillis};
 
 /// "opdo": says whose database the file is.
@@ -76,7 +76,7 @@ pub(super) struct Live {
 }
 
 impl ObjectDb {
-    /// Opens the database, or makes it. Its directory is there: see [`make_directory`]. Blocks.
+    /// Opens the database, or makes it. Its directory is there, durably. Blocks.
     pub(crate) fn open(path: PathBuf, limits: &SqlLimits) -> Result<Self, DbError> {
         let is_new = !path.try_exists().map_err(DbError::io(&path))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -88,10 +88,12 @@ impl ObjectDb {
         connection.set_prepared_statement_cache_capacity(32);
         connection.execute_batch(&format!(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             PRAGMA fullfsync = ON;
              PRAGMA max_page_count = {}",
             limits.database / 4096
         ))?;
         initialize(&connection, &path)?;
+        math::install(&connection)?;
         let policy = Policy::install(&mut connection, limits)?;
         let pages = Arc::new(AtomicU32::new(0));
         let count = pages.clone();
@@ -319,10 +321,11 @@ impl Live {
     }
 
     fn roll_back(&self) {
-        if self.open.replace(false) && !self.connection.is_autocommit() {
-            if let Err(error) = self.execute("ROLLBACK") {
-                self.condemn(&error.to_string());
-            }
+        if self.open.replace(false)
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            self.condemn(&error.to_string());
         }
         self.written.set(false);
     }
@@ -418,7 +421,10 @@ impl Drop for Savepoint {
         let undone = self.end("ROLLBACK TO _opendo_savepoint; RELEASE _opendo_savepoint", |_| written);
         // The whole transaction is gone with an instance that was thrown away, and after a critical error.
         if let Err(error @ SqlError::Sqlite(_)) = undone {
-            let _ = self.db.with(|live| Ok::<_, SqlError>(live.condemn(&error.to_string())));
+            let _ = self.db.with(|live| {
+                live.condemn(&error.to_string());
+                Ok::<_, SqlError>(())
+            });
         }
     }
 }
@@ -431,7 +437,10 @@ fn initialize(connection: &Connection, path: &Path) -> Result<(), DbError> {
             "BEGIN IMMEDIATE; {} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT",
             kv::SCHEMA
         ))?,
-        _ => return Err(DbError::Foreign { path: path.display().to_string() }),
+        _ => {
+            tracing::error!(path = %path.display(), "{}", DbError::Foreign);
+            return Err(DbError::Foreign);
+        }
     }
     Ok(())
 }
@@ -440,18 +449,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// Makes a directory for databases, and those above it. Once, before objects live in it: a directory that is lost takes
-/// its files along, so each is entered durably into the one above.
-pub(crate) fn make_directory(path: &Path) -> Result<(), DbError> {
-    if path.as_os_str().is_empty() || path.try_exists().map_err(DbError::io(path))? {
-        return Ok(());
-    }
-    let parent = path.parent().unwrap_or(Path::new(""));
-    make_directory(parent)?;
-    fs::create_dir(path).map_err(DbError::io(path))?;
-    sync_directory(parent)
 }
 
 fn sync_directory(path: &Path) -> Result<(), DbError> {

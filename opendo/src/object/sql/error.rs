@@ -200,21 +200,27 @@ pub(crate) enum DbError {
          database in a state where constraints were violated: {0}"
     )]
     Constraints(SqliteError),
-    #[error("{path}: {error}")]
-    Io { path: String, error: std::io::Error },
-    #[error("{path}: not the database of an object, or one of a newer version of opendo")]
-    Foreign { path: String },
+    /// The text may travel to whoever called the object: it names no files.
+    #[error("the object's database: {0}")]
+    Io(std::io::Error),
+    #[error("the object's database is none, or one of a newer version of opendo")]
+    Foreign,
 }
 
 impl DbError {
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.display().to_string();
-        move |error| Self::Io { path, error }
+        move |error| {
+            tracing::error!(path = %path.display(), %error, "the database of an object failed");
+            Self::Io(error)
+        }
     }
 }
 
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(SqlError::Sqlite(SqliteError::new(error, "")))
+        tracing::error!(%error, "the database of an object failed");
+        let mut error = SqliteError::new(error, "");
+        error.message = rusqlite::ffi::Error::new(error.extended_code).to_string();
+        Self::Sql(SqlError::Sqlite(error))
     }
 }

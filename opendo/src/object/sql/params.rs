@@ -249,7 +249,10 @@ struct Bytes(Vec<u8>);
 impl Bytes {
     fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
         match value.serialize(One)? {
-            Scalar::Byte(byte) => Ok(self.0.push(byte)),
+            Scalar::Byte(byte) => {
+                self.0.push(byte);
+                Ok(())
+            }
             Scalar::Value(_) => Err(no("a list of anything but bytes")),
         }
     }

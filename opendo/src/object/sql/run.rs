@@ -118,10 +118,6 @@ impl Cursor<'_> {
     ///
     /// # Errors
     /// What the statement fails with; [`SqlError::Row`] for a row that is no `T`.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a row may borrow from the cursor, and be of another type each"
-    )]
     pub fn next<'r, T: Deserialize<'r>>(&'r mut self) -> Result<Option<T>, SqlError> {
         match step(&mut self.rows, self.live, self.sql, &mut self.columns, &mut self.started)? {
             Some(row) => row::read(&row, &self.columns).map(Some),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::{DbError, ObjectDb, Sql, SqlError, SqlLimits};
+use super::{DbError, ObjectDb, Sealed, Sql, SqlError, SqlLimits};
 use crate::engine::{Changes, UnixMillis};
 
 /// A database in a directory of its own.
@@ -55,10 +55,12 @@ impl Place {
         error.to_string()
     }
 
+    fn sealed(&self, changes: &Changes) -> Sealed {
+        self.db.seal(changes).unwrap().expect("something to seal")
+    }
+
     fn seal(&self) {
-        if let Some(sealed) = self.db.seal(&Changes::default()).unwrap() {
-            sealed.sync().unwrap();
-        }
+        self.sealed(&Changes::default()).sync().unwrap();
     }
 
     /// As the next activation finds it.

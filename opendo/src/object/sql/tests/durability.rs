@@ -58,7 +58,7 @@ fn whatever_the_disk_has_of_the_log_is_a_sealed_state_and_what_was_synced_is_in_
         let open = wal(&place).len();
         let crash = crashed(&place, cut(durable, open));
         assert!((synced..n).contains(&found(&crash)), "not sealed yet");
-        let sealed = place.db.seal(&changes).unwrap().unwrap();
+        let sealed = place.sealed(&changes);
         let after = wal(&place).len();
         for _ in 0..4 {
             let crash = crashed(&place, cut(durable, after));
@@ -79,7 +79,7 @@ fn a_torn_page_of_the_log_takes_its_commit_along() {
     place.seal();
     let before = wal(&place).len();
     let changes = write(&place, 1);
-    place.db.seal(&changes).unwrap().unwrap().sync().unwrap();
+    place.sealed(&changes).sync().unwrap();
     let mut torn = wal(&place);
     assert_eq!(found(&with_wal(&place, &torn)), 1);
     torn[before + 100] ^= 1;
@@ -97,7 +97,7 @@ fn checkpoints_lose_nothing_and_bound_the_log() {
         place.sql.exec("CREATE TABLE IF NOT EXISTS fill(b)", ()).unwrap();
         place.sql.exec("DELETE FROM fill; INSERT INTO fill VALUES (zeroblob(1000000))", ()).unwrap();
         let changes = write(&place, n);
-        place.db.seal(&changes).unwrap().unwrap().sync().unwrap();
+        place.sealed(&changes).sync().unwrap();
         largest = largest.max(wal(&place).len());
         assert_eq!(found(&crashed(&place, usize::MAX)), n);
     }
@@ -122,11 +122,11 @@ fn without_syncs_the_log_is_bounded_too() {
 fn delete_all_is_whole_after_a_crash() {
     let place = Place::new();
     place.exec("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
-    place.db.seal(&put("k", "v")).unwrap().unwrap().sync().unwrap();
+    place.sealed(&put("k", "v")).sync().unwrap();
     let before = wal(&place).len();
     place.db.delete_all().unwrap();
     let changes = Changes::default();
-    let _unsynced = place.db.seal(&changes).unwrap().unwrap();
+    let _unsynced = place.sealed(&changes);
     let after = wal(&place).len();
     for cut in (before..=after).step_by(509).chain([after]) {
         let crash = crashed(&place, cut);
@@ -141,7 +141,7 @@ fn delete_all_is_whole_after_a_crash() {
 fn what_was_sealed_is_there_after_the_file_was_closed_without_a_sync() {
     let place = Place::new();
     place.exec("CREATE TABLE t(a)");
-    let sealed = place.db.seal(&put("k", "v")).unwrap().unwrap();
+    let sealed = place.sealed(&put("k", "v"));
     place.exec("INSERT INTO t VALUES (1)");
     let place = place.reopened();
     sealed.sync().unwrap();

@@ -27,7 +27,7 @@ fn transactions_are_the_objects() {
 #[test]
 fn our_names_are_nobody_elses() {
     let place = Place::new();
-    place.db.seal(&put("secret", "value")).unwrap().unwrap().sync().unwrap();
+    place.sealed(&put("secret", "value")).sync().unwrap();
     place.exec("CREATE TABLE t(a); CREATE INDEX i ON t(a)");
     // Ours are prepared, and cached.
     place.db.get(&["secret".into()]).unwrap();
@@ -128,6 +128,24 @@ fn what_is_harmless_works() {
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9)
         SELECT sum(r) FROM (SELECT row_number() OVER (ORDER BY i) AS r FROM n)";
     assert_eq!(place.one::<i64>(sql), 45);
+}
+
+#[test]
+fn sql_computes() {
+    let place = Place::new();
+    let nothing: (Option<f64>, Option<f64>, Option<f64>) = place.one("SELECT sqrt(-1), ln(0), acos('x')");
+    assert_eq!(nothing, (None, None, None));
+    let found: (f64, f64, f64, f64) =
+        place.one("SELECT pow(2, 10), log(1000), log(2, 8), round(sin(pi() / 2))");
+    assert!((found.0 - 1024.0).abs() < 1e-9 && (found.1 - 3.0).abs() < 1e-9 && (found.2 - 3.0).abs() < 1e-9);
+    assert!((found.3 - 1.0).abs() < 1e-9);
+    assert_eq!(
+        place.one::<(i64, f64, f64)>("SELECT ceil(9007199254740993), floor(-1.5), trunc('2.9')").0,
+        9_007_199_254_740_993
+    );
+    // Also where a schema calls them.
+    place.exec("CREATE TABLE t(a CHECK (sqrt(a) < 3)); INSERT INTO t VALUES (4)");
+    assert!(place.refused("INSERT INTO t VALUES (16)").contains("CHECK"));
 }
 
 #[test]

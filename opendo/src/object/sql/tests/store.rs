@@ -16,17 +16,17 @@ fn changes_are_applied_as_a_whole_and_in_order() {
     let place = Place::new();
     let all = ["a", "b", "c", "d"].map(|key| (key.into(), Some(key.into())));
     let changes = Changes { writes: all.into(), wake: Some(Some(UnixMillis(7))), ..Changes::default() };
-    place.db.seal(&changes).unwrap().unwrap().sync().unwrap();
+    place.sealed(&changes).sync().unwrap();
     let writes = BTreeMap::from([("b".into(), Some("B".into())), ("d".into(), None), ("x".into(), None)]);
     let changes = Changes { cleared: vec![range("b", Some("d"))], writes, wake: None };
-    place.db.seal(&changes).unwrap().unwrap().sync().unwrap();
+    place.sealed(&changes).sync().unwrap();
     let place = place.reopened();
     let expected = [("a", "a"), ("b", "B")].map(|(key, value)| (Bytes::from(key), Bytes::from(value)));
     assert_eq!(place.db.list(&range("", None), false, usize::MAX).unwrap(), expected);
     assert_eq!(place.db.load(4).unwrap(), Some(expected.into()));
     assert_eq!(place.db.load(3).unwrap(), None);
     assert_eq!(place.db.wake().unwrap(), Some(UnixMillis(7)));
-    place.db.seal(&wake(None)).unwrap().unwrap().sync().unwrap();
+    place.sealed(&wake(None)).sync().unwrap();
     assert_eq!(place.reopened().db.wake().unwrap(), None);
 }
 
@@ -34,7 +34,7 @@ fn changes_are_applied_as_a_whole_and_in_order() {
 fn keys_are_listed_in_byte_order() {
     let place = Place::new();
     for key in ["Z", "a", "b", "é", "\u{ffee}", "😀"] {
-        place.db.seal(&put(key, "")).unwrap().unwrap().sync().unwrap();
+        place.sealed(&put(key, "")).sync().unwrap();
     }
     let list = |start, end, reverse, limit| {
         let listed = place.db.list(&range(start, end), reverse, limit).unwrap();
@@ -87,7 +87,7 @@ fn delete_all_leaves_nothing_and_counts_when_it_is_sealed() {
 fn the_file_is_there_as_long_as_it_holds_something() {
     for changes in [put("k", "v"), wake(Some(1))] {
         let place = Place::new();
-        place.db.seal(&changes).unwrap().unwrap().sync().unwrap();
+        place.sealed(&changes).sync().unwrap();
         place.db.close().unwrap();
         assert!(place.path().exists());
     }
@@ -103,7 +103,7 @@ fn a_file_that_is_somebody_elses_is_refused() {
     let path = directory.path().join("x.sqlite3");
     rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
     let error = ObjectDb::open(path.clone(), &SqlLimits::default()).unwrap_err();
-    assert!(error.to_string().contains("not the database of an object"), "{error}");
+    assert!(error.to_string().contains("is none, or one of a newer version"), "{error}");
     std::fs::write(
         &path,
         "no database at all, but a text that is longer than a header of one hundred bytes, as it is\

@@ -1,0 +1,57 @@
+//! The wall clock.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::engine::UnixMillis;
+
+/// What time it is: for what outlives the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Clock {
+    System,
+    /// Goes with Tokio's clock, which tests can pause.
+    Tokio(SystemTime, Instant),
+}
+
+impl Clock {
+    /// One that goes with Tokio's clock, from now on.
+    pub(crate) fn of_tokio() -> Self {
+        Self::Tokio(SystemTime::now(), Instant::now())
+    }
+
+    pub(crate) fn now(self) -> SystemTime {
+        match self {
+            Self::System => SystemTime::now(),
+            Self::Tokio(start, since) => start + since.elapsed(),
+        }
+    }
+
+    pub(crate) fn now_millis(self) -> UnixMillis {
+        UnixMillis::rounded_down(self.now())
+    }
+
+    /// How long it is until then.
+    pub(crate) fn until(self, then: UnixMillis) -> Duration {
+        then.time().duration_since(self.now()).unwrap_or_default()
+    }
+}
+
+impl UnixMillis {
+    fn since_epoch(time: SystemTime) -> Duration {
+        time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn rounded_down(time: SystemTime) -> Self {
+        Self(u64::try_from(Self::since_epoch(time).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The first millisecond that is not before `time`: what is due then is never early.
+    pub(crate) fn not_before(time: SystemTime) -> Self {
+        Self(u64::try_from(Self::since_epoch(time).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+}

@@ -1,0 +1,63 @@
+//! What happens to an object besides calls: its timers, the loss of what it retains. It takes its turn like a call.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tracing::Instrument;
+
+use crate::object::context::Control;
+use crate::object::job::{End, Job, Place, Running, until_end};
+use crate::rpc::chain::Link;
+use crate::rpc::error::RpcError;
+use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodFlags;
+
+/// What an object does about an event.
+pub(crate) type React<O> = Box<dyn for<'a> FnOnce(&'a mut O, Arc<Control>) -> BoxFuture<'a, ()> + Send>;
+
+/// An event on its way through a strand. Whoever has to know that it is over has given something to `react` that
+/// tells when it is dropped.
+pub(crate) struct Event<O> {
+    pub(crate) name: &'static str,
+    pub(crate) react: React<O>,
+}
+
+impl<O: Send + Sync + 'static> Job<O> for Event<O> {
+    fn flags(&self) -> MethodFlags {
+        MethodFlags::default()
+    }
+
+    fn chain(&self) -> Option<&Arc<Link>> {
+        None
+    }
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+        let Self { name, react } = *self;
+        let Place { key, sequence, control } = place;
+        let span = tracing::debug_span!("event", object = key.as_deref().map(tracing::field::display), name);
+        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control, key) };
+        Ok(Box::pin(async move {
+            let end = {
+                let alone = Arc::get_mut(&mut object).expect("events run alone");
+                let run = async { react(alone, control.clone()).await };
+                let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
+                until_end(std::pin::pin!(run), &control, None).await
+            };
+            // A reset has been told to whoever waits.
+            if let End::Returned(()) = end {
+                control.seal();
+            }
+            object
+        }))
+    }
+
+    fn fail(self: Box<Self>, error: RpcError) {
+        tracing::warn!(event = self.name, %error, "an event did not reach its object");
+    }
+}

@@ -1,7 +1,9 @@
 //! A counter that another process increments.
 //!
-//! `cargo run --bin counter` shows it all: it starts a server process, then calls it as a client.
-//! `… counter serve unix:/tmp/counter.sock` and `… counter increment unix:/tmp/counter.sock room-1 5` are the two halves.
+//! `cargo run --bin counter` shows it all: it starts a server process, then calls it as a client. Run it again, and the
+//! counter goes on where it was: its state is kept in the directory `opendo-counter` (or the one that the environment
+//! variable `COUNTER_DATA` names). `… counter serve unix:/tmp/counter.sock` and
+//! `… counter increment unix:/tmp/counter.sock room-1 5` are the two halves.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// A counter that does not forget while its node runs.
+/// A counter that does not forget.
 #[derive(Debug)]
 pub struct Counter {
     ctx: Ctx,
@@ -65,7 +67,8 @@ async fn main() -> opendo::Result<()> {
 
 /// Hosts counters until Ctrl-C or until its standard input ends.
 async fn serve(address: &str) -> opendo::Result<()> {
-    let node = Node::builder().object::<Counter>().start().await?;
+    let data = std::env::var_os("COUNTER_DATA").unwrap_or_else(|| "opendo-counter".into());
+    let node = Node::builder().object::<Counter>().storage(data).start().await?;
     println!("listening on {}", node.listen(address).await?);
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     tokio::select! {

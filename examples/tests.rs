@@ -17,9 +17,16 @@ fn output_of(example: &str) -> String {
 
 #[test]
 fn counter() {
-    let output = output_of(env!("CARGO_BIN_EXE_counter"));
-    let results: Vec<_> = output.lines().skip(2).collect();
-    assert!(output.starts_with("server "), "{output}");
+    let data = tempfile::tempdir().unwrap();
+    let output = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_counter"));
+        let output = command.env("COUNTER_DATA", data.path()).output().expect("the example runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
+    };
+    let first = output();
+    let results: Vec<_> = first.lines().skip(2).collect();
+    assert!(first.starts_with("server "), "{first}");
     assert_eq!(
         results,
         [
@@ -30,6 +37,54 @@ fn counter() {
             "value()       = 52",
         ]
     );
+    let second = output();
+    assert_eq!(second.lines().nth(2), Some("increment(1)  = 53"), "it does not go on where it was");
+}
+
+/// Checklist 4.13, 5.31, 7.19: nothing that was said is lost when the process is killed, and an alarm that was set goes
+/// off in the next one.
+#[test]
+fn hello_durable() {
+    const HELLO: &str = env!("CARGO_BIN_EXE_hello_durable");
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let socket = format!("unix:{}", directory.path().join("hello.sock").display());
+    let run = |args: &[&str]| {
+        let output = Command::new(HELLO).arg("--data").arg(&data).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run(&[]), "Hello, World! You are visitor 1.\n");
+    assert_eq!(run(&[]), "Hello, World! You are visitor 2.\n");
+
+    let serve = || {
+        let mut command = Command::new(HELLO);
+        command.arg("--data").arg(&data).args(["serve", &socket]).stdout(Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("listening on "), "{line}");
+        server
+    };
+    for visitor in 3..6 {
+        let mut server = serve();
+        let said = run(&["visit", &socket, "Ann"]);
+        assert!(said.starts_with(&format!("Hello, Ann! You are visitor {visitor}.\n")), "{said}");
+        server.kill().unwrap(); // SIGKILL
+        server.wait().unwrap();
+    }
+    // The alarm was set by the first process, and has gone off in one of those after it: once.
+    let mut server = serve();
+    let mut alarms = String::new();
+    for _ in 0..100 {
+        alarms = run(&["visit", &socket, "Ben"]);
+        if alarms.ends_with("alarms: 1\n") {
+            break;
+        }
+    }
+    assert!(alarms.ends_with("alarms: 1\n"), "{alarms}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod behaviour;
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/retained.rs"]
+mod retained;
 #[path = "suite/simulation.rs"]
 mod simulation;
 #[path = "suite/web.rs"]

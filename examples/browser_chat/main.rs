@@ -1,11 +1,10 @@
 //! A chat in browsers: a web server with one page, which calls durable objects with Cloudflare's `capnweb` client.
 //!
 //! `cargo run --bin browser_chat`, then open <http://127.0.0.1:8080> in two windows. Another address can be given as
-//! an argument. What follows the `#` in the page's address is the room.
+//! an argument, and behind it a directory in which rooms keep what was said; otherwise a new process begins with empty
+//! rooms. What follows the `#` in the page's address is the room.
 //!
 //! Stop the server and start it again: the pages come back by themselves, ask for what they have missed, and go on.
-//! A room keeps what was said in its storage. Storage is in memory in this version of opendo, so that a new process
-//! begins with empty rooms; what the pages show already stays on them.
 
 pub mod log;
 mod page;
@@ -22,7 +21,11 @@ async fn main() -> opendo::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into());
     // Pages get a door and name no objects: a page speaks with the seat it was given, and in nobody else's name.
     let door = |session: &opendo::Session| Ok(room::Door::to(session.objects()));
-    let node = Node::builder().object::<room::Room>().accept(door).start().await?;
+    let mut node = Node::builder().object::<room::Room>().accept(door);
+    if let Some(data) = std::env::args().nth(2) {
+        node = node.storage(data);
+    }
+    let node = node.start().await?;
     let app = page::router().nest("/api", node.into_router());
 
     let listener = TcpListener::bind(&address).await?;

@@ -4,6 +4,8 @@
 //! atomic step as the write. It knows no object types: it sees objects' keys, epochs and batches.
 
 pub(crate) mod committer;
+#[cfg(test)]
+mod conformance;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -40,6 +40,7 @@ pub use object::timers::{Alarm, AlarmInfo, Every, Scheduled, When};
 #[cfg(feature = "cron")]
 pub use object::timers::{Cron, CronError};
 pub use registry::namespace::{Namespace, Objects};
+pub use registry::retained::{Lost, Retained};
 pub use rpc::arg::Arg;
 pub use rpc::call::Call;
 pub use rpc::callback::{Callback, CallbackFn, CallbackType};

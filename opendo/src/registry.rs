@@ -3,4 +3,5 @@
 pub(crate) mod class;
 pub(crate) mod idle;
 pub(crate) mod namespace;
+pub(crate) mod retained;
 pub(crate) mod wakes;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::SystemTime;
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
@@ -18,9 +19,10 @@ use crate::object::id::{ObjectKey, ToObjectId};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError, Stored};
 use crate::object::timers::{self, Alarm, When};
+use crate::registry::retained::{Keeper, MAX_ATTACHMENT, Retained};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
-use crate::rpc::stub::Stub;
+use crate::rpc::stub::{Stub, StubExt};
 
 /// What a durable object has of the world: its own id and storage, other objects, and its own end.
 ///
@@ -34,6 +36,7 @@ struct Inner {
     control: Arc<Control>,
     node: WeakNode,
     clock: Clock,
+    keeper: Weak<dyn Keeper>,
 }
 
 impl Ctx {
@@ -43,8 +46,9 @@ impl Ctx {
         control: Arc<Control>,
         node: WeakNode,
         clock: Clock,
+        keeper: Weak<dyn Keeper>,
     ) -> Self {
-        Self(Arc::new(Inner { key, storage, control, node, clock }))
+        Self(Arc::new(Inner { key, storage, control, node, clock, keeper }))
     }
 
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
@@ -165,6 +169,85 @@ impl Ctx {
     /// What is scheduled, by name, and when it is due next.
     pub fn schedules(&self) -> BTreeMap<String, SystemTime> {
         timers::schedules(self.0.storage.ledger())
+    }
+
+    /// Keeps a stub for this object, while it sleeps too: the node holds the connection. `attachment` (16 KiB in postcard
+    /// at most) stays with it. What is [retained](Self::retained) under a tag is there again after a wake; when its
+    /// connection ends it is gone, and [`DurableObject::lost`](crate::DurableObject::lost) runs.
+    ///
+    /// It is kept at once, whatever becomes of the call, and not across restarts of the node: connections end with it.
+    ///
+    /// # Errors
+    /// As for [`Storage::put`].
+    ///
+    /// ```
+    /// use opendo::{Lost, prelude::*};
+    ///
+    /// #[opendo::interface]
+    /// pub trait Watcher {
+    ///     async fn changed(&self, value: u64);
+    /// }
+    ///
+    /// pub struct Counter { ctx: Ctx, value: opendo::Stored<u64> }
+    ///
+    /// #[durable_object]
+    /// impl Counter {
+    ///     pub fn watch(&self, name: String, watcher: WatcherStub) -> Result<(), String> {
+    ///         Ok(self.ctx.retain("watchers", &watcher, &name)?)
+    ///     }
+    ///
+    ///     pub fn increment(&mut self) {
+    ///         *self.value.edit() += 1;
+    ///         for watcher in self.ctx.retained::<WatcherStub>("watchers") {
+    ///             Call::detach(watcher.changed(*self.value)); // leaves once the value is durable
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// impl DurableObject for Counter {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         Ok(Counter { value: ctx.stored("value").await?, ctx })
+    ///     }
+    ///
+    ///     async fn lost(&mut self, lost: Lost) -> opendo::Result<()> {
+    ///         println!("{} is gone", lost.attachment::<String>()?);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Counter>().start().await?;
+    /// # let counter: CounterStub = node.get("a");
+    /// # struct Page(tokio::sync::mpsc::UnboundedSender<u64>);
+    /// # #[rpc_target] impl Watcher for Page {
+    /// #     async fn changed(&self, value: u64) { let _ = self.0.send(value); }
+    /// # }
+    /// # let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    /// # counter.watch("ann".into(), opendo::serve(Page(told))).await?;
+    /// # opendo::testing::hibernate(&node, &counter).await;
+    /// # counter.increment().await?;
+    /// # assert_eq!(heard.recv().await, Some(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn retain<S: Stub, T: Serialize + ?Sized>(
+        &self,
+        tag: &str,
+        stub: &S,
+        attachment: &T,
+    ) -> Result<(), StorageError> {
+        let attachment = self.0.storage.encoded(tag, attachment)?;
+        if attachment.len() > MAX_ATTACHMENT {
+            let size = attachment.len();
+            return Err(StorageError::TooLarge { key: tag.to_owned(), size, limit: MAX_ATTACHMENT });
+        }
+        let keeper = self.0.keeper.upgrade().ok_or(StorageError::Closed)?;
+        let entry = keeper.shelf().add(&self.0.key, tag, stub.clone(), attachment.into());
+        keeper.watch(&self.0.key, &entry, stub.broken().boxed());
+        Ok(())
+    }
+
+    /// The stubs of `S` that are retained under a tag, the oldest first.
+    pub fn retained<S: Stub>(&self, tag: &str) -> Vec<Retained<S>> {
+        Retained::of(&self.0.keeper, &self.0.key, &self.0.storage, tag)
     }
 
     /// What time it is, by the clock that alarms go by: in tests with a paused clock, that one.

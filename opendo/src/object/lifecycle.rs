@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::object::context::Ctx;
 use crate::object::timers::{AlarmInfo, Scheduled, no_handler};
 use crate::registry::class::Registration;
+use crate::registry::retained::Lost;
 use crate::rpc::error::Result;
 
 /// The lifecycle of a durable object: how it is made, and what it does before it leaves memory.
@@ -56,6 +57,15 @@ pub trait DurableObject: Send + Sync + Sized + 'static {
     fn scheduled(&mut self, event: Scheduled) -> impl Future<Output = Result<()>> + Send {
         let _ = event;
         async { Err(no_handler("scheduled")) }
+    }
+
+    /// Runs when a stub that was [retained](Ctx::retain) is lost: its connection has ended, or its target has. It is not
+    /// among the [retained](Ctx::retained) ones any more. An error is logged.
+    ///
+    /// It does not run when the node shuts down or dies: whoever starts again retains nothing.
+    fn lost(&mut self, lost: Lost) -> impl Future<Output = Result<()>> + Send {
+        let _ = lost;
+        async { Ok(()) }
     }
 
     /// How long an instance of this class may be idle before it leaves memory; `None` for the node's

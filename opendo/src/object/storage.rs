@@ -218,7 +218,7 @@ impl Storage {
     }
 
     /// Removes every key, the alarm and all schedules, in one step (checklist 5.29). An object that holds nothing is
-    /// forgotten when it leaves memory. Calls that it has [sent](crate::Ctx::send) are delivered all the same.
+    /// forgotten when it leaves memory.
     ///
     /// # Errors
     /// As for [`delete`](Self::delete).

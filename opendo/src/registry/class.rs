@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -29,13 +29,14 @@ use crate::object::storage::ledger::Ledger;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
+use crate::registry::retained::{Entry as Held, Keeper, Lost, Shelf};
 use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
-use crate::rpc::stub::{ServedBy, StubCore};
+use crate::rpc::stub::{Broken, ServedBy, StubCore};
 
 /// What the macro says about a class: which stub it has.
 pub struct Registration<O: Send + Sync + 'static> {
@@ -96,6 +97,10 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     timers: Handlers<O>,
+    lost: for<'a> fn(&'a mut O, Lost) -> BoxFuture<'a, crate::Result<()>>,
+    shelf: Shelf,
+    /// The class itself.
+    this: Weak<Self>,
     live: Mutex<Live<O>>,
     idle: Arc<Idle<O>>,
     surroundings: Surroundings,
@@ -134,7 +139,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
     let mut registration = Registration { parts: None };
     O::register(&mut registration);
     let parts = registration.parts.expect("the macro's `register` names a stub");
-    let class = Arc::new(Class::<O> {
+    let class = Arc::new_cyclic(|this| Class::<O> {
         name: O::CLASS.into(),
         interface: parts.interface,
         cap: parts.cap,
@@ -150,6 +155,9 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
             alarm: |object, info| DurableObject::alarm(object, info).boxed(),
             scheduled: |object, event| DurableObject::scheduled(object, event).boxed(),
         },
+        lost: |object, lost| DurableObject::lost(object, lost).boxed(),
+        shelf: Shelf::default(),
+        this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: Idle::new(),
         surroundings,
@@ -200,7 +208,8 @@ impl<O: Send + Sync + 'static> Class<O> {
         let ledger = Ledger::new(committer.clone(), key.clone());
         let storage = Storage::new(ledger.clone(), node.clone());
         let control = Control::new(runtime.clone(), Some(storage.clone()));
-        let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock);
+        let keeper: Weak<dyn Keeper> = self.this.clone();
+        let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock, keeper);
         let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
@@ -281,6 +290,42 @@ impl<O: Send + Sync + 'static> Class<O> {
 
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
         self.live.lock().objects.get(id).cloned()
+    }
+}
+
+impl<O: Send + Sync + 'static> Keeper for Class<O> {
+    fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    fn watch(&self, object: &Arc<ObjectKey>, entry: &Held, broken: Broken) {
+        let (class, key, number) = (self.this.clone(), object.clone(), entry.number());
+        let closing = self.surroundings.closing.clone();
+        let watching = self.surroundings.runtime.spawn(async move {
+            broken.await;
+            // A node that shuts down does not wake objects to tell them.
+            if let Some(class) = class.upgrade().filter(|_| !closing.is_cancelled()) {
+                class.tell_lost(&key, number);
+            }
+        });
+        entry.watched_by(watching.abort_handle());
+    }
+}
+
+impl<O: Send + Sync + 'static> Class<O> {
+    fn tell_lost(self: &Arc<Self>, key: &Arc<ObjectKey>, number: u64) {
+        let Some(entry) = self.shelf.take(key, number) else { return };
+        let (handler, key_of_log) = (self.lost, key.clone());
+        let react: React<O> = Box::new(move |object, control| {
+            async move {
+                let Some(storage) = control.storage() else { return };
+                if let Err(error) = handler(object, entry.lost(storage)).await {
+                    tracing::warn!(object = %key_of_log, %error, "the `lost` handler failed");
+                }
+            }
+            .boxed()
+        });
+        self.submit(key, Event { name: "lost", react });
     }
 }
 

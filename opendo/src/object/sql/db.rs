@@ -54,6 +54,8 @@ const CHECKPOINT_AT_LAST: u32 = 8 * CHECKPOINT;
 pub(crate) struct ObjectDb {
     path: PathBuf,
     wal: File,
+    /// In the WAL, at the last commit.
+    pages: Arc<AtomicU32>,
     live: ReentrantMutex<RefCell<Option<Live>>>,
 }
 
@@ -71,14 +73,13 @@ pub(super) struct Live {
     ended: Cell<bool>,
     /// The first error that nothing can come after.
     condemned: RefCell<Option<String>>,
-    /// In the WAL, at the last commit.
+    /// The [`ObjectDb`]'s.
     pages: Arc<AtomicU32>,
 }
 
 impl ObjectDb {
     /// Opens the database, or makes it. Its directory is there, durably. Blocks.
     pub(crate) fn open(path: PathBuf, limits: &SqlLimits) -> Result<Self, DbError> {
-        let is_new = !path.try_exists().map_err(DbError::io(&path))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -104,9 +105,10 @@ impl ObjectDb {
         let wal_path = beside(&path, "-wal");
         let wal =
             OpenOptions::new().read(true).write(true).open(&wal_path).map_err(DbError::io(&wal_path))?;
-        // What the last process committed and did not come to sync.
-        wal.sync_data().map_err(DbError::io(&wal_path))?;
-        if is_new {
+        // It was made just now, or the last process has not closed it: what it committed may not be on the disk, nor that
+        // there is such a file.
+        if wal.metadata().map_err(DbError::io(&wal_path))?.len() > 0 {
+            wal.sync_data().map_err(DbError::io(&wal_path))?;
             sync_directory(path.parent().unwrap_or(Path::new("")))?;
         }
         let live = Live {
@@ -117,9 +119,9 @@ impl ObjectDb {
             depth: Cell::new(0),
             ended: Cell::new(false),
             condemned: RefCell::new(None),
-            pages,
+            pages: pages.clone(),
         };
-        Ok(Self { path, wal, live: ReentrantMutex::new(RefCell::new(Some(live))) })
+        Ok(Self { path, wal, pages, live: ReentrantMutex::new(RefCell::new(Some(live))) })
     }
 
     /// When the object is to be woken.
@@ -353,18 +355,23 @@ impl Sealed {
     /// Makes everything durable that was sealed so far. Blocks; the object's calls run meanwhile.
     pub(crate) fn sync(self) -> Result<(), DbError> {
         let Self(db) = self;
-        let synced = db.wal.sync_data().map_err(DbError::io(&db.path));
-        let guard = db.live.lock();
-        let live = guard.borrow();
-        // A database that was closed was synced then.
-        let Some(live) = &*live else { return synced };
-        if let Err(error) = &synced {
+        if let Err(error) = db.wal.sync_data() {
             // The system may have given up pages that the disk has not: a later sync would succeed without them.
-            live.condemn(&error.to_string());
-        } else if live.pages.load(Relaxed) >= CHECKPOINT && !live.open.get() && live.usable().is_ok() {
+            if let Some(live) = &*db.live.lock().borrow() {
+                live.condemn(&error.to_string());
+            }
+            return Err(DbError::io(&db.path)(error));
+        }
+        // An object in the middle of something is not waited for: what was sealed is durable.
+        if db.pages.load(Relaxed) >= CHECKPOINT
+            && let Some(guard) = db.live.try_lock()
+            && let Some(live) = &*guard.borrow()
+            && !live.open.get()
+            && live.usable().is_ok()
+        {
             live.checkpoint()?;
         }
-        synced
+        Ok(())
     }
 }
 

@@ -35,9 +35,7 @@ impl Live {
         loop {
             // Only the last one takes parameters, so the next one is looked for before this one runs. It may need
             // what this one makes: that it cannot be prepared yet says no more than that there is one.
-            let next = batch.next();
-            self.policy.take_transaction();
-            match next {
+            match batch.next() {
                 Ok(None) => return self.last(&mut statement, sql, &given, read),
                 Ok(Some(next)) => {
                     self.earlier(statement, sql)?;

@@ -50,12 +50,15 @@ fn a_full_database_resets_the_object_and_can_be_read_and_emptied() {
         place.seal();
     };
     assert_eq!(error.to_string(), "database or disk is full: SQLITE_FULL");
-    // SQLite has rolled the whole transaction back: what the call had written before is lost, so it must not go on (6.17).
+    // SQLite has rolled the whole transaction back, and what the call had written before: it must not go on (6.17).
+    assert!(
+        place.refused("SELECT 1").starts_with("Cannot commit transaction due to an earlier SQL critical")
+    );
     let error = place.db.seal(&put("k", "v")).unwrap_err().to_string();
     assert!(error.starts_with("Cannot commit transaction due to an earlier SQL critical error"), "{error}");
-    assert!(place.refused("SELECT 1").starts_with("Cannot commit transaction"));
     let place = place.reopened();
     assert_eq!(place.one::<i64>("SELECT count(*) FROM t"), count);
+    assert_eq!(place.db.get(&["k".into()]).unwrap(), [None]);
     let before = place.sql.database_size().unwrap();
     place.exec("DELETE FROM t");
     assert!(place.sql.database_size().unwrap() < before / 4, "6.18");

@@ -1,5 +1,7 @@
 //! Stubs that objects keep while they sleep, and what happens when their connections end.
 
+#![allow(clippy::needless_pass_by_value)] // arguments of remote methods are owned
+
 use std::time::Duration;
 
 use opendo::testing::{self, Network};
@@ -7,7 +9,7 @@ use opendo::{Lost, Stored, prelude::*};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 #[opendo::interface]
-pub trait Watcher {
+pub(crate) trait Watcher {
     async fn told(&self, text: String);
 }
 
@@ -20,7 +22,7 @@ impl Watcher for Page {
     }
 }
 
-pub struct Board {
+pub(crate) struct Board {
     ctx: Ctx,
     gone: Stored<Vec<String>>,
 }

@@ -6,6 +6,8 @@
 pub(crate) mod open;
 mod owners;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rusqlite::ErrorCode;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio_util::task::TaskTracker;
 
 use self::open::OpenError;
 use self::owners::Owners;
@@ -31,8 +35,16 @@ use super::{
 };
 use crate::object::id::ObjectKey;
 
+/// How many read at the same time.
+const READERS: usize = 4;
+
 /// See the module.
-pub(crate) struct Sqlite(Mutex<Option<Arc<Inner>>>);
+pub(crate) struct Sqlite {
+    /// `None` once it is closed. Otherwise only held by what runs.
+    inner: Mutex<Option<Arc<Inner>>>,
+    running: TaskTracker,
+    reading: Arc<Semaphore>,
+}
 
 struct Inner {
     /// Never locked while something waits for the disk.
@@ -50,36 +62,64 @@ impl Sqlite {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let lock = open::lock(directory)?;
         let (database, connection, incarnation) = open::database(directory)?;
-        Ok(Self(Mutex::new(Some(Arc::new(Inner {
+        let inner = Inner {
             owners: Mutex::new(Owners::new(incarnation)),
             readers: Readers::new(database),
             writer: Mutex::new(Writer::new(connection)),
             _lock: lock,
-        })))))
+        };
+        Ok(Self {
+            inner: Mutex::new(Some(Arc::new(inner))),
+            running: TaskTracker::new(),
+            reading: Arc::new(Semaphore::new(READERS)),
+        })
     }
 
-    fn inner(&self) -> EngineResult<Arc<Inner>> {
-        self.0.lock().clone().ok_or_else(|| EngineError::Failed("the storage is closed".into()))
+    /// Runs what waits for the disk. A paused clock stands still meanwhile.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> EngineResult<T> + Send + 'static,
+    ) -> EngineResult<T> {
+        let task = {
+            let open = self.inner.lock();
+            let inner = open.clone().ok_or_else(closed)?;
+            self.running.spawn_blocking(move || work(&inner))
+        };
+        task.await
+            .unwrap_or_else(|error| Err(EngineError::Failed(format!("the storage did not finish: {error}"))))
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> EngineResult<T> {
-        let inner = self.inner()?;
-        let permit = inner.readers.permit().await;
-        blocking(move || inner.readers.read(permit, work)).await
+        self.reading(move |inner| inner.readers.read(work)).await
+    }
+
+    /// What needs a connection that reads.
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> EngineResult<T> + Send + 'static,
+    ) -> EngineResult<T> {
+        let permit = self.reading.clone().acquire_owned().await;
+        self.run(move |inner| {
+            // Held by the work, which goes on when nobody waits for it any more.
+            let _permit = permit;
+            work(inner)
+        })
+        .await
+    }
+
+    /// What needs nothing of the disk.
+    fn owners<T>(&self, look: impl FnOnce(&mut Owners) -> T) -> EngineResult<T> {
+        let open = self.inner.lock();
+        let inner = open.as_ref().ok_or_else(closed)?;
+        Ok(look(&mut inner.owners.lock()))
     }
 }
 
-/// Runs what waits for the disk. A paused clock stands still meanwhile.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> EngineResult<T> + Send + 'static,
-) -> EngineResult<T> {
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(EngineError::Failed(format!("the storage did not finish: {error}"))),
-    }
+fn closed() -> EngineError {
+    EngineError::Failed("the storage is closed".into())
 }
 
 /// The text may travel to whoever called the object: it names no files.
@@ -96,15 +136,14 @@ fn failed(what: &str, error: &rusqlite::Error) -> EngineError {
 }
 
 impl Inner {
-    fn claim(&self, permit: read::Permit, object: &Arc<ObjectKey>) -> EngineResult<Claim> {
+    fn claim(&self, object: &Arc<ObjectKey>) -> EngineResult<Claim> {
         let (epoch, carried) = self.owners.lock().claim(object);
         if carried {
             // A commit of the former owner passed the fence before and is being written: what is read next includes
             // it.
             drop(self.writer.lock());
         }
-        let key = object.clone();
-        let loaded = self.readers.read(permit, move |snapshot| read::load(snapshot, &key));
+        let loaded = self.readers.read(|snapshot| read::load(snapshot, object));
         let mut owners = self.owners.lock();
         match loaded {
             Ok((name, values)) => {
@@ -136,25 +175,24 @@ impl Inner {
 
 impl Directory for Sqlite {
     fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
-        async move {
-            let (inner, object) = (self.inner()?, object.clone());
-            let permit = inner.readers.permit().await;
-            blocking(move || inner.claim(permit, &object)).await
-        }
-        .boxed()
+        let object = object.clone();
+        self.reading(move |inner| inner.claim(&object)).boxed()
     }
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
         // An object that holds nothing has no row: the commit that emptied it has deleted it.
-        let released = self.inner().map(|inner| inner.owners.lock().release(object, epoch));
-        std::future::ready(released).boxed()
+        std::future::ready(self.owners(|owners| owners.release(object, epoch))).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        let inner = self.0.lock().take();
-        async move {
-            // Closing the last connection waits for the disk.
-            let _ = spawn_blocking(move || drop(inner)).await;
+        async {
+            let inner = self.inner.lock().take();
+            self.running.close();
+            self.running.wait().await;
+            // Closing the last connection waits for the disk too.
+            if let Err(error) = spawn_blocking(move || drop(inner)).await {
+                tracing::error!(%error, "the storage did not close");
+            }
         }
         .boxed()
     }
@@ -168,7 +206,7 @@ impl Directory for Sqlite {
         async move {
             let class: Arc<str> = class.into();
             // Owners first: what is released meanwhile was among them, or is among what is read.
-            let owned = self.inner()?.owners.lock().list(&class, after, limit);
+            let owned = self.owners(|owners| owners.list(&class, after, limit))?;
             let kept = self.read(move |snapshot| read::objects(snapshot, &class, after, limit)).await?;
             let all: BTreeMap<_, _> = kept.into_iter().chain(owned).map(|key| (*key.bytes(), key)).collect();
             Ok(all.into_values().take(limit).collect())
@@ -181,10 +219,7 @@ impl Store for Sqlite {
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>> {
         async move {
             let many = batch.len();
-            let answers = match self.inner() {
-                Ok(inner) => blocking(move || Ok(inner.commit(&batch))).await,
-                Err(error) => Err(error),
-            };
+            let answers = self.run(move |inner| Ok(inner.commit(&batch))).await;
             answers.unwrap_or_else(|error| vec![Err(error); many])
         }
         .boxed()

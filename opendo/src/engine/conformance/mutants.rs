@@ -268,6 +268,10 @@ impl Directory for Mutant {
         .boxed()
     }
 
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.memory.close()
+    }
+
     fn objects<'a>(
         &'a self,
         class: &'a str,

@@ -1,7 +1,7 @@
 use super::*;
 
 pub(super) async fn an_owned_object_is_listed(w: World) {
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
     w.claim(&room(1)).await;
     assert_eq!(w.objects("Room", None, 9).await, [1]);
     let mut owner = w.claim(&room(1)).await;
@@ -12,9 +12,9 @@ pub(super) async fn an_owned_object_is_listed(w: World) {
 pub(super) async fn a_released_object_without_keys_leaves_nothing(w: World) {
     let owner = w.claim(&room(1)).await;
     w.release(&owner).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
     w.store(&room(2), edit()).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
 }
 
 pub(super) async fn a_released_object_with_keys_stays(w: World) {
@@ -42,22 +42,22 @@ pub(super) async fn an_emptied_object_is_listed_until_it_is_released(w: World) {
         w.apply(&mut owner, emptied).await;
         assert_eq!(w.objects("Room", None, 9).await, [1]);
         w.release(&owner).await;
-        assert_eq!(w.objects("Room", None, 9).await, []);
+        assert!(w.objects("Room", None, 9).await.is_empty());
     }
 }
 
 pub(super) async fn an_object_that_is_woken_no_more_leaves_nothing(w: World) {
     w.store(&room(1), edit().wake(5)).await;
     w.store(&room(1), edit().no_wake()).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
     w.store(&room(1), edit().put("a", "1").wake(5)).await;
     w.store(&room(1), edit().no_wake().clear(everything())).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
 }
 
 pub(super) async fn deleting_what_is_not_there_leaves_nothing(w: World) {
     w.store(&room(1), edit().delete("a").clear(everything()).no_wake()).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
 }
 
 pub(super) async fn a_stale_release_leaves_the_owned_object_listed(w: World) {
@@ -66,7 +66,7 @@ pub(super) async fn a_stale_release_leaves_the_owned_object_listed(w: World) {
     w.release(&former).await;
     assert_eq!(w.objects("Room", None, 9).await, [1]);
     w.release(&owner).await;
-    assert_eq!(w.objects("Room", None, 9).await, []);
+    assert!(w.objects("Room", None, 9).await.is_empty());
 }
 
 pub(super) async fn classes_are_listed_apart(w: World) {
@@ -77,7 +77,7 @@ pub(super) async fn classes_are_listed_apart(w: World) {
     assert_eq!(w.objects("Room", None, 99).await, [0, 100]);
     assert_eq!(w.objects("Room\0", None, 99).await, [4, 104]);
     assert_eq!(w.objects("", None, 99).await, [5, 105]);
-    assert_eq!(w.objects("Other", None, 99).await, []);
+    assert!(w.objects("Other", None, 99).await.is_empty());
 }
 
 pub(super) async fn objects_are_in_the_order_of_ids(w: World) {
@@ -124,14 +124,14 @@ pub(super) async fn a_page_may_begin_behind_nobody(w: World) {
     assert_eq!(w.objects("Room", Some(2), 9).await, [4, 6]);
     assert_eq!(w.objects("Room", Some(3), 9).await, [4, 6]);
     assert_eq!(w.objects("Room", Some(5), 9).await, [6]);
-    assert_eq!(w.objects("Room", Some(6), 9).await, []);
-    assert_eq!(w.objects("Room", Some(0xff), 9).await, []);
+    assert!(w.objects("Room", Some(6), 9).await.is_empty());
+    assert!(w.objects("Room", Some(0xff), 9).await.is_empty());
 }
 
 pub(super) async fn no_limit_no_objects(w: World) {
     w.store(&room(1), edit().put("a", "1")).await;
     w.claim(&room(2)).await;
-    assert_eq!(w.objects("Room", None, 0).await, []);
+    assert!(w.objects("Room", None, 0).await.is_empty());
     assert_eq!(w.objects("Room", None, 1).await, [1]);
     assert_eq!(w.objects("Room", None, usize::MAX).await, [1, 2]);
 }

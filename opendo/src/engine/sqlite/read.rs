@@ -6,38 +6,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::{EAGER, EngineResult, KeyRange, UnixMillis};
 use super::failed;
 use super::open::Database;
 use crate::object::id::ObjectKey;
 
-/// How many read at the same time.
-const READERS: usize = 4;
-
-pub(super) type Permit = OwnedSemaphorePermit;
-
 #[derive(Debug)]
 pub(super) struct Readers {
     database: Database,
     idle: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
 }
 
 impl Readers {
     pub(super) fn new(database: Database) -> Self {
-        Self { database, idle: Mutex::default(), permits: Arc::new(Semaphore::new(READERS)) }
-    }
-
-    pub(super) async fn permit(&self) -> Permit {
-        self.permits.clone().acquire_owned().await.expect("nobody closes it")
+        Self { database, idle: Mutex::default() }
     }
 
     /// Reads in a blocking task. A connection that failed is not used again.
     pub(super) fn read<T>(
         &self,
-        _permit: Permit,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> EngineResult<T> {
         let idle = self.idle.lock().pop();

@@ -34,6 +34,17 @@ impl Writer {
         })
     }
 
+    /// As if the disk had room for no more.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&mut self, count: i64) {
+        self.connection.pragma_update(None, "max_page_count", count).unwrap();
+    }
+
+    #[cfg(test)]
+    pub(super) fn total_changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
     fn write(&mut self, commits: &[Accepted<'_>]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         commits.iter().try_for_each(|accepted| apply(&transaction, accepted))?;

@@ -8,6 +8,8 @@ pub(crate) mod id;
 pub(crate) mod job;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
+#[cfg(feature = "sqlite")]
+pub mod sql;
 pub(crate) mod storage;
 pub(crate) mod strand;
 pub(crate) mod target;

@@ -1,5 +1,6 @@
 //! The wall clock.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -11,19 +12,23 @@ use crate::engine::UnixMillis;
 pub(crate) enum Clock {
     System,
     /// Goes with Tokio's clock, which tests can pause.
-    Tokio(SystemTime, Instant),
+    Tokio,
 }
 
-impl Clock {
-    /// One that goes with Tokio's clock, from now on.
-    pub(crate) fn of_tokio() -> Self {
-        Self::Tokio(SystemTime::now(), Instant::now())
-    }
+/// One moment by both clocks. The same for all nodes of the process: of nodes in a row, the later one is not in the past.
+static BOTH: LazyLock<(SystemTime, std::time::Instant)> =
+    LazyLock::new(|| (SystemTime::now(), std::time::Instant::now()));
 
+impl Clock {
     pub(crate) fn now(self) -> SystemTime {
         match self {
             Self::System => SystemTime::now(),
-            Self::Tokio(start, since) => start + since.elapsed(),
+            Self::Tokio => {
+                let (wall, instant) = *BOTH;
+                let (now, then) = (Instant::now(), Instant::from_std(instant));
+                // A clock that was paused before that moment is behind it.
+                wall + now.saturating_duration_since(then) - then.saturating_duration_since(now)
+            }
         }
     }
 

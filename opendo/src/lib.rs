@@ -31,6 +31,7 @@ pub use engine::sqlite::open::OpenError;
 pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
+pub use object::lasting::Lasting;
 pub use object::lifecycle::{DurableObject, Object};
 #[cfg(feature = "sqlite")]
 pub use object::sql;

@@ -6,6 +6,7 @@ mod drive;
 pub(crate) mod event;
 pub(crate) mod id;
 pub(crate) mod job;
+pub(crate) mod lasting;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
 #[cfg(feature = "sqlite")]

@@ -283,6 +283,16 @@ impl ObjectKey {
         Self { class: class.into(), id: [0; 32], name: None }
     }
 
+    /// What a node keeps of its own is kept under this one. No class has that name.
+    pub(crate) fn of_node() -> Self {
+        Self::refused("")
+    }
+
+    #[cfg(test)]
+    pub(crate) fn named(class: &str, name: &str) -> Self {
+        Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
+    }
+
     /// The key of an object that an engine has kept: it was verified before.
     #[cfg(any(test, feature = "sqlite"))]
     pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {

@@ -17,6 +17,7 @@ use serde::ser::{self, Serializer};
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
+use crate::object::lasting::LastingName;
 use crate::rpc::arg::Value;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
@@ -35,8 +36,8 @@ pub(crate) trait Capability: Send + Sync + 'static {
 
     fn interface(&self) -> Known;
 
-    /// The object of that node that it is.
-    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey>;
+    /// What it is of that node, if it is found again there.
+    fn hosted(&self, node: &WeakNode) -> Option<Reference<'_>>;
 
     fn broken(&self) -> Broken;
 
@@ -66,9 +67,12 @@ impl<S: Stub> Capability for S {
         Known::Here(S::INTERFACE)
     }
 
-    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, node: &WeakNode) -> Option<Reference<'_>> {
         let calls = self.core().calls();
-        calls.key().filter(|_| calls.node().is_some_and(|home| home.is(node)))
+        if !calls.node().is_some_and(|home| home.is(node)) {
+            return None;
+        }
+        calls.key().map(Reference::Object).or_else(|| calls.lasting().map(Reference::Lasting))
     }
 
     fn broken(&self) -> Broken {
@@ -78,6 +82,12 @@ impl<S: Stub> Capability for S {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// What is found again when memory and sessions are gone.
+pub(crate) enum Reference<'a> {
+    Object(&'a ObjectKey),
+    Lasting(&'a LastingName),
 }
 
 /// The methods of a capability: as this program knows them, or as a peer described them.
@@ -301,7 +311,7 @@ pub(crate) fn adopt(what: Passed) -> Result<u32, &'static str> {
 }
 
 const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
-                       stubs of a node's own objects can also be stored by its objects";
+                       stubs of a node's own objects and of their lasting targets can also be stored by its objects";
 
 // ---- stubs in serde
 
@@ -339,20 +349,28 @@ impl serde::Serialize for Marker {
     }
 }
 
+/// The name and the parameters of a target that the object makes again.
+type StoredTarget = (String, Vec<u8>);
+
 enum StoredOrPassed {
-    Stored(ObjectKey),
+    Stored(ObjectKey, Option<StoredTarget>),
     Passed(u32),
 }
 
 /// Encodes a stub.
 pub fn serialize_stub<S: Stub, Z: Serializer>(stub: &S, serializer: Z) -> Result<Z::Ok, Z::Error> {
     if let Some(node) = storage() {
-        let key = stub.hosted_key(&node).ok_or_else(|| {
-            ser::Error::custom(complain(
-                "only stubs of this node's own objects can be stored: others end with their session",
-            ))
-        })?;
-        return serializer.serialize_newtype_struct(CAP, &(key.class(), key.bytes(), key.name()));
+        let (key, target) = match stub.hosted(&node) {
+            Some(Reference::Object(key)) => (key, None),
+            Some(Reference::Lasting(name)) => (&*name.object, Some((&*name.target, &*name.params))),
+            None => {
+                return Err(ser::Error::custom(complain(
+                    "only stubs of this node's own objects, and of their lasting targets, can be stored: others end \
+                     with their session",
+                )));
+            }
+        };
+        return serializer.serialize_newtype_struct(CAP, &(key.class(), key.bytes(), key.name(), target));
     }
     let place =
         pass(|| Passed::Cap(Arc::new(stub.clone()))).map_err(|why| ser::Error::custom(complain(why)))?;
@@ -372,9 +390,10 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
 
         fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<StoredOrPassed, D::Error> {
             if SCOPE.get().doing == Doing::Storing {
-                let (class, id, name) = <(String, [u8; 32], Option<String>)>::deserialize(inner)?;
+                type Stored = (String, [u8; 32], Option<String>, Option<StoredTarget>);
+                let (class, id, name, target) = Stored::deserialize(inner)?;
                 ObjectKey::verified(&class.into(), id, name.as_deref())
-                    .map(StoredOrPassed::Stored)
+                    .map(|key| StoredOrPassed::Stored(key, target))
                     .ok_or_else(|| de::Error::custom(complain("what is stored is not the id of an object")))
             } else {
                 u32::deserialize(inner).map(StoredOrPassed::Passed)
@@ -383,9 +402,12 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
     }
 
     match deserializer.deserialize_newtype_struct(CAP, Newtype)? {
-        StoredOrPassed::Stored(key) => {
+        StoredOrPassed::Stored(key, target) => {
             let node = storage().ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
-            Ok(node.stub_of(key))
+            Ok(match target {
+                None => node.stub_of(key),
+                Some((target, params)) => node.lasting(key, &target, params),
+            })
         }
         StoredOrPassed::Passed(place) => {
             match passed(place).map_err(|why| de::Error::custom(complain(why)))? {

@@ -16,3 +16,5 @@ mod gates;
 mod keeper;
 #[path = "durable/storage.rs"]
 mod storage;
+#[path = "durable/transactions.rs"]
+mod transactions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use opendo::AlarmInfo;
 use opendo::prelude::*;
 use opendo::testing::{Disk, on_disk, with_tokio_clock};
 use tokio::sync::oneshot;
@@ -14,15 +15,18 @@ use tokio::sync::oneshot;
 use crate::by_name::ByName;
 
 type Once = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, ()> + Send>;
+type Rang = Arc<dyn Fn(Ctx, AlarmInfo) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+
 /// What a method of a keeper does: handed over as an argument.
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Option<Once>>);
 
 type Work = ByName<Slot>;
 
-/// How often the keeper of one name was there.
+/// What the keeper of one name does by itself, and how often it was there.
 #[derive(Default)]
 pub(crate) struct Script {
+    alarm: Mutex<Option<Rang>>,
     made: AtomicUsize,
 }
 
@@ -31,6 +35,13 @@ impl Script {
     pub(crate) fn of(name: &str) -> Arc<Self> {
         static ALL: LazyLock<Mutex<HashMap<String, Arc<Script>>>> = LazyLock::new(Mutex::default);
         ALL.lock().unwrap().entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn on_alarm<F>(&self, run: impl Fn(Ctx, AlarmInfo) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.alarm.lock().unwrap() = Some(Arc::new(move |ctx, info| run(ctx, info).boxed()));
     }
 
     /// How many instances there were.
@@ -42,11 +53,18 @@ impl Script {
 /// See the module.
 pub(crate) struct Keeper {
     ctx: Ctx,
+    script: Arc<Script>,
 }
 
 #[durable_object]
 impl Keeper {
     pub async fn work(&mut self, work: Work) {
+        let work = work.0.lock().unwrap().take().expect("work is done once");
+        work(self.ctx.clone()).await;
+    }
+
+    #[method(concurrent)]
+    pub async fn work_beside(&self, work: Work) {
         let work = work.0.lock().unwrap().take().expect("work is done once");
         work(self.ctx.clone()).await;
     }
@@ -56,7 +74,12 @@ impl DurableObject for Keeper {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let script = Script::of(ctx.key().name().expect("it is called by name"));
         script.made.fetch_add(1, Ordering::SeqCst);
-        Ok(Self { ctx })
+        Ok(Self { ctx, script })
+    }
+
+    async fn alarm(&mut self, info: AlarmInfo) -> opendo::Result<()> {
+        let run = self.script.alarm.lock().unwrap().clone().expect("an alarm that nobody expected");
+        run(self.ctx.clone(), info).await
     }
 }
 
@@ -90,6 +113,11 @@ impl<T: Send + 'static> Doing<T> {
     pub(crate) async fn done(self) -> T {
         self.result().await.unwrap()
     }
+
+    /// Whether it is not answered.
+    pub(crate) async fn is_held(&mut self) -> bool {
+        crate::world::is_pending(&mut self.0).await
+    }
 }
 
 /// Does this in the object, alone.
@@ -99,6 +127,28 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     Doing::begin(|work| stub.work(work), work)
+}
+
+/// Does this in the object, beside others that are done so.
+pub(crate) fn beside<T, F>(stub: &KeeperStub, work: impl FnOnce(Ctx) -> F + Send + 'static) -> Doing<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    Doing::begin(|work| stub.work_beside(work), work)
+}
+
+/// A keeper on a disk of its own.
+pub(crate) async fn keeper(name: &str) -> (Disk, Node, KeeperStub) {
+    let disk = Disk::new();
+    let node = node_on(&disk).await;
+    let stub = node.get(name);
+    (disk, node, stub)
+}
+
+/// All numbers that it keeps.
+pub(crate) async fn all(stub: &KeeperStub) -> Vec<(String, u64)> {
+    within(stub, |ctx| async move { ctx.storage().list().await.unwrap() }).done().await
 }
 
 /// A node with keepers on `disk`, whose alarms go by Tokio's clock.

@@ -70,7 +70,44 @@ pub(crate) type TimerRecord = Option<(UnixMillis, Bytes)>;
 #[derive(Default)]
 struct Layer {
     changes: Changes,
-    timers: BTreeMap<Timer, Option<UnixMillis>>,
+    timers: Timers,
+}
+
+/// What a layer says of timers.
+#[derive(Default)]
+struct Timers {
+    /// Those that were set before are removed.
+    cleared: bool,
+    /// `None` removes.
+    set: BTreeMap<Timer, Option<UnixMillis>>,
+}
+
+impl Timers {
+    /// Adds what came later.
+    fn follow(&mut self, later: Self) {
+        if later.cleared {
+            *self = later;
+        } else {
+            self.set.extend(later.set);
+        }
+    }
+
+    fn apply(&self, timers: &mut BTreeMap<Timer, UnixMillis>) {
+        if self.cleared {
+            timers.clear();
+        }
+        for (timer, due) in &self.set {
+            match due {
+                Some(due) => timers.insert(timer.clone(), *due),
+                None => timers.remove(timer),
+            };
+        }
+    }
+
+    /// What it says of a timer: when it is due, that it is not set, or nothing.
+    fn get(&self, timer: &Timer) -> Option<Option<UnixMillis>> {
+        self.set.get(timer).copied().or_else(|| self.cleared.then_some(None))
+    }
 }
 
 /// What the object is woken for: the alarm, or a schedule by its name.
@@ -213,11 +250,9 @@ impl Ledger {
 
     /// Removes every timer.
     pub(super) fn clear_timers(&self) -> Result<(), StorageError> {
-        let set: Vec<_> = self.state.lock().timers.keys().cloned().collect();
         self.change(|layer| {
             layer.changes.follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
-            let all: Vec<_> = layer.timers.keys().cloned().chain(set).collect();
-            layer.timers.extend(all.into_iter().map(|timer| (timer, None)));
+            layer.timers = Timers { cleared: true, ..Timers::default() };
         })
     }
 
@@ -233,7 +268,7 @@ impl Ledger {
         self.change(|layer| {
             let (due, record) = set.unzip();
             layer.changes.writes.insert(keys::of_timer(&timer), record);
-            layer.timers.insert(timer, due);
+            layer.timers.set.insert(timer, due);
         })
     }
 
@@ -264,12 +299,18 @@ impl Ledger {
         let depth = self.depth();
         let state = self.state.lock();
         let upper = state.layers.iter().take(depth + 1).rev().find_map(|layer| layer.timers.get(timer));
-        upper.copied().unwrap_or_else(|| state.set_timers().get(timer).copied())
+        upper.unwrap_or_else(|| state.set_timers().get(timer).copied())
     }
 
-    /// All timers but the one whose handler runs. (What a transaction that runs has changed is not in it.)
+    /// All timers but the one whose handler runs.
     pub(crate) fn timers(&self) -> BTreeMap<Timer, UnixMillis> {
-        self.state.lock().set_timers()
+        let depth = self.depth();
+        let state = self.state.lock();
+        let mut timers = state.set_timers();
+        for layer in state.layers.iter().take(depth + 1) {
+            layer.timers.apply(&mut timers);
+        }
+        timers
     }
 
     /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes
@@ -347,7 +388,7 @@ impl Ledger {
             let Layer { changes, timers } = state.layers.pop().ok_or(StorageError::Closed)?;
             if let Some(below) = state.layers.last_mut() {
                 below.changes.follow(changes);
-                below.timers.extend(timers);
+                below.timers.follow(timers);
             }
             if depth == 1 {
                 state.settle_timers();
@@ -458,7 +499,7 @@ impl Ledger {
         if let Some((timer, retry)) = state.running.take() {
             let (due, record) = retry.unzip();
             state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
-            state.layers[0].timers.insert(timer, due);
+            state.layers[0].timers.set.insert(timer, due);
             state.settle_timers();
             state.seal();
         }
@@ -513,13 +554,10 @@ impl State {
 
     /// Takes what the lowest layer says of timers for granted.
     fn settle_timers(&mut self) {
-        for (timer, due) in std::mem::take(&mut self.layers[0].timers) {
-            self.running.take_if(|(running, _)| *running == timer);
-            match due {
-                Some(due) => self.timers.insert(timer, due),
-                None => self.timers.remove(&timer),
-            };
-        }
+        let changed = std::mem::take(&mut self.layers[0].timers);
+        // Whoever sets the timer whose handler runs has decided what becomes of it.
+        self.running.take_if(|(running, _)| changed.get(running).is_some());
+        changed.apply(&mut self.timers);
     }
 
     fn seal(&mut self) {

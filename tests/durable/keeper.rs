@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use opendo::AlarmInfo;
 use opendo::prelude::*;
 use opendo::testing::{Disk, on_disk, with_tokio_clock};
+use opendo::{AlarmInfo, Scheduled};
 use tokio::sync::oneshot;
 
 use crate::by_name::ByName;
 
 type Once = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, ()> + Send>;
+type Made = Arc<dyn Fn(Ctx) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
 type Rang = Arc<dyn Fn(Ctx, AlarmInfo) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+type Due = Arc<dyn Fn(Ctx, Scheduled) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
 
 /// What a method of a keeper does: handed over as an argument.
 #[derive(Default)]
@@ -26,7 +28,9 @@ type Work = ByName<Slot>;
 /// What the keeper of one name does by itself, and how often it was there.
 #[derive(Default)]
 pub(crate) struct Script {
+    new: Mutex<Option<Made>>,
     alarm: Mutex<Option<Rang>>,
+    scheduled: Mutex<Option<Due>>,
     made: AtomicUsize,
 }
 
@@ -37,11 +41,25 @@ impl Script {
         ALL.lock().unwrap().entry(name.to_owned()).or_default().clone()
     }
 
+    pub(crate) fn on_new<F>(&self, run: impl Fn(Ctx) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.new.lock().unwrap() = Some(Arc::new(move |ctx| run(ctx).boxed()));
+    }
+
     pub(crate) fn on_alarm<F>(&self, run: impl Fn(Ctx, AlarmInfo) -> F + Send + Sync + 'static)
     where
         F: Future<Output = opendo::Result<()>> + Send + 'static,
     {
         *self.alarm.lock().unwrap() = Some(Arc::new(move |ctx, info| run(ctx, info).boxed()));
+    }
+
+    pub(crate) fn on_schedule<F>(&self, run: impl Fn(Ctx, Scheduled) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.scheduled.lock().unwrap() = Some(Arc::new(move |ctx, event| run(ctx, event).boxed()));
     }
 
     /// How many instances there were.
@@ -74,12 +92,22 @@ impl DurableObject for Keeper {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let script = Script::of(ctx.key().name().expect("it is called by name"));
         script.made.fetch_add(1, Ordering::SeqCst);
-        Ok(Self { ctx, script })
+        let keeper = Self { ctx, script };
+        let run = keeper.script.new.lock().unwrap().clone();
+        if let Some(run) = run {
+            run(keeper.ctx.clone()).await?;
+        }
+        Ok(keeper)
     }
 
     async fn alarm(&mut self, info: AlarmInfo) -> opendo::Result<()> {
         let run = self.script.alarm.lock().unwrap().clone().expect("an alarm that nobody expected");
         run(self.ctx.clone(), info).await
+    }
+
+    async fn scheduled(&mut self, event: Scheduled) -> opendo::Result<()> {
+        let run = self.script.scheduled.lock().unwrap().clone().expect("a schedule that nobody expected");
+        run(self.ctx.clone(), event).await
     }
 }
 
@@ -112,6 +140,11 @@ impl<T: Send + 'static> Doing<T> {
     /// What came of it.
     pub(crate) async fn done(self) -> T {
         self.result().await.unwrap()
+    }
+
+    /// Whether it is answered by now.
+    pub(crate) fn is_answered(&mut self) -> bool {
+        (&mut self.0).now_or_never().is_some()
     }
 
     /// Whether it is not answered.

@@ -52,10 +52,11 @@ struct State {
     held: VecDeque<(u64, Output)>,
     /// Somebody lets go of what was held, and takes along what is added.
     releasing: bool,
+    /// As the last seal says.
     timers: BTreeMap<Timer, UnixMillis>,
     /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
-    /// somebody has set it again.
-    running: Option<(Timer, TimerRecord)>,
+    /// somebody has set it again, and that was sealed.
+    running: Option<(Timer, Retry)>,
     /// As the last seal says.
     wake: Option<UnixMillis>,
     /// Nothing is written any more.
@@ -66,6 +67,9 @@ struct State {
 
 /// What is stored of a timer, and when it is due; `None` if nothing is.
 pub(crate) type TimerRecord = Option<(UnixMillis, Bytes)>;
+
+/// Says what is to be stored of a timer whose handler is cut off now.
+type Retry = Box<dyn FnOnce() -> TimerRecord + Send>;
 
 #[derive(Default)]
 struct Layer {
@@ -278,9 +282,8 @@ impl Ledger {
         state.check()?;
         let layer = state.layers.get_mut(depth).ok_or(StorageError::Closed)?;
         change(layer);
+        drop(state);
         if depth == 0 {
-            state.settle_timers();
-            drop(state);
             self.written();
         }
         Ok(())
@@ -313,15 +316,19 @@ impl Ledger {
         timers
     }
 
-    /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes
-    /// `retry`.
-    pub(crate) fn begin(&self, timer: Timer, retry: TimerRecord) {
-        self.state.lock().running = Some((timer, retry));
+    /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes what
+    /// `retry` says then.
+    pub(crate) fn begin(&self, timer: Timer, retry: impl FnOnce() -> TimerRecord + Send + 'static) {
+        self.state.lock().running = Some((timer, Box::new(retry)));
     }
 
     /// The timer's handler has run. Its record becomes `next`, unless the handler has changed it.
     pub(crate) fn finish(&self, timer: &Timer, next: TimerRecord) {
-        if self.state.lock().running.take().is_some() {
+        let undecided = {
+            let mut state = self.state.lock();
+            state.running.take().is_some() && state.layers[0].timers.get(timer).is_none()
+        };
+        if undecided {
             // An instance that is gone has left `retry` behind.
             let _ = self.set_timer(timer.clone(), next);
         }
@@ -390,9 +397,8 @@ impl Ledger {
                 below.changes.follow(changes);
                 below.timers.follow(timers);
             }
+            drop(state);
             if depth == 1 {
-                state.settle_timers();
-                drop(state);
                 self.written();
             }
         }
@@ -435,6 +441,11 @@ impl Ledger {
         let state = self.state.lock();
         state.failed.is_none()
             && (!state.is_open() || state.layers.iter().any(|layer| !layer.changes.is_empty()))
+    }
+
+    /// Whether a commit has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().failed.is_some()
     }
 
     /// Commits what was written so far, without waiting for it.
@@ -497,10 +508,9 @@ impl Ledger {
         state.layers = vec![Layer::default()];
         // A handler that was cut off is tried again.
         if let Some((timer, retry)) = state.running.take() {
-            let (due, record) = retry.unzip();
+            let (due, record) = retry().unzip();
             state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
             state.layers[0].timers.set.insert(timer, due);
-            state.settle_timers();
             state.seal();
         }
     }
@@ -552,19 +562,14 @@ impl State {
         timers
     }
 
-    /// Takes what the lowest layer says of timers for granted.
-    fn settle_timers(&mut self) {
-        let changed = std::mem::take(&mut self.layers[0].timers);
-        // Whoever sets the timer whose handler runs has decided what becomes of it.
-        self.running.take_if(|(running, _)| changed.get(running).is_some());
-        changed.apply(&mut self.timers);
-    }
-
     fn seal(&mut self) {
         if self.layers[0].changes.is_empty() {
             return;
         }
-        let mut changes = std::mem::take(&mut self.layers[0].changes);
+        let Layer { mut changes, timers } = std::mem::take(&mut self.layers[0]);
+        // Whoever sets the timer whose handler runs has decided what becomes of it.
+        self.running.take_if(|(running, _)| timers.get(running).is_some());
+        timers.apply(&mut self.timers);
         let wake = self.timers.values().min().copied();
         if wake != self.wake {
             self.wake = wake;

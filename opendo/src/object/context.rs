@@ -587,6 +587,11 @@ impl Control {
         self.ledger().is_some_and(|ledger| ledger.is_dirty())
     }
 
+    /// Whether a commit has failed: the instance is lost by that.
+    pub(crate) fn storage_has_failed(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.has_failed())
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

@@ -408,7 +408,7 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         let (clock, handlers) = (self.surroundings.clock, self.timers);
         let react: React<O> = Box::new(move |object, control| {
             async move {
-                woken.runs();
+                woken.runs(control.clone());
                 run_due(object, &control, clock, handlers).await;
                 // Not before it is durable: what the engine says is old until then.
                 control.hold(move |_| drop(woken));

@@ -68,10 +68,11 @@ struct State {
     held: VecDeque<(u64, Output)>,
     /// Somebody lets go of what was held, and takes along what is added.
     releasing: bool,
+    /// As the last seal says.
     timers: BTreeMap<Timer, UnixMillis>,
     /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
-    /// somebody has set it again.
-    running: Option<(Timer, TimerRecord)>,
+    /// somebody has set it again, and that was sealed.
+    running: Option<(Timer, Retry)>,
     /// As the last seal says.
     wake: Option<UnixMillis>,
     /// Nothing is written any more.
@@ -83,10 +84,50 @@ struct State {
 /// What is stored of a timer, and when it is due; `None` if nothing is.
 pub(crate) type TimerRecord = Option<(UnixMillis, Bytes)>;
 
+/// Says what is to be stored of a timer whose handler is cut off now.
+type Retry = Box<dyn FnOnce() -> TimerRecord + Send>;
+
 #[derive(Default)]
 struct Layer {
     changes: Changes,
-    timers: BTreeMap<Timer, Option<UnixMillis>>,
+    timers: Timers,
+}
+
+/// What a layer says of timers.
+#[derive(Default)]
+struct Timers {
+    /// Those that were set before are removed.
+    cleared: bool,
+    /// `None` removes.
+    set: BTreeMap<Timer, Option<UnixMillis>>,
+}
+
+impl Timers {
+    /// Adds what came later.
+    fn follow(&mut self, later: Self) {
+        if later.cleared {
+            *self = later;
+        } else {
+            self.set.extend(later.set);
+        }
+    }
+
+    fn apply(&self, timers: &mut BTreeMap<Timer, UnixMillis>) {
+        if self.cleared {
+            timers.clear();
+        }
+        for (timer, due) in &self.set {
+            match due {
+                Some(due) => timers.insert(timer.clone(), *due),
+                None => timers.remove(timer),
+            };
+        }
+    }
+
+    /// What it says of a timer: when it is due, that it is not set, or nothing.
+    fn get(&self, timer: &Timer) -> Option<Option<UnixMillis>> {
+        self.set.get(timer).copied().or_else(|| self.cleared.then_some(None))
+    }
 }
 
 /// What the object is woken for: the alarm, or a schedule by its name.
@@ -311,11 +352,9 @@ impl Ledger {
 
     /// Removes every timer.
     pub(super) fn clear_timers(&self) -> Result<(), StorageError> {
-        let set: Vec<_> = self.state.lock().timers.keys().cloned().collect();
         self.change(|layer| {
             layer.changes.follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
-            let all: Vec<_> = layer.timers.keys().cloned().chain(set).collect();
-            layer.timers.extend(all.into_iter().map(|timer| (timer, None)));
+            layer.timers = Timers { cleared: true, ..Timers::default() };
         })
     }
 
@@ -331,7 +370,7 @@ impl Ledger {
         self.change(|layer| {
             let (due, record) = set.unzip();
             layer.changes.writes.insert(keys::of_timer(&timer), record);
-            layer.timers.insert(timer, due);
+            layer.timers.set.insert(timer, due);
         })
     }
 
@@ -341,9 +380,8 @@ impl Ledger {
         state.check()?;
         let layer = state.layers.get_mut(depth).ok_or(StorageError::Transaction)?;
         change(layer);
+        drop(state);
         if depth == 0 {
-            state.settle_timers();
-            drop(state);
             self.written();
         }
         Ok(())
@@ -362,23 +400,33 @@ impl Ledger {
         let depth = self.depth();
         let state = self.state.lock();
         let upper = state.layers.iter().take(depth + 1).rev().find_map(|layer| layer.timers.get(timer));
-        upper.copied().unwrap_or_else(|| state.set_timers().get(timer).copied())
+        upper.unwrap_or_else(|| state.set_timers().get(timer).copied())
     }
 
-    /// All timers but the one whose handler runs. (What a transaction that runs has changed is not in it.)
+    /// All timers but the one whose handler runs.
     pub(crate) fn timers(&self) -> BTreeMap<Timer, UnixMillis> {
-        self.state.lock().set_timers()
+        let depth = self.depth();
+        let state = self.state.lock();
+        let mut timers = state.set_timers();
+        for layer in state.layers.iter().take(depth + 1) {
+            layer.timers.apply(&mut timers);
+        }
+        timers
     }
 
-    /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes
-    /// `retry`.
-    pub(crate) fn begin(&self, timer: Timer, retry: TimerRecord) {
-        self.state.lock().running = Some((timer, retry));
+    /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes what
+    /// `retry` says then.
+    pub(crate) fn begin(&self, timer: Timer, retry: impl FnOnce() -> TimerRecord + Send + 'static) {
+        self.state.lock().running = Some((timer, Box::new(retry)));
     }
 
     /// The timer's handler has run. Its record becomes `next`, unless the handler has changed it.
     pub(crate) fn finish(&self, timer: &Timer, next: TimerRecord) {
-        if self.state.lock().running.take().is_some() {
+        let undecided = {
+            let mut state = self.state.lock();
+            state.running.take().is_some() && state.layers[0].timers.get(timer).is_none()
+        };
+        if undecided {
             // An instance that is gone has left `retry` behind.
             let _ = self.set_timer(timer.clone(), next);
         }
@@ -475,11 +523,10 @@ impl Ledger {
         let Some(Layer { changes, timers }) = state.layers.pop() else { return };
         if let Some(below) = state.layers.last_mut() {
             below.changes.follow(changes);
-            below.timers.extend(timers);
+            below.timers.follow(timers);
         }
+        drop(state);
         if depth == 1 {
-            state.settle_timers();
-            drop(state);
             self.written();
         }
     }
@@ -518,6 +565,11 @@ impl Ledger {
         let state = self.state.lock();
         let unsealed = || is_written || state.layers.iter().any(|layer| !layer.changes.is_empty());
         state.failed.is_none() && (!state.is_open() || unsealed())
+    }
+
+    /// Whether a commit has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().failed.is_some()
     }
 
     /// Commits what was written so far, without waiting for it.
@@ -654,10 +706,9 @@ impl Ledger {
         }
         // A handler that was cut off is tried again.
         if let Some((timer, retry)) = state.running.take() {
-            let (due, record) = retry.unzip();
+            let (due, record) = retry().unzip();
             state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
-            state.layers[0].timers.insert(timer, due);
-            state.settle_timers();
+            state.layers[0].timers.set.insert(timer, due);
             match &self.own {
                 None => state.seal(),
                 // In the middle of a statement nothing can be written: then it is tried again at once.
@@ -754,17 +805,6 @@ impl State {
         timers
     }
 
-    /// Takes what the lowest layer says of timers for granted.
-    fn settle_timers(&mut self) {
-        for (timer, due) in std::mem::take(&mut self.layers[0].timers) {
-            self.running.take_if(|(running, _)| *running == timer);
-            match due {
-                Some(due) => self.timers.insert(timer, due),
-                None => self.timers.remove(&timer),
-            };
-        }
-    }
-
     fn seal(&mut self) {
         if self.layers[0].changes.is_empty() {
             return;
@@ -784,7 +824,10 @@ impl State {
     }
 
     fn unsealed(&mut self) -> Changes {
-        let mut changes = std::mem::take(&mut self.layers[0].changes);
+        let Layer { mut changes, timers } = std::mem::take(&mut self.layers[0]);
+        // Whoever sets the timer whose handler runs has decided what becomes of it.
+        self.running.take_if(|(running, _)| timers.get(running).is_some());
+        timers.apply(&mut self.timers);
         let wake = self.timers.values().min().copied();
         if wake != self.wake {
             self.wake = wake;

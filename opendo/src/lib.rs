@@ -32,6 +32,7 @@ pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
+pub use object::outbox::{SendError, Undelivered};
 pub use object::storage::{Editing, List, Storage, StorageError, Stored};
 pub use object::target::serve;
 pub use object::timers::{Alarm, AlarmInfo, Every, Scheduled, When};

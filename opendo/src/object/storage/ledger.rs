@@ -4,6 +4,8 @@
 //! written so far is *sealed*: it becomes part of the next commit, and what leaves is held until that commit is
 //! confirmed. One commit of an object is on its way at a time; what is sealed meanwhile goes with the next one.
 
+mod messages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +21,8 @@ use crate::object::id::ObjectKey;
 use crate::object::storage::{StorageError, keys};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+
+pub(crate) use self::messages::Sent;
 
 /// What leaves the object once what it has written is durable; told so, or why that failed.
 pub(crate) type Output = Box<dyn FnOnce(Result<(), RpcError>) + Send>;
@@ -56,6 +60,7 @@ struct State {
     /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
     /// somebody has set it again.
     running: Option<(Timer, TimerRecord)>,
+    messages: messages::Messages,
     /// As the last seal says.
     wake: Option<UnixMillis>,
     /// Nothing is written any more.
@@ -71,13 +76,17 @@ pub(crate) type TimerRecord = Option<(UnixMillis, Bytes)>;
 struct Layer {
     changes: Changes,
     timers: BTreeMap<Timer, Option<UnixMillis>>,
+    /// Messages that were recorded in it, and whether all that were recorded before it are removed.
+    sent: Vec<Sent>,
+    forgets: bool,
 }
 
-/// What the object is woken for: the alarm, or a schedule by its name.
+/// What the object is woken for: the alarm, a schedule by its name, or messages that have not been delivered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Alarm,
     Schedule(Arc<str>),
+    Messages,
 }
 
 impl Timer {
@@ -134,6 +143,7 @@ impl Ledger {
             releasing: false,
             timers: BTreeMap::new(),
             running: None,
+            messages: messages::Messages::default(),
             wake: None,
             closed: false,
             failed: None,
@@ -174,6 +184,7 @@ impl Ledger {
             None => engine.list(&self.key, keys::timers(), false, usize::MAX).await?,
         };
         let mut state = self.state.lock();
+        state.messages.epoch = claim.ownership.epoch.0;
         state.ownership = Some(claim.ownership);
         state.loaded = claim.values;
         state.timers = timers.iter().filter_map(|(key, value)| keys::timer(key, value)).collect();
@@ -244,7 +255,7 @@ impl Ledger {
         let layer = state.layers.get_mut(depth).ok_or(StorageError::Closed)?;
         change(layer);
         if depth == 0 {
-            state.settle_timers();
+            state.settle();
             drop(state);
             self.written();
         }
@@ -344,13 +355,12 @@ impl Ledger {
         if result.is_ok() {
             let mut state = self.state.lock();
             state.check()?;
-            let Layer { changes, timers } = state.layers.pop().ok_or(StorageError::Closed)?;
+            let layer = state.layers.pop().ok_or(StorageError::Closed)?;
             if let Some(below) = state.layers.last_mut() {
-                below.changes.follow(changes);
-                below.timers.extend(timers);
+                below.follow(layer);
             }
             if depth == 1 {
-                state.settle_timers();
+                state.settle();
                 drop(state);
                 self.written();
             }
@@ -361,7 +371,14 @@ impl Ledger {
 
     /// Lets `output` go once everything written so far is durable: at once, if it is.
     pub(crate) fn hold(self: &Arc<Self>, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
-        let mut state = self.state.lock();
+        self.hold_behind(self.state.lock(), output);
+    }
+
+    fn hold_behind(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        output: impl FnOnce(Result<(), RpcError>) + Send + 'static,
+    ) {
         state.seal();
         if let Some(error) = &state.failed {
             let error = error.clone();
@@ -511,6 +528,11 @@ impl State {
         timers
     }
 
+    fn settle(&mut self) {
+        self.settle_timers();
+        self.settle_messages();
+    }
+
     /// Takes what the lowest layer says of timers for granted.
     fn settle_timers(&mut self) {
         for (timer, due) in std::mem::take(&mut self.layers[0].timers) {
@@ -546,6 +568,11 @@ fn within(values: &BTreeMap<Bytes, Bytes>, range: &KeyRange) -> impl Iterator<It
 
 impl Committing for Ledger {
     fn committed(self: Arc<Self>, result: Result<(), CommitError>) {
+        // Before anything else is on its way: it is told in order.
+        let in_flight = self.state.lock().in_flight.clone();
+        if let (Ok(()), Some(changes), Some(owner)) = (&result, in_flight, self.owner()) {
+            owner.committed(&changes);
+        }
         let mut state = self.state.lock();
         let in_flight = state.in_flight.take();
         match result {

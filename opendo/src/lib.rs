@@ -33,6 +33,8 @@ pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
 pub use object::outbox::{SendError, Undelivered};
+#[cfg(feature = "sqlite")]
+pub use object::sql;
 pub use object::storage::{Editing, List, Storage, StorageError, Stored};
 pub use object::target::serve;
 pub use object::timers::{Alarm, AlarmInfo, Every, Scheduled, When};

@@ -10,6 +10,8 @@ pub(crate) mod job;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
 pub(crate) mod outbox;
+#[cfg(feature = "sqlite")]
+pub mod sql;
 pub(crate) mod storage;
 pub(crate) mod strand;
 pub(crate) mod target;

@@ -9,32 +9,21 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendo::prelude::*;
 use opendo::testing::{Disk, on_disk, with_tokio_clock};
-use opendo::{AlarmInfo, Scheduled};
 use tokio::sync::oneshot;
 
 use crate::by_name::ByName;
 
 type Once = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, ()> + Send>;
-type Made = Arc<dyn Fn(Ctx) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
-type Rang = Arc<dyn Fn(Ctx, AlarmInfo) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
-type Due = Arc<dyn Fn(Ctx, Scheduled) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
-type Slept = Arc<dyn Fn(Ctx) -> BoxFuture<'static, ()> + Send + Sync>;
-
 /// What a method of a keeper does: handed over as an argument.
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Option<Once>>);
 
 type Work = ByName<Slot>;
 
-/// What the keeper of one name does by itself, and how often it was there.
+/// How often the keeper of one name was there.
 #[derive(Default)]
 pub(crate) struct Script {
-    new: Mutex<Option<Made>>,
-    alarm: Mutex<Option<Rang>>,
-    scheduled: Mutex<Option<Due>>,
-    hibernate: Mutex<Option<Slept>>,
     made: AtomicUsize,
-    live: AtomicUsize,
 }
 
 impl Script {
@@ -44,49 +33,15 @@ impl Script {
         ALL.lock().unwrap().entry(name.to_owned()).or_default().clone()
     }
 
-    pub(crate) fn on_new<F>(&self, run: impl Fn(Ctx) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = opendo::Result<()>> + Send + 'static,
-    {
-        *self.new.lock().unwrap() = Some(Arc::new(move |ctx| run(ctx).boxed()));
-    }
-
-    pub(crate) fn on_alarm<F>(&self, run: impl Fn(Ctx, AlarmInfo) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = opendo::Result<()>> + Send + 'static,
-    {
-        *self.alarm.lock().unwrap() = Some(Arc::new(move |ctx, info| run(ctx, info).boxed()));
-    }
-
-    pub(crate) fn on_schedule<F>(&self, run: impl Fn(Ctx, Scheduled) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = opendo::Result<()>> + Send + 'static,
-    {
-        *self.scheduled.lock().unwrap() = Some(Arc::new(move |ctx, event| run(ctx, event).boxed()));
-    }
-
-    pub(crate) fn on_hibernate<F>(&self, run: impl Fn(Ctx) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        *self.hibernate.lock().unwrap() = Some(Arc::new(move |ctx| run(ctx).boxed()));
-    }
-
     /// How many instances there were.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::SeqCst)
-    }
-
-    /// How many instances there are.
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::SeqCst)
     }
 }
 
 /// See the module.
 pub(crate) struct Keeper {
     ctx: Ctx,
-    script: Arc<Script>,
 }
 
 #[durable_object]
@@ -95,48 +50,13 @@ impl Keeper {
         let work = work.0.lock().unwrap().take().expect("work is done once");
         work(self.ctx.clone()).await;
     }
-
-    #[method(concurrent)]
-    pub async fn work_beside(&self, work: Work) {
-        let work = work.0.lock().unwrap().take().expect("work is done once");
-        work(self.ctx.clone()).await;
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.script.live.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl DurableObject for Keeper {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let script = Script::of(ctx.key().name().expect("it is called by name"));
         script.made.fetch_add(1, Ordering::SeqCst);
-        script.live.fetch_add(1, Ordering::SeqCst);
-        let keeper = Self { ctx, script };
-        let run = keeper.script.new.lock().unwrap().clone();
-        if let Some(run) = run {
-            run(keeper.ctx.clone()).await?;
-        }
-        Ok(keeper)
-    }
-
-    async fn alarm(&mut self, info: AlarmInfo) -> opendo::Result<()> {
-        let run = self.script.alarm.lock().unwrap().clone().expect("an alarm that nobody expected");
-        run(self.ctx.clone(), info).await
-    }
-
-    async fn scheduled(&mut self, event: Scheduled) -> opendo::Result<()> {
-        let run = self.script.scheduled.lock().unwrap().clone().expect("a schedule that nobody expected");
-        run(self.ctx.clone(), event).await
-    }
-
-    async fn hibernate(&mut self) {
-        let run = self.script.hibernate.lock().unwrap().clone();
-        if let Some(run) = run {
-            run(self.ctx.clone()).await;
-        }
+        Ok(Self { ctx })
     }
 }
 
@@ -170,11 +90,6 @@ impl<T: Send + 'static> Doing<T> {
     pub(crate) async fn done(self) -> T {
         self.result().await.unwrap()
     }
-
-    /// Whether it is not answered.
-    pub(crate) async fn is_held(&mut self) -> bool {
-        crate::world::is_pending(&mut self.0).await
-    }
 }
 
 /// Does this in the object, alone.
@@ -184,15 +99,6 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     Doing::begin(|work| stub.work(work), work)
-}
-
-/// Does this in the object, beside others that are done so.
-pub(crate) fn beside<T, F>(stub: &KeeperStub, work: impl FnOnce(Ctx) -> F + Send + 'static) -> Doing<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    Doing::begin(|work| stub.work_beside(work), work)
 }
 
 /// A node with keepers on `disk`, whose alarms go by Tokio's clock.

@@ -4,5 +4,7 @@
 mod crashes;
 #[path = "outbox/delivery.rs"]
 mod delivery;
+#[path = "outbox/kept.rs"]
+mod kept;
 #[path = "outbox/post.rs"]
 mod post;

@@ -285,7 +285,7 @@ impl DurableObject for Post {
 
 /// What is no object of the node.
 #[opendo::interface]
-pub trait Teller {
+pub(crate) trait Teller {
     async fn told(&self, number: u64);
 }
 

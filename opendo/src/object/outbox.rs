@@ -132,6 +132,8 @@ struct State {
     lanes: FxHashMap<Id, Lane>,
     /// Those that can go on.
     ready: VecDeque<Id>,
+    /// Those that go on at that time.
+    resting: BTreeSet<(UnixMillis, Id)>,
     /// How many have a message on its way.
     busy: usize,
     /// How often it was time for another attempt, and messages were on their way still.
@@ -157,7 +159,7 @@ enum Phase {
     New,
     Ready,
     Busy,
-    Resting(UnixMillis),
+    Resting,
 }
 
 /// What has come of an attempt.
@@ -223,11 +225,11 @@ impl Outbox {
                 let lane = state.lanes.entry(receiver).or_default();
                 lane.failures = failures;
                 if UnixMillis(due) > now {
-                    lane.phase = Phase::Resting(UnixMillis(due));
+                    lane.phase = Phase::Resting;
+                    state.resting.insert((UnixMillis(due), receiver));
                 }
             }
         }
-        state.lanes.retain(|_, lane| !lane.messages.is_empty());
         Ok(())
     }
 
@@ -252,12 +254,13 @@ impl Outbox {
             return;
         }
         let mut state = self.state.lock();
-        let State { lanes, ready, .. } = &mut *state;
+        let State { lanes, ready, resting, .. } = &mut *state;
         if cleared {
             // A message that is on its way is not waited for by others any more.
             lanes.values_mut().for_each(|lane| lane.messages.clear());
             lanes.retain(|_, lane| lane.phase == Phase::Busy);
             ready.clear();
+            resting.clear();
         }
         for (key, value) in written {
             if let (Some((receiver, number)), Some(_)) = (keys::message(key), value) {
@@ -273,13 +276,14 @@ impl Outbox {
     pub(crate) fn is_due(self: &Arc<Self>) {
         let now = self.clock.now_millis();
         let mut state = self.state.lock();
-        let State { lanes, ready, .. } = &mut *state;
-        for (receiver, lane) in lanes {
-            if let Phase::Resting(due) = lane.phase
-                && due <= now
-            {
+        let State { lanes, ready, resting, .. } = &mut *state;
+        while let Some((due, receiver)) = resting.first().copied()
+            && due <= now
+        {
+            resting.pop_first();
+            if let Some(lane) = lanes.get_mut(&receiver) {
                 lane.phase = Phase::New;
-                lane.is_ready(*receiver, ready);
+                lane.is_ready(receiver, ready);
             }
         }
         if !state.is_at_rest() {
@@ -293,10 +297,10 @@ impl Outbox {
 
     /// When it is to be woken if nothing else happens.
     fn next_due(&self, state: &State) -> UnixMillis {
-        let (resting, others) = (state.resting(), self.after(state.delays));
-        match resting {
-            Some(due) if state.is_at_rest() => due,
-            Some(due) => due.min(others),
+        let others = self.after(state.delays);
+        match state.resting.first() {
+            Some((due, _)) if state.is_at_rest() => *due,
+            Some((due, _)) => others.min(*due),
             None => others,
         }
     }
@@ -314,7 +318,10 @@ impl Outbox {
             && let Some(receiver) = state.ready.pop_front()
         {
             let Some(lane) = state.lanes.get_mut(&receiver) else { continue };
-            let Some(number) = lane.messages.first().copied() else { continue };
+            let Some(number) = lane.messages.first().copied() else {
+                state.lanes.remove(&receiver);
+                continue;
+            };
             lane.phase = Phase::Busy;
             state.busy += 1;
             let this = self.clone();
@@ -364,14 +371,16 @@ impl Outbox {
     }
 
     fn forget(self: &Arc<Self>, mut state: MutexGuard<'_, State>, receiver: Id, number: Number) {
-        let State { lanes, ready, .. } = &mut *state;
+        let State { lanes, ready, resting, .. } = &mut *state;
         let mut failures = 0;
         if let Some(lane) = lanes.get_mut(&receiver) {
             lane.messages.remove(&number);
             failures = std::mem::take(&mut lane.failures);
             // It may be on its way once more, if it was given up.
             if lane.phase != Phase::Busy {
-                lane.phase = Phase::New;
+                if std::mem::take(&mut lane.phase) == Phase::Resting {
+                    resting.retain(|(_, resting)| *resting != receiver);
+                }
                 if lane.messages.is_empty() {
                     lanes.remove(&receiver);
                 } else {
@@ -407,7 +416,8 @@ impl Outbox {
         }
         let due = self.after(lane.failures);
         lane.failures += 1;
-        lane.phase = Phase::Resting(due);
+        lane.phase = Phase::Resting;
+        state.resting.insert((due, receiver));
         let record = postcard::to_allocvec(&(lane.failures, due.0)).expect("numbers can be encoded");
         let ledger = self.storage.ledger();
         let kept = ledger.keep_attempts(&receiver, Some(record.into()));
@@ -429,7 +439,7 @@ impl Outbox {
         }
     }
 
-    /// Whether the message is still to be delivered.
+    /// Whether the message is still to be delivered: the object may have been told of it before.
     pub(crate) fn holds(&self, message: &Undelivered) -> bool {
         let state = self.state.lock();
         let lane = state.lanes.get(message.receiver.bytes());
@@ -446,12 +456,6 @@ impl State {
     /// Whether nothing happens before a lane has rested.
     fn is_at_rest(&self) -> bool {
         self.busy == 0 && self.ready.is_empty()
-    }
-
-    /// When the first lane that rests goes on.
-    fn resting(&self) -> Option<UnixMillis> {
-        let due = |lane: &Lane| if let Phase::Resting(due) = lane.phase { Some(due) } else { None };
-        self.lanes.values().filter_map(due).min()
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Limits {
     /// How many calls may wait for one object; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
     pub max_mailbox: usize,
+    /// How many [messages](crate::Ctx::send) of one object may wait to be delivered; further ones are
+    /// [refused](crate::SendError::Full). Default 16,384.
+    pub max_messages: usize,
     /// How long an object's constructor may take before it counts as failed. Default 30 s (checklist 3.7).
     pub construction_timeout: Duration,
     /// How long an object may be idle before it leaves memory, at least; an eighth more at most. [`Duration::MAX`]: it
@@ -76,6 +79,7 @@ impl Default for Limits {
             keepalive_interval: Duration::from_secs(15),
             keepalive_timeout: Duration::from_secs(15),
             max_mailbox: 65_536,
+            max_messages: 16_384,
             construction_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(10),
         }

@@ -190,11 +190,11 @@ async fn an_attachment_has_a_limit_and_is_a_copy() {
     let node = node().await;
     let room: RoomStub = node.get("a");
     // Two bytes say how many follow.
-    let _peer = connect(&node, "/Room/a/socket/attached?16381").await;
-    assert_eq!(room.attached().await.unwrap(), 16381);
-    assert!(ask(&node, "/Room/a/socket/attached?16382", &[]).await.is_err());
+    let _peer = connect(&node, "/Room/a/socket/attached?16382").await;
+    assert_eq!(room.attached().await.unwrap(), 16382);
+    assert!(ask(&node, "/Room/a/socket/attached?16383", &[]).await.is_err());
     room.attach(5).await.unwrap();
-    assert!(room.attach(16382).await.unwrap_err().to_string().contains("takes 16385 bytes"));
+    assert!(room.attach(16383).await.unwrap_err().to_string().contains("takes 16385 bytes"));
     opendo::testing::hibernate(&node, &room).await;
     assert_eq!(room.attached().await.unwrap(), 5);
     let log = room.log().await.unwrap();

@@ -38,7 +38,7 @@ async fn a_message_wakes_the_object_and_finds_everything_as_it_was() {
     peer.say("count").await;
     assert_eq!(peer.hear_text().await, r#"ann 1 ["x"]"#);
     for said in 2..5 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
         assert!(node.live::<RoomStub>().is_empty());
         peer.say("count").await;
         assert_eq!(peer.hear_text().await, format!(r#"ann {said} ["x"]"#));
@@ -134,7 +134,7 @@ async fn a_peer_that_is_quicker_than_the_object_has_to_wait() {
     peer.say("wait").await;
     WAITING.started.notified().await;
     // More than what is taken in advance, and what the connection and buffers hold.
-    let big = Message::Binary(vec![1; 64 * 1024].into());
+    let big = Message::Binary(vec![1; 32 * 1024].into());
     let mut sent = 0;
     while sent < 100 && peer.0.send(big.clone()).now_or_never().is_some() {
         sent += 1;

@@ -69,9 +69,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// The code and reason of the close frame that comes next; 1006 if the connection ends without.
+    /// The code and reason of the close frame that comes next, which is answered; 1006 if the connection ends without.
     pub(crate) async fn hear_close(&mut self) -> (u16, String) {
-        match timeout(HANGS, self.next()).await.expect("nothing comes") {
+        let next = timeout(HANGS, self.next()).await.expect("nothing comes");
+        let _ = self.0.flush().await;
+        match next {
             Some(Message::Close(Some(CloseFrame { code, reason }))) => (code.into(), reason.to_string()),
             None => (1006, String::new()),
             other => panic!("{other:?} came"),

@@ -52,6 +52,16 @@ async fn who_is_refused_is_told_so() {
     assert_eq!(node.get::<RoomStub>("a").names(None).await.unwrap(), [""; 0]);
 }
 
+#[tokio::test]
+async fn an_opening_that_is_kept_is_too_late() {
+    let node = node().await;
+    assert_eq!(ask(&node, "/Room/a/socket/keep", &[]).await.err().unwrap().0, 403);
+    let room: RoomStub = node.get("a");
+    let error = room.accept_what_is_kept().await.unwrap_err();
+    assert!(error.to_string().contains("too late"), "{error}");
+    assert_eq!(room.names(None).await.unwrap(), [""; 0]);
+}
+
 /// 8.13: an error is logged, and changes nothing for a socket that is in.
 #[tokio::test]
 async fn who_was_accepted_is_in_although_the_handler_failed() {
@@ -148,7 +158,7 @@ async fn an_object_has_so_many_sockets() {
     let node = Node::builder().object::<Room>().limits(limits).start().await.unwrap();
     let mut first = connect(&node, "/Room/a/socket").await;
     let _second = connect(&node, "/Room/a/socket").await;
-    assert_eq!(ask(&node, "/Room/a/socket", &[]).await.err().unwrap().0, 500);
+    assert_eq!(ask(&node, "/Room/a/socket", &[]).await.err().unwrap().0, 503);
     assert!(ask(&node, "/Room/b/socket", &[]).await.is_ok());
     first.close(1000, "").await;
     assert_eq!(first.hear_close().await.0, 1000);

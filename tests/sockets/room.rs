@@ -14,6 +14,7 @@ pub struct Room {
     log: Stored<Vec<String>>,
     /// How many messages this instance has had.
     heard: u64,
+    kept: Option<Opening>,
 }
 
 /// Holds `message` handlers that are told to wait: started ones are counted, and go on with a permit each.
@@ -107,6 +108,11 @@ impl Room {
         Ok(self.ctx.web_sockets()[0].attachment::<Vec<u8>>()?.len())
     }
 
+    pub fn accept_what_is_kept(&mut self) -> Result<(), String> {
+        let kept = self.kept.take().ok_or("nothing")?;
+        Ok(kept.accept(&[], &()).map(drop)?)
+    }
+
     pub fn abort(&self) {
         self.ctx.abort("as told")
     }
@@ -119,7 +125,7 @@ impl Room {
 impl DurableObject for Room {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let log: Stored<Vec<String>> = ctx.stored("log").await?;
-        Ok(Self { ctx, log, heard: 0 })
+        Ok(Self { ctx, log, heard: 0, kept: None })
     }
 
     /// By the path behind the object's: what to do.
@@ -155,6 +161,7 @@ impl DurableObject for Room {
             "/attached" => self.accepted_or_logged(opening, &[], &vec![1_u8; query.parse().unwrap()])?,
             "/refuse" => opening.refuse(query.parse().unwrap(), "not you"),
             "/ignore" => {}
+            "/keep" => self.kept = Some(opening),
             "/fail" => return Err(opendo::Error::msg("a secret")),
             "/accept-and-fail" => {
                 opening.accept(&tags, &member)?;

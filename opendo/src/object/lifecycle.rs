@@ -75,7 +75,7 @@ pub trait DurableObject: Send + Sync + Sized + 'static {
     /// Runs when a WebSocket wants in, at `/{Class}/{name}/socket` of the node or wherever an application
     /// [hands it over](crate::Node::web_socket): it is [accepted](Opening::accept), with tags and an attachment, or
     /// [refused](Opening::refuse). One that is neither when this returns is refused, with status 403, or with 500 for an
-    /// `Err`, which is logged. By default there is nothing to be found: 404.
+    /// `Err`, which is logged (503 where the object has [too many](crate::SocketError::TooManySockets)). By default there is nothing to be found: 404.
     ///
     /// ```
     /// use opendo::{Closed, Message, Opening, WebSocket, prelude::*};

@@ -60,14 +60,14 @@ pub(super) async fn upgrade<S: Served>(
     served: S,
     options: &WebOptions,
     mut request: Request,
-    about: WebRequest,
+    mut about: WebRequest,
 ) -> Response {
     let handshake = match Handshake::of(&mut request) {
         Ok(handshake) => handshake,
         Err(response) => return *response,
     };
-    if let [class, name, "socket", ..] = &*about.path.iter().map(String::as_str).collect::<Vec<_>>() {
-        let (class, name) = ((*class).to_owned(), (*name).to_owned());
+    if about.path.get(2).is_some_and(|third| third == "socket") {
+        let (class, name) = (std::mem::take(&mut about.path[0]), std::mem::take(&mut about.path[1]));
         let asked = asked(below_socket(request.uri()), request.uri(), about);
         return answer(handshake, served.socket(class, name, asked).await);
     }

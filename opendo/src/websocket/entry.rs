@@ -23,14 +23,16 @@ pub(crate) struct Entry {
     pub(super) auto_response: Arc<AutoResponse>,
     pub(super) clock: Clock,
     pub(super) max_unsent: usize,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     tags: Arc<[Arc<str>]>,
     attachment: Bytes,
     auto_responded_at: Option<SystemTime>,
     phase: Phase,
+    /// The object wants nothing more of it, nor what has come already.
+    deaf: bool,
     /// What is to be written, in order, and the number of the first of it.
     queue: VecDeque<Queued>,
     first: u64,
@@ -44,7 +46,7 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Closed at this end: nothing is sent behind that, and nothing that comes is delivered.
+    /// Closed at this end: nothing is sent behind that, and what comes is thrown away.
     Closing,
     /// Taken from the object at once. With nothing to say, the peer is not told.
     Cut(Option<Closed>),
@@ -76,6 +78,22 @@ impl Outgoing {
 }
 
 impl State {
+    pub(super) fn new(tags: Arc<[Arc<str>]>, attachment: Bytes) -> Self {
+        Self {
+            tags,
+            attachment,
+            auto_responded_at: None,
+            phase: Phase::Open,
+            deaf: false,
+            queue: VecDeque::new(),
+            first: 0,
+            unsent: 0,
+            undelivered: 0,
+            undelivered_bytes: 0,
+            pump: None,
+        }
+    }
+
     /// Its number.
     fn push(&mut self, what: Outgoing, held: bool) -> u64 {
         self.unsent += what.cost();
@@ -101,32 +119,6 @@ impl Drop for Woken {
 }
 
 impl Entry {
-    #[allow(clippy::too_many_arguments)] // its fields
-    pub(super) fn new(
-        number: u64,
-        object: Arc<ObjectKey>,
-        class: Weak<dyn Sockets>,
-        auto_response: Arc<AutoResponse>,
-        clock: Clock,
-        max_unsent: usize,
-        tags: Arc<[Arc<str>]>,
-        attachment: Bytes,
-    ) -> Arc<Self> {
-        let state = State {
-            tags,
-            attachment,
-            auto_responded_at: None,
-            phase: Phase::Open,
-            queue: VecDeque::new(),
-            first: 0,
-            unsent: 0,
-            undelivered: 0,
-            undelivered_bytes: 0,
-            pump: None,
-        };
-        Arc::new(Self { number, object, class, auto_response, clock, max_unsent, state: Mutex::new(state) })
-    }
-
     pub(crate) fn object(&self) -> &Arc<ObjectKey> {
         &self.object
     }
@@ -175,7 +167,10 @@ impl Entry {
                 return Err(SocketError::Closed);
             }
             match what {
-                Outgoing::Close(..) => state.phase = Phase::Closing,
+                Outgoing::Close(..) => {
+                    state.phase = Phase::Closing;
+                    state.deaf = true;
+                }
                 // One of any size has room where nothing else is.
                 _ if state.unsent > 0 && state.unsent + what.cost() > self.max_unsent => {
                     return Err(SocketError::Behind { unsent: state.unsent });
@@ -225,6 +220,7 @@ impl Entry {
             return;
         }
         state.phase = Phase::Cut(closed);
+        state.deaf = true;
         let woken = state.woken();
         drop(state);
         drop(woken);
@@ -316,13 +312,15 @@ impl Delivery {
     /// The object is about to handle it. False when it shall not: the socket was closed at this end meanwhile.
     pub(crate) fn begins(&mut self) -> bool {
         self.begun = true;
-        !matches!(self.entry.state.lock().phase, Phase::Closing | Phase::Cut(_))
+        !self.entry.state.lock().deaf
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.begun {
+        let node_closes =
+            || self.entry.class.upgrade().is_none_or(|class| class.surroundings().closing.is_cancelled());
+        if !self.begun && !node_closes() {
             // A message that is lost is the end of its socket (checklist 8.19b).
             self.entry.cut(Some(Closed::here(1013, "the object takes no more messages now")));
         }

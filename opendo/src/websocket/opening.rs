@@ -197,8 +197,8 @@ impl Accepted {
         let Some(class) = self.entry.class.upgrade() else { return };
         let _running = class.shelf().pumps.token();
         let around = class.surroundings();
-        let pump = Pump::new(self.entry.clone(), stream, around.limits, around.closing.clone());
+        let (limits, closing) = (around.limits.clone(), around.closing.clone());
         drop(class); // a socket does not keep its node
-        pump.await.run().await;
+        Pump::new(self.entry.clone(), stream, &limits, closing).await.run().await;
     }
 }

@@ -46,31 +46,26 @@ enum Goodbye {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
-    pub(super) fn new(
+    pub(super) async fn new(
         entry: Arc<Entry>,
         stream: S,
         limits: &Limits,
         closing: CancellationToken,
-    ) -> impl Future<Output = Self> + use<S> {
-        let (interval, patience) = (limits.keepalive_interval, limits.keepalive_timeout);
-        let goodbye = limits.hello_timeout;
-        let transport = transport_limits(limits);
-        async move {
-            let now = Instant::now();
-            Self {
-                entry,
-                socket: RawWebSocket::new(stream, Role::Server, &transport).await,
-                interval,
-                patience,
-                goodbye,
-                closing: Some(Box::pin(closing.cancelled_owned())),
-                timer: Box::pin(sleep_until(after(now, interval))),
-                last_heard: now,
-                asked: false,
-                closed: false,
-                unflushed: false,
-                mute: false,
-            }
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            entry,
+            socket: RawWebSocket::new(stream, Role::Server, &transport_limits(limits)).await,
+            interval: limits.keepalive_interval,
+            patience: limits.keepalive_timeout,
+            goodbye: limits.hello_timeout,
+            closing: Some(Box::pin(closing.cancelled_owned())),
+            timer: Box::pin(sleep_until(after(now, limits.keepalive_interval))),
+            last_heard: now,
+            asked: false,
+            closed: false,
+            unflushed: false,
+            mute: false,
         }
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio_util::task::TaskTracker;
 
-use super::entry::Entry;
+use super::entry::{Entry, State};
 use super::{SocketError, Sockets};
 use crate::object::id::ObjectKey;
 
@@ -82,9 +82,15 @@ impl Shelf {
             return Err(SocketError::TooManySockets { limit });
         }
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let auto = known.auto_response.clone();
-        let (class, unsent) = (Arc::downgrade(class), around.limits.max_socket_unsent);
-        let entry = Entry::new(number, object.clone(), class, auto, around.clock, unsent, tags, attachment);
+        let entry = Arc::new(Entry {
+            number,
+            object: object.clone(),
+            class: Arc::downgrade(class),
+            auto_response: known.auto_response.clone(),
+            clock: around.clock,
+            max_unsent: around.limits.max_socket_unsent,
+            state: Mutex::new(State::new(tags, attachment)),
+        });
         known.all.insert(number, entry.clone());
         known.tag(&entry);
         Ok(entry)

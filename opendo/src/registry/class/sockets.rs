@@ -15,7 +15,8 @@ use crate::object::strand::Activation;
 use crate::object::timers::backoff;
 use crate::rpc::error::Result;
 use crate::websocket::{
-    Asked, Delivery, Entry, Opening, Place, Refusal, Shelf, Sockets, Surroundings, Verdict, WebSocket,
+    Asked, Delivery, Entry, Opening, Place, Refusal, Shelf, SocketError, Sockets, Surroundings, Verdict,
+    WebSocket,
 };
 
 /// What a class has of sockets.
@@ -66,7 +67,9 @@ impl<O: Send + Sync + 'static> Class<O> {
                     Ok(()) => Refusal::new(403, "the object did not accept the WebSocket"),
                     Err(error) => {
                         tracing::warn!(object = %key, %error, "the `connect` handler failed");
-                        Refusal::new(500, "the object could not accept the WebSocket")
+                        let full = matches!(error.downcast_ref(), Some(SocketError::TooManySockets { .. }));
+                        let status = if full { 503 } else { 500 };
+                        Refusal::new(status, "the object could not accept the WebSocket")
                     }
                 };
                 verdict.refuse(refusal, &control);

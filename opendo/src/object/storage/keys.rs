@@ -12,6 +12,14 @@ const USER: u8 = b'u';
 /// The alarm and schedules.
 const TIMER: u8 = b't';
 
+/// Of an object that keeps its state itself, in the engine: that it has one.
+const OWN: u8 = b's';
+
+/// See [`OWN`].
+pub(super) fn own() -> Bytes {
+    Bytes::from_static(&[OWN])
+}
+
 fn all_of(space: u8) -> KeyRange {
     KeyRange { start: Bytes::copy_from_slice(&[space]), end: Some(Bytes::copy_from_slice(&[space + 1])) }
 }

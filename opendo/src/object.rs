@@ -5,10 +5,12 @@ pub(crate) mod context;
 mod drive;
 pub(crate) mod event;
 pub(crate) mod id;
+pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod lasting;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
+pub(crate) mod outbox;
 #[cfg(feature = "sqlite")]
 pub mod sql;
 pub(crate) mod storage;

@@ -15,8 +15,8 @@ pub(crate) enum Clock {
     Tokio,
 }
 
-/// One moment by both clocks. The same for all nodes of the process: of nodes in a row, the later one is not in the past.
-static BOTH: LazyLock<(SystemTime, std::time::Instant)> =
+/// When both clocks were compared: once, so that nodes in a row have one time.
+static COMPARED: LazyLock<(SystemTime, std::time::Instant)> =
     LazyLock::new(|| (SystemTime::now(), std::time::Instant::now()));
 
 impl Clock {
@@ -24,16 +24,21 @@ impl Clock {
         match self {
             Self::System => SystemTime::now(),
             Self::Tokio => {
-                let (wall, instant) = *BOTH;
-                let (now, then) = (Instant::now(), Instant::from_std(instant));
-                // A clock that was paused before that moment is behind it.
-                wall + now.saturating_duration_since(then) - then.saturating_duration_since(now)
+                let (time, then) = *COMPARED;
+                let now = Instant::now().into_std();
+                // A clock may have been paused before they were compared.
+                time + now.saturating_duration_since(then) - then.saturating_duration_since(now)
             }
         }
     }
 
     pub(crate) fn now_millis(self) -> UnixMillis {
         UnixMillis::rounded_down(self.now())
+    }
+
+    /// When that long has passed from now, as far as a clock goes.
+    pub(crate) fn in_millis(self, time: Duration) -> UnixMillis {
+        self.now().checked_add(time).map_or(UnixMillis::NEVER, UnixMillis::not_before)
     }
 
     /// How long it is until then.
@@ -43,6 +48,9 @@ impl Clock {
 }
 
 impl UnixMillis {
+    /// The end of time.
+    const NEVER: Self = Self(u64::MAX);
+
     fn since_epoch(time: SystemTime) -> Duration {
         time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }

@@ -13,14 +13,18 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::engine::Changes;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::inbox::Receipt;
 use crate::object::lasting::{Lasting, MAX_PARAMS, Targets};
+use crate::object::outbox::{Outbox, SendError};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError, Stored};
 use crate::object::timers::{self, Alarm, When};
 use crate::registry::retained::{Keeper, MAX_ATTACHMENT, Retained};
+use crate::rpc::call::Call;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
 use crate::rpc::stub::{Stub, StubExt};
@@ -50,6 +54,17 @@ impl Ctx {
         keeper: Weak<dyn Keeper>,
     ) -> Self {
         Self(Arc::new(Inner { key, storage, control, node, clock, keeper }))
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.0.control
+    }
+
+    /// What keeps this object's WebSockets.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn socket_class(&self) -> Option<Arc<dyn crate::websocket::Sockets>> {
+        Some(self.0.keeper.upgrade()?.sockets())
     }
 
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
@@ -340,6 +355,58 @@ impl Ctx {
         self.0.node.stub_of((*self.0.key).clone())
     }
 
+    /// Sends a message to another object of this node: a call that is recorded now, with all else that is written, and made
+    /// when that is durable. It arrives in any case, after crashes, too, and counts once: the receiver keeps its number
+    /// in the same commit as what its method writes. Messages to one object arrive in the order in which they were sent.
+    ///
+    /// `call` makes the call on the stub that it is given, and returns it. Its arguments are stored, so they can hold stubs
+    /// of this node's objects, but no callbacks, no streams, no results of other calls. Nobody learns its result; an error
+    /// of the method's is a result, too. [What exactly is promised](crate::docs::semantics#messages).
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing is recorded then.
+    ///
+    /// ```
+    /// use opendo::{Stored, prelude::*};
+    ///
+    /// pub struct Account { ctx: Ctx, balance: Stored<u64> }
+    ///
+    /// #[durable_object]
+    /// impl Account {
+    ///     pub fn deposit(&mut self, amount: u64) {
+    ///         *self.balance.edit() += amount;
+    ///     }
+    ///
+    ///     /// Takes it from here and brings it there: both or nothing.
+    ///     pub fn transfer(&mut self, to: AccountStub, amount: u64) -> Result<(), String> {
+    ///         let rest = self.balance.checked_sub(amount).ok_or("not enough")?;
+    ///         self.ctx.send(&to, |to| to.deposit(amount))?;
+    ///         *self.balance.edit() = rest;
+    ///         Ok(())
+    ///     }
+    /// #     pub fn balance(&self) -> u64 { *self.balance }
+    /// }
+    ///
+    /// impl DurableObject for Account {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         Ok(Account { balance: ctx.stored("balance").await?, ctx })
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Account>().start().await?;
+    /// # let (ann, bob): (AccountStub, AccountStub) = (node.get("ann"), node.get("bob"));
+    /// # ann.deposit(10).await?;
+    /// # assert!(ann.transfer(bob.clone(), 11).await.is_err());
+    /// # ann.transfer(bob.clone(), 4).await?;
+    /// # while bob.balance().await? == 0 { tokio::task::yield_now().await; }
+    /// # assert_eq!((ann.balance().await?, bob.balance().await?), (6, 4));
+    /// # Ok(()) }
+    /// ```
+    pub fn send<S: Stub, T, E>(&self, to: &S, call: impl FnOnce(&S) -> Call<T, E>) -> Result<(), SendError> {
+        let outbox = self.0.control.outbox().ok_or(StorageError::Closed)?;
+        outbox.send(to, call)
+    }
+
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
     ///
@@ -391,6 +458,8 @@ pub(crate) struct Control {
     ledger: Option<Arc<Ledger>>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
+    /// `None` for a target.
+    outbox: OnceLock<Arc<Outbox>>,
     /// Has the activation look at the reset and the writes.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<Background>,
@@ -400,8 +469,8 @@ pub(crate) struct Control {
     visited: AtomicBool,
     /// Of such a target: its object's.
     object: Option<Weak<Control>>,
-    /// How many streams, and how many guards, keep the object in memory.
-    kept: [AtomicUsize; 2],
+    /// How many streams, guards, and messages that are on their way keep the object in memory.
+    kept: [AtomicUsize; 3],
 }
 
 /// Tasks that the object does not leave memory before.
@@ -435,6 +504,8 @@ pub enum KeepaliveReason {
     Guards(usize),
     /// So many of its [lasting](crate::Lasting) targets have calls that run or wait.
     Targets(usize),
+    /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
+    Messages(usize),
     /// Something it has written is not durable yet.
     Unconfirmed,
 }
@@ -443,6 +514,7 @@ pub enum KeepaliveReason {
 pub(crate) enum Keeping {
     Stream,
     Guard,
+    Message,
 }
 
 /// Keeps an object in memory. See [`Ctx::keep_alive`].
@@ -478,6 +550,7 @@ impl Control {
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
             (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
             (targets, KeepaliveReason::Targets(targets)),
+            (kept(Keeping::Message), KeepaliveReason::Messages(kept(Keeping::Message))),
             (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
         ];
         counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
@@ -531,6 +604,7 @@ impl Control {
             storage,
             ledger,
             wrote_outside: AtomicBool::new(false),
+            outbox: OnceLock::new(),
             notify: OnceLock::new(),
             background: Mutex::default(),
             targets: Targets::default(),
@@ -538,6 +612,10 @@ impl Control {
             object,
             kept: Default::default(),
         })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn targets(&self) -> &Targets {
@@ -616,6 +694,22 @@ impl Control {
         self.storage.as_ref()
     }
 
+    /// Gives the object its messages. Once.
+    pub(crate) fn send_by(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
+    }
+
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// A commit is durable.
+    pub(crate) fn committed(&self, changes: &Changes) {
+        if let Some(outbox) = self.outbox() {
+            outbox.committed(changes);
+        }
+    }
+
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
         self.ledger.as_ref()
     }
@@ -625,6 +719,18 @@ impl Control {
         match self.ledger() {
             Some(ledger) => ledger.hold(output),
             None => output(Ok(())),
+        }
+    }
+
+    /// The same for the answer to a call: a message was taken once that is durable, too.
+    pub(crate) fn hold_answer(
+        &self,
+        message: Option<&Receipt>,
+        output: impl FnOnce(Result<(), RpcError>) + Send + 'static,
+    ) {
+        match (message, self.ledger()) {
+            (Some(message), Some(ledger)) => message.take(ledger, output),
+            _ => self.hold(output),
         }
     }
 
@@ -673,6 +779,11 @@ impl Control {
     /// Whether something was written that is not durable.
     pub(crate) fn is_dirty(&self) -> bool {
         self.ledger().is_some_and(|ledger| ledger.is_dirty())
+    }
+
+    /// Whether a commit has failed: the instance is lost by that.
+    pub(crate) fn storage_has_failed(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.has_failed())
     }
 
     pub(crate) fn number(&self) -> u64 {

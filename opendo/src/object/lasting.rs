@@ -99,10 +99,7 @@ pub trait Lasting: Send + Sync + Sized + 'static {
     /// again. So this is the place to refuse what was handed out and does not hold any more. A panic resets the object.
     ///
     /// It is asked once for all calls that wait. Parameters that were stored by an older program come as they were.
-    fn restore(
-        object: &mut Self::Object,
-        params: Self::Params,
-    ) -> impl Future<Output = Result<Self>> + Send;
+    fn restore(object: &mut Self::Object, params: Self::Params) -> impl Future<Output = Result<Self>> + Send;
 }
 
 /// Beyond so many targets of one object those leave memory that have nothing to do.

@@ -37,6 +37,8 @@ enum Home<O: Send + Sync + 'static> {
         /// and the stub with it is broken.
         connected: Mutex<Option<Arc<Activation<O>>>>,
     },
+    /// The object itself, which has its turn already: it starts the job.
+    InTurn(InTurn<O>),
 }
 
 enum By<O: Send + Sync + 'static> {
@@ -52,6 +54,8 @@ impl<O: Send + Sync + 'static> By<O> {
         }
     }
 }
+/// Where a job waits for whoever has the object.
+type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
 
 impl<O: Send + Sync + 'static> Local<O> {
     pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Self {
@@ -70,6 +74,12 @@ impl<O: Send + Sync + 'static> Local<O> {
         Self(Arc::new(Home::Found { by, connected: Mutex::default() }))
     }
 
+    /// The way to an object that has its turn, for one call: and where that call is then.
+    pub(crate) fn in_turn() -> (Self, InTurn<O>) {
+        let job = InTurn::default();
+        (Self(Arc::new(Home::InTurn(job.clone()))), job)
+    }
+
     /// The same object in an order of its own, not broken.
     #[must_use]
     pub fn fresh(&self) -> Self {
@@ -77,6 +87,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             Home::Target(activation) => Self::of_target(activation.clone()),
             Home::Found { by: By::Object(class, key), .. } => Self::of_object(class.clone(), key.clone()),
             Home::Found { by: By::Lasting(origin), .. } => Self::of_lasting(origin.clone()),
+            Home::InTurn(_) => Self(self.0.clone()),
         }
     }
 
@@ -131,6 +142,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                     unreachable!("targets do not go to sleep");
                 }
             }
+            Home::InTurn(place) => *place.lock() = Some(job),
             Home::Found { by, connected } => loop {
                 let activation = {
                     let mut connected = connected.lock();
@@ -158,7 +170,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn key(&self) -> Option<&ObjectKey> {
         match &*self.0 {
             Home::Found { by: By::Object(_, key), .. } => Some(key),
-            Home::Target(_) | Home::Found { .. } => None,
+            Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
         }
     }
 
@@ -166,14 +178,14 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn lasting(&self) -> Option<&LastingName> {
         match &*self.0 {
             Home::Found { by: By::Lasting(origin), .. } => Some(origin.name()),
-            Home::Target(_) | Home::Found { .. } => None,
+            Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
         }
     }
 
     #[allow(private_interfaces)]
     fn node(&self) -> Option<&WeakNode> {
         match &*self.0 {
-            Home::Target(_) => None,
+            Home::Target(_) | Home::InTurn(_) => None,
             Home::Found { by: By::Object(class, _), .. } => Some(class.node()),
             Home::Found { by: By::Lasting(origin), .. } => Some(origin.node()),
         }
@@ -183,6 +195,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
         let activation = match &*self.0 {
             Home::Target(activation) => Some(activation.clone()),
             Home::Found { connected, .. } => connected.lock().clone(),
+            Home::InTurn(_) => None,
         };
         async move {
             match activation {
@@ -234,7 +247,7 @@ impl<O: Send + Sync + 'static> Named for Home<O> {
     fn name(&self) -> String {
         match self {
             // It has no id: errors name its type.
-            Self::Target(_) => short_type_name::<O>().to_owned(),
+            Self::Target(_) | Self::InTurn(_) => short_type_name::<O>().to_owned(),
             Self::Found { by: By::Object(_, key), .. } => key.to_string(),
             Self::Found { by: By::Lasting(origin), .. } => origin.name().to_string(),
         }

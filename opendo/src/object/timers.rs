@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::engine::UnixMillis;
 use crate::object::clock::Clock;
 use crate::object::context::Control;
+use crate::object::outbox::Outbox;
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError};
 use crate::rpc::error::{Error, ErrorKind, Result, RpcError};
@@ -128,7 +129,7 @@ impl Alarm<'_> {
     /// # Errors
     /// As for [`set_at`](Self::set_at).
     pub fn set_in(&self, time: Duration) -> std::result::Result<(), StorageError> {
-        self.set_at(self.clock.now() + time)
+        set(self.ledger, Timer::Alarm, self.clock.in_millis(time), None, Vec::new())
     }
 
     /// Takes it back. A handler that runs goes on, and is not tried again if it fails (checklist 7.13, 7.14).
@@ -234,8 +235,8 @@ impl Again {
             Self::Every(every) => {
                 let every = (*every).max(Duration::from_millis(1));
                 let passed = after.duration_since(scheduled).unwrap_or_default();
-                let times = u32::try_from(passed.as_nanos() / every.as_nanos() + 1).ok()?;
-                scheduled.checked_add(every.checked_mul(times)?)
+                let since = Duration::from_nanos_u128(passed.as_nanos() % every.as_nanos());
+                scheduled.checked_add(passed - since)?.checked_add(every)
             }
             #[cfg(feature = "cron")]
             Self::Cron(pattern) => next_by_pattern(pattern, after).ok(),
@@ -266,21 +267,22 @@ pub(super) fn schedule(
     payload: Vec<u8>,
 ) -> std::result::Result<(), StorageError> {
     let now = clock.now();
-    let (time, again) = match when.0 {
-        Moment::At(time) => (time, None),
-        Moment::In(time) => (now + time, None),
+    let (due, again) = match when.0 {
+        Moment::At(time) => (UnixMillis::not_before(time), None),
+        Moment::In(time) => (clock.in_millis(time), None),
         Moment::Again(again) => match again.next(now, now) {
-            Some(time) => (time, Some(again)),
-            None => return Ok(()), // a pattern that names no time that is to come
+            Some(time) => (UnixMillis::not_before(time), Some(again)),
+            // A pattern that names no time that is to come.
+            None => return storage.ledger().set_timer(timer, None),
         },
     };
-    set(storage.ledger(), timer, UnixMillis::not_before(time), again, payload)
+    set(storage.ledger(), timer, due, again, payload)
 }
 
 /// See [`Ctx::schedules`](crate::Ctx::schedules).
 pub(super) fn schedules(ledger: &Ledger) -> BTreeMap<String, SystemTime> {
     let named = |(timer, due): (Timer, UnixMillis)| match timer {
-        Timer::Alarm => None,
+        Timer::Alarm | Timer::Messages => None,
         Timer::Schedule(name) => Some((name.to_string(), due.time())),
     };
     ledger.timers().into_iter().filter_map(named).collect()
@@ -334,8 +336,10 @@ pub(crate) async fn run_due<O>(object: &mut O, control: &Control, clock: Clock, 
     let Some(storage) = control.storage() else { return };
     let now = clock.now_millis();
     let due = storage.ledger().timers().into_iter().filter(|(_, due)| *due <= now);
-    if let Some((timer, _)) = due.min_by_key(|(_, due)| *due) {
-        run(object, control, clock, handlers, timer).await;
+    match due.min_by_key(|(_, due)| *due) {
+        Some((Timer::Messages, _)) => control.outbox().into_iter().for_each(Outbox::is_due),
+        Some((timer, _)) => run(object, control, clock, handlers, timer).await,
+        None => {}
     }
 }
 
@@ -364,8 +368,8 @@ async fn run<O>(object: &mut O, control: &Control, clock: Clock, handlers: Handl
             return;
         }
     };
-    let retry = record.after_failure(clock.now());
-    ledger.begin(timer.clone(), retry.as_ref().map(encoded));
+    let cut_off = record.clone();
+    ledger.begin(timer.clone(), move || cut_off.after_failure(clock.now()).as_ref().map(encoded));
     let info = record.info();
     let running = match &timer {
         Timer::Alarm => (handlers.alarm)(object, info),
@@ -373,6 +377,7 @@ async fn run<O>(object: &mut O, control: &Control, clock: Clock, handlers: Handl
             let (name, payload) = (name.clone(), record.payload.clone());
             (handlers.scheduled)(object, Scheduled { name, info, payload, storage: storage.clone() })
         }
+        Timer::Messages => unreachable!("messages have no handler"),
     };
     let Ok(result) = tokio::time::timeout(LONGEST, running).await else {
         let text = format!("{timer} exceeded its allowed execution time of {LONGEST:?}");
@@ -410,6 +415,7 @@ impl fmt::Display for Timer {
         match self {
             Self::Alarm => f.write_str("the alarm"),
             Self::Schedule(name) => write!(f, "schedule `{name}`"),
+            Self::Messages => f.write_str("the messages"),
         }
     }
 }

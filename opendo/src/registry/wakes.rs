@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::engine::{Engine, EngineResult, Id, UnixMillis, id};
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
+use crate::object::context::Control;
 use crate::object::id::ObjectKey;
 use crate::object::timers::backoff;
 
@@ -59,17 +60,17 @@ pub(crate) struct Woken {
     outcome: Outcome,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Failed,
-    Ran,
+    /// In this instance.
+    Ran(Arc<Control>),
     Never,
 }
 
 impl Woken {
     /// The object is there, and looks at its timers.
-    pub(crate) fn runs(&mut self) {
-        self.outcome = Outcome::Ran;
+    pub(crate) fn runs(&mut self, instance: Arc<Control>) {
+        self.outcome = Outcome::Ran(instance);
     }
 
     /// Nobody here can wake it.
@@ -80,11 +81,17 @@ impl Woken {
 
 impl Drop for Woken {
     fn drop(&mut self) {
+        let failed = match &self.outcome {
+            Outcome::Failed => true,
+            Outcome::Ran(instance) => instance.storage_has_failed(),
+            Outcome::Never => return,
+        };
         let mut state = self.wakes.state.lock();
-        if self.outcome == Outcome::Ran {
+        if !failed {
             state.in_hand.remove(&self.key);
-        } else if let (Outcome::Failed, Some(hand)) = (self.outcome, state.in_hand.get_mut(&self.key)) {
-            // It could not be made: that is tried again without end, as it is not the handler's fault (checklist 7.11).
+        } else if let Some(hand) = state.in_hand.get_mut(&self.key) {
+            // It could not be made, or what it did could not be stored: that is tried again without end, as it is not the
+            // handler's fault (checklist 7.11).
             let wait = backoff(hand.failures);
             hand.failures += 1;
             hand.again = Some(UnixMillis::not_before(self.wakes.clock.now() + wait));

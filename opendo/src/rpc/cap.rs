@@ -22,7 +22,7 @@ use crate::rpc::arg::Value;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::method::{Interface, MethodDesc};
-use crate::rpc::remote::Remote;
+use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
 use crate::stream::Chunks;
 
@@ -349,28 +349,62 @@ impl serde::Serialize for Marker {
     }
 }
 
-/// The name and the parameters of a target that the object makes again.
-type StoredTarget = (String, Vec<u8>);
+/// What is stored of a stub.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredStub {
+    class: String,
+    id: [u8; 32],
+    name: Option<String>,
+    /// The name and the parameters of a target that the object makes again.
+    target: Option<(String, Vec<u8>)>,
+}
+
+impl From<Reference<'_>> for StoredStub {
+    fn from(reference: Reference<'_>) -> Self {
+        let (key, target) = match reference {
+            Reference::Object(key) => (key, None),
+            Reference::Lasting(name) => {
+                (&*name.object, Some((name.target.to_string(), name.params.to_vec())))
+            }
+        };
+        let name = key.known_name().map(str::to_owned);
+        Self { class: key.class().to_owned(), id: *key.bytes(), name, target }
+    }
+}
+
+impl StoredStub {
+    /// The object; `None` when that is not an id of its class.
+    fn key(&self) -> Option<ObjectKey> {
+        ObjectKey::verified(&self.class.as_str().into(), self.id, self.name.as_deref())
+    }
+
+    /// What it is a stub of.
+    pub(crate) fn cap(&self, node: &WeakNode) -> Cap {
+        match (self.key(), &self.target) {
+            (Some(key), None) => node.cap_of(&key),
+            (Some(key), Some((target, params))) => node.cap_of_lasting(key, target, params),
+            (None, _) => nowhere_cap(RpcError::new(ErrorKind::NoSuchClass, NO_ID)),
+        }
+    }
+}
+
+const NO_ID: &str = "what is stored is not the id of an object";
 
 enum StoredOrPassed {
-    Stored(ObjectKey, Option<StoredTarget>),
+    Stored(StoredStub),
     Passed(u32),
 }
 
 /// Encodes a stub.
 pub fn serialize_stub<S: Stub, Z: Serializer>(stub: &S, serializer: Z) -> Result<Z::Ok, Z::Error> {
     if let Some(node) = storage() {
-        let (key, target) = match stub.hosted(&node) {
-            Some(Reference::Object(key)) => (key, None),
-            Some(Reference::Lasting(name)) => (&*name.object, Some((&*name.target, &*name.params))),
-            None => {
-                return Err(ser::Error::custom(complain(
-                    "only stubs of this node's own objects, and of their lasting targets, can be stored: others end \
-                     with their session",
-                )));
-            }
-        };
-        return serializer.serialize_newtype_struct(CAP, &(key.class(), key.bytes(), key.name(), target));
+        let reference = stub.hosted(&node).ok_or_else(|| {
+            ser::Error::custom(complain(
+                "only stubs of this node's own objects, and of their lasting targets, can be stored: others end with \
+                 their session",
+            ))
+        })?;
+        return serializer.serialize_newtype_struct(CAP, &StoredStub::from(reference));
     }
     let place =
         pass(|| Passed::Cap(Arc::new(stub.clone()))).map_err(|why| ser::Error::custom(complain(why)))?;
@@ -390,11 +424,7 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
 
         fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<StoredOrPassed, D::Error> {
             if SCOPE.get().doing == Doing::Storing {
-                type Stored = (String, [u8; 32], Option<String>, Option<StoredTarget>);
-                let (class, id, name, target) = Stored::deserialize(inner)?;
-                ObjectKey::verified(&class.into(), id, name.as_deref())
-                    .map(|key| StoredOrPassed::Stored(key, target))
-                    .ok_or_else(|| de::Error::custom(complain("what is stored is not the id of an object")))
+                StoredStub::deserialize(inner).map(StoredOrPassed::Stored)
             } else {
                 u32::deserialize(inner).map(StoredOrPassed::Passed)
             }
@@ -402,9 +432,10 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
     }
 
     match deserializer.deserialize_newtype_struct(CAP, Newtype)? {
-        StoredOrPassed::Stored(key, target) => {
+        StoredOrPassed::Stored(stored) => {
             let node = storage().ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
-            Ok(match target {
+            let key = stored.key().ok_or_else(|| de::Error::custom(complain(NO_ID)))?;
+            Ok(match stored.target {
                 None => node.stub_of(key),
                 Some((target, params)) => node.lasting(key, &target, params),
             })

@@ -31,8 +31,8 @@ use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::session::Session;
 use crate::rpc::tables::{import, name_of};
 use crate::rpc::wire::{
-    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, Released, WireError, WirePlace, WireTarget,
-    decode_body,
+    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, Released, WireError, WirePlace,
+    WireTarget, decode_body,
 };
 use crate::stream;
 

@@ -20,7 +20,8 @@ use crate::rpc::core::{Core, push_control};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::remote::{Place, Remote, RemoteObject};
 use crate::rpc::wire::{
-    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, WireKey, WirePlace, WireTarget, encode_body,
+    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, WireKey, WirePlace, WireTarget,
+    encode_body,
 };
 use crate::stream::Chunks;
 
@@ -243,7 +244,9 @@ impl Out<'_> {
         let object = remote.object();
         match &object.place {
             Place::Import => object.binding.lock().session == self.core.life.number,
-            Place::Object(_) | Place::Lasting(_) | Place::Root => self.core.life.is_reached_by(object.uplink_number()),
+            Place::Object(_) | Place::Lasting(_) | Place::Root => {
+                self.core.life.is_reached_by(object.uplink_number())
+            }
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }

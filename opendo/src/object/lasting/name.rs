@@ -65,9 +65,11 @@ impl Secret {
         mac
     }
 
-    pub(crate) fn seal(&self, object: &ObjectKey, target: &str, params: &[u8]) -> [u8; 16] {
-        let digest = self.mac(object, target, params).finalize().into_bytes();
-        std::array::from_fn(|at| digest[at])
+    /// A name that is handed out.
+    pub(crate) fn sealed(&self, object: ObjectKey, target: &str, params: Vec<u8>) -> LastingName {
+        let digest = self.mac(&object, target, &params).finalize().into_bytes();
+        let seal = std::array::from_fn(|at| digest[at]);
+        LastingName { object: Arc::new(object), target: target.into(), params: params.into(), seal }
     }
 
     /// Whether the name was handed out with this secret.
@@ -83,10 +85,8 @@ mod tests {
     #[test]
     fn a_seal_is_for_one_object_target_and_parameters() {
         let secret = Secret([7; 32]);
-        let named = |object: &str, target: &str, params: &'static [u8]| {
-            let object = Arc::new(ObjectKey::named("Room", object));
-            let seal = secret.seal(&object, target, params);
-            LastingName { object, target: target.into(), params: Bytes::from_static(params), seal }
+        let named = |object: &str, target: &str, params: &[u8]| {
+            secret.sealed(ObjectKey::named("Room", object), target, params.to_vec())
         };
         let own = named("a", "seat", b"ann");
         assert!(secret.knows(&own));

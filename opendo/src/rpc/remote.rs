@@ -425,6 +425,14 @@ impl Calls for Remote {
         self.0.key().map(|key| &**key)
     }
 
+    #[allow(private_interfaces)]
+    fn lasting(&self) -> Option<&LastingName> {
+        match &self.0.place {
+            Place::Lasting(name) => Some(name),
+            _ => None,
+        }
+    }
+
     fn remote(&self) -> Option<&Remote> {
         Some(self)
     }

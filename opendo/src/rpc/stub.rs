@@ -156,7 +156,7 @@ pub trait Calls: Send + Sync {
         None
     }
 
-    /// The target that its object makes again, if it is one of this process.
+    /// The target that its object makes again, if it is one.
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn lasting(&self) -> Option<&LastingName> {

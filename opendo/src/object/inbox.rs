@@ -22,7 +22,9 @@ use crate::rpc::method::MethodFlags;
 /// By what a message is known, and who is told what has come of it.
 pub(crate) struct Receipt {
     pub(crate) sender: Arc<ObjectKey>,
-    pub(crate) number: keys::Number,
+    number: keys::Number,
+    /// The message that has to be taken before it.
+    before: Option<keys::Number>,
     done: Mutex<Option<oneshot::Sender<Result<(), RpcError>>>>,
 }
 
@@ -30,9 +32,10 @@ impl Receipt {
     pub(crate) fn new(
         sender: Arc<ObjectKey>,
         number: keys::Number,
+        before: Option<keys::Number>,
     ) -> (Self, oneshot::Receiver<Result<(), RpcError>>) {
         let (done, wait) = oneshot::channel();
-        (Self { sender, number, done: Mutex::new(Some(done)) }, wait)
+        (Self { sender, number, before, done: Mutex::new(Some(done)) }, wait)
     }
 
     /// It was taken, or why not.
@@ -48,10 +51,17 @@ impl Receipt {
         tracing::debug!(sender = %self.sender, method, error, "a message was answered with an error");
     }
 
-    /// Whether it has not been taken yet.
-    async fn is_new(&self, storage: &Storage) -> Result<bool, StorageError> {
+    /// What it is to its receiver.
+    async fn look(&self, storage: &Storage) -> Result<Look, StorageError> {
         let last = storage.read(keys::of_received(self.sender.bytes())).await?;
-        Ok(last.and_then(|last| keys::Number::read(&last)).is_none_or(|last| self.number > last))
+        let last = last.and_then(|last| keys::Number::read(&last));
+        Ok(if Some(self.number) <= last {
+            Look::Known
+        } else if self.before > last {
+            Look::Early
+        } else {
+            Look::New
+        })
     }
 
     /// It is taken when `output` goes.
@@ -62,6 +72,14 @@ impl Receipt {
     ) {
         ledger.hold_received(self.sender.bytes(), self.number, output);
     }
+}
+
+enum Look {
+    New,
+    /// It was taken before.
+    Known,
+    /// The one before it was not.
+    Early,
 }
 
 /// A message on its way through its receiver's strand. It runs alone, whatever its method says: delivered twice at the
@@ -88,12 +106,12 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
     fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { cap, call } = *self;
         Ok(Box::pin(async move {
-            let is_new = match (call.reply.call().receipt(), place.control.storage()) {
-                (Some(message), Some(storage)) => message.is_new(storage).await,
-                _ => Ok(true),
+            let look = match (call.reply.call().receipt(), place.control.storage()) {
+                (Some(message), Some(storage)) => message.look(storage).await,
+                _ => Ok(Look::New),
             };
-            match is_new {
-                Ok(true) => {
+            match look {
+                Ok(Look::New) => {
                     let (local, job) = Local::in_turn();
                     cap(local).deliver(call);
                     // Otherwise it was refused.
@@ -103,12 +121,17 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
                         Err(object) => object,
                     }
                 }
-                Ok(false) => {
+                Ok(Look::Known) => {
                     // That it was taken is perhaps not durable yet.
                     place.control.hold(move |durable| match durable {
                         Ok(()) => call.reply.taken(),
                         Err(error) => call.reply.fail(error),
                     });
+                    object
+                }
+                Ok(Look::Early) => {
+                    call.reply
+                        .fail(RpcError::new(ErrorKind::Cancelled, "the message before it was not taken"));
                     object
                 }
                 Err(error) => {

@@ -7,6 +7,8 @@ mod by_name;
 #[path = "durable/world.rs"]
 mod world;
 
+#[path = "durable/alarms.rs"]
+mod alarms;
 #[path = "durable/desk.rs"]
 mod desk;
 
@@ -14,5 +16,13 @@ mod desk;
 mod gates;
 #[path = "durable/keeper.rs"]
 mod keeper;
+#[path = "durable/list.rs"]
+mod list;
+#[path = "durable/retries.rs"]
+mod retries;
+#[path = "durable/rings.rs"]
+mod rings;
 #[path = "durable/storage.rs"]
 mod storage;
+#[path = "durable/transactions.rs"]
+mod transactions;

@@ -28,6 +28,8 @@ use crate::engine::sqlite::{Sqlite, open::OpenError};
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
+#[cfg(feature = "sqlite")]
+use crate::object::sql::Databases;
 use crate::object::storage::StorageError;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
@@ -179,6 +181,9 @@ pub struct NodeBuilder {
     pub(crate) engine: Option<Arc<dyn Engine>>,
     #[cfg(feature = "sqlite")]
     storage: Option<PathBuf>,
+    /// Instead of those in `storage`.
+    #[cfg(feature = "sqlite")]
+    pub(crate) databases: Option<Arc<Databases>>,
     #[cfg(any(feature = "websocket", feature = "http"))]
     origins: Origins,
     #[cfg(feature = "tls")]
@@ -346,6 +351,12 @@ impl NodeBuilder {
                 return Err(StartError::DuplicateClass { class });
             }
         }
+        #[cfg(feature = "sqlite")]
+        let databases = match (self.databases, &self.storage) {
+            (Some(databases), _) => databases,
+            (None, Some(directory)) => Arc::new(Databases::below(directory)),
+            (None, None) => Arc::default(),
+        };
         let engine: Arc<dyn Engine> = match self.engine {
             Some(engine) => engine,
             #[cfg(feature = "sqlite")]
@@ -365,6 +376,8 @@ impl NodeBuilder {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
                 committer: committer.clone(),
+                #[cfg(feature = "sqlite")]
+                databases: databases.clone(),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
                 clock,
@@ -422,6 +435,8 @@ impl Node {
             engine: None,
             #[cfg(feature = "sqlite")]
             storage: None,
+            #[cfg(feature = "sqlite")]
+            databases: None,
             #[cfg(any(feature = "websocket", feature = "http"))]
             origins: Origins::default(),
             #[cfg(feature = "tls")]

@@ -102,7 +102,7 @@ pub async fn crash(node: &Node) {
 /// # Ok(()) }
 /// ```
 pub fn with_tokio_clock(mut node: NodeBuilder) -> NodeBuilder {
-    node.clock = Clock::of_tokio();
+    node.clock = Clock::Tokio;
     node
 }
 

@@ -9,20 +9,28 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendo::prelude::*;
 use opendo::testing::{Disk, on_disk, with_tokio_clock};
+use opendo::{AlarmInfo, Scheduled};
 use tokio::sync::oneshot;
 
 use crate::by_name::ByName;
 
 type Once = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, ()> + Send>;
+type Made = Arc<dyn Fn(Ctx) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+type Rang = Arc<dyn Fn(Ctx, AlarmInfo) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+type Due = Arc<dyn Fn(Ctx, Scheduled) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+
 /// What a method of a keeper does: handed over as an argument.
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Option<Once>>);
 
 type Work = ByName<Slot>;
 
-/// How often the keeper of one name was there.
+/// What the keeper of one name does by itself, and how often it was there.
 #[derive(Default)]
 pub(crate) struct Script {
+    new: Mutex<Option<Made>>,
+    alarm: Mutex<Option<Rang>>,
+    scheduled: Mutex<Option<Due>>,
     made: AtomicUsize,
 }
 
@@ -31,6 +39,27 @@ impl Script {
     pub(crate) fn of(name: &str) -> Arc<Self> {
         static ALL: LazyLock<Mutex<HashMap<String, Arc<Script>>>> = LazyLock::new(Mutex::default);
         ALL.lock().unwrap().entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn on_new<F>(&self, run: impl Fn(Ctx) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.new.lock().unwrap() = Some(Arc::new(move |ctx| run(ctx).boxed()));
+    }
+
+    pub(crate) fn on_alarm<F>(&self, run: impl Fn(Ctx, AlarmInfo) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.alarm.lock().unwrap() = Some(Arc::new(move |ctx, info| run(ctx, info).boxed()));
+    }
+
+    pub(crate) fn on_schedule<F>(&self, run: impl Fn(Ctx, Scheduled) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = opendo::Result<()>> + Send + 'static,
+    {
+        *self.scheduled.lock().unwrap() = Some(Arc::new(move |ctx, event| run(ctx, event).boxed()));
     }
 
     /// How many instances there were.
@@ -42,11 +71,18 @@ impl Script {
 /// See the module.
 pub(crate) struct Keeper {
     ctx: Ctx,
+    script: Arc<Script>,
 }
 
 #[durable_object]
 impl Keeper {
     pub async fn work(&mut self, work: Work) {
+        let work = work.0.lock().unwrap().take().expect("work is done once");
+        work(self.ctx.clone()).await;
+    }
+
+    #[method(concurrent)]
+    pub async fn work_beside(&self, work: Work) {
         let work = work.0.lock().unwrap().take().expect("work is done once");
         work(self.ctx.clone()).await;
     }
@@ -56,7 +92,22 @@ impl DurableObject for Keeper {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let script = Script::of(ctx.key().name().expect("it is called by name"));
         script.made.fetch_add(1, Ordering::SeqCst);
-        Ok(Self { ctx })
+        let keeper = Self { ctx, script };
+        let run = keeper.script.new.lock().unwrap().clone();
+        if let Some(run) = run {
+            run(keeper.ctx.clone()).await?;
+        }
+        Ok(keeper)
+    }
+
+    async fn alarm(&mut self, info: AlarmInfo) -> opendo::Result<()> {
+        let run = self.script.alarm.lock().unwrap().clone().expect("an alarm that nobody expected");
+        run(self.ctx.clone(), info).await
+    }
+
+    async fn scheduled(&mut self, event: Scheduled) -> opendo::Result<()> {
+        let run = self.script.scheduled.lock().unwrap().clone().expect("a schedule that nobody expected");
+        run(self.ctx.clone(), event).await
     }
 }
 
@@ -90,6 +141,16 @@ impl<T: Send + 'static> Doing<T> {
     pub(crate) async fn done(self) -> T {
         self.result().await.unwrap()
     }
+
+    /// Whether it is answered by now.
+    pub(crate) fn is_answered(&mut self) -> bool {
+        (&mut self.0).now_or_never().is_some()
+    }
+
+    /// Whether it is not answered.
+    pub(crate) async fn is_held(&mut self) -> bool {
+        crate::world::is_pending(&mut self.0).await
+    }
 }
 
 /// Does this in the object, alone.
@@ -99,6 +160,28 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     Doing::begin(|work| stub.work(work), work)
+}
+
+/// Does this in the object, beside others that are done so.
+pub(crate) fn beside<T, F>(stub: &KeeperStub, work: impl FnOnce(Ctx) -> F + Send + 'static) -> Doing<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    Doing::begin(|work| stub.work_beside(work), work)
+}
+
+/// A keeper on a disk of its own.
+pub(crate) async fn keeper(name: &str) -> (Disk, Node, KeeperStub) {
+    let disk = Disk::new();
+    let node = node_on(&disk).await;
+    let stub = node.get(name);
+    (disk, node, stub)
+}
+
+/// All numbers that it keeps.
+pub(crate) async fn all(stub: &KeeperStub) -> Vec<(String, u64)> {
+    within(stub, |ctx| async move { ctx.storage().list().await.unwrap() }).done().await
 }
 
 /// A node with keepers on `disk`, whose alarms go by Tokio's clock.

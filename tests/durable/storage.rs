@@ -9,20 +9,8 @@ use opendo::prelude::*;
 use opendo::testing::{Disk, Fault, hibernate, reset};
 use opendo::{ErrorKind, StorageError, Stored};
 
-use crate::keeper::{Keeper, KeeperStub, Script, node_on, seconds, within};
+use crate::keeper::{Keeper, KeeperStub, Script, all, keeper, seconds, within};
 use crate::world::failure;
-
-/// A keeper on a disk of its own.
-async fn keeper(name: &str) -> (Disk, Node, KeeperStub) {
-    let disk = Disk::new();
-    let node = node_on(&disk).await;
-    let stub = node.get(name);
-    (disk, node, stub)
-}
-
-async fn all(stub: &KeeperStub) -> Vec<(String, u64)> {
-    within(stub, |ctx| async move { ctx.storage().list().await.unwrap() }).done().await
-}
 
 /// Checklist 5.1, 5.2.
 #[tokio::test]

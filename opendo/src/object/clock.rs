@@ -1,5 +1,6 @@
 //! The wall clock.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -11,24 +12,33 @@ use crate::engine::UnixMillis;
 pub(crate) enum Clock {
     System,
     /// Goes with Tokio's clock, which tests can pause.
-    Tokio(SystemTime, Instant),
+    Tokio,
 }
 
-impl Clock {
-    /// One that goes with Tokio's clock, from now on.
-    pub(crate) fn of_tokio() -> Self {
-        Self::Tokio(SystemTime::now(), Instant::now())
-    }
+/// When both clocks were compared: once, so that nodes in a row have one time.
+static COMPARED: LazyLock<(SystemTime, std::time::Instant)> =
+    LazyLock::new(|| (SystemTime::now(), std::time::Instant::now()));
 
+impl Clock {
     pub(crate) fn now(self) -> SystemTime {
         match self {
             Self::System => SystemTime::now(),
-            Self::Tokio(start, since) => start + since.elapsed(),
+            Self::Tokio => {
+                let (time, then) = *COMPARED;
+                let now = Instant::now().into_std();
+                // A clock may have been paused before they were compared.
+                time + now.saturating_duration_since(then) - then.saturating_duration_since(now)
+            }
         }
     }
 
     pub(crate) fn now_millis(self) -> UnixMillis {
         UnixMillis::rounded_down(self.now())
+    }
+
+    /// When that long has passed from now, as far as a clock goes.
+    pub(crate) fn in_millis(self, time: Duration) -> UnixMillis {
+        self.now().checked_add(time).map_or(UnixMillis::NEVER, UnixMillis::not_before)
     }
 
     /// How long it is until then.
@@ -38,6 +48,9 @@ impl Clock {
 }
 
 impl UnixMillis {
+    /// The end of time.
+    const NEVER: Self = Self(u64::MAX);
+
     fn since_epoch(time: SystemTime) -> Duration {
         time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }

@@ -163,6 +163,46 @@ impl Ctx {
         timers::schedule(&self.0.storage, self.0.clock, timer, when.into(), payload)
     }
 
+    /// The object's SQL database. Its class is marked `#[durable_object(sql)]`, or nothing works
+    /// ([`SqlError::None`](crate::sql::SqlError::None)).
+    ///
+    /// Keys, the alarm and schedules are kept in the same file then, and what one call writes with either is one
+    /// transaction. A call that reads and writes rows does not wait for the disk; its reply does.
+    ///
+    /// ```
+    /// use opendo::prelude::*;
+    /// use opendo::sql::SqlError;
+    ///
+    /// pub struct Ledger { ctx: Ctx }
+    ///
+    /// #[durable_object(sql)]
+    /// impl Ledger {
+    ///     pub fn book(&mut self, account: String, cents: i64) -> Result<i64, String> {
+    ///         let sql = self.ctx.sql();
+    ///         sql.exec("INSERT INTO entry(account, cents) VALUES (?, ?)", (&account, cents))?;
+    ///         Ok(sql.query_one("SELECT sum(cents) FROM entry WHERE account = ?", (&account,))?)
+    ///     }
+    /// }
+    ///
+    /// impl DurableObject for Ledger {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         ctx.sql().migrate(&["CREATE TABLE entry(account TEXT NOT NULL, cents INTEGER NOT NULL)"])?;
+    ///         Ok(Ledger { ctx })
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Ledger>().start().await?;
+    /// # let ledger: LedgerStub = node.get("a");
+    /// # ledger.book("rent".into(), 7).await?;
+    /// # opendo::testing::hibernate(&node, &ledger).await;
+    /// # assert_eq!(ledger.book("rent".into(), 5).await?, 12);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sql(&self) -> crate::sql::Sql {
+        crate::sql::Sql::of(self.0.storage.ledger())
+    }
+
     /// Takes back what was scheduled under that name.
     ///
     /// # Errors
@@ -621,9 +661,26 @@ impl Control {
         }
     }
 
+    /// Whether another instance would have to wait for this one, which is gone.
+    pub(crate) fn lingers(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.lingers())
+    }
+
+    /// Resolves when another instance may have the object.
+    pub(crate) async fn left(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.clone().left().await;
+        }
+    }
+
     /// Whether something was written that is not durable.
     pub(crate) fn is_dirty(&self) -> bool {
         self.ledger().is_some_and(|ledger| ledger.is_dirty())
+    }
+
+    /// Whether a commit has failed: the instance is lost by that.
+    pub(crate) fn storage_has_failed(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.has_failed())
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -305,7 +305,7 @@ impl ObjectKey {
     }
 
     /// Its id in hex.
-    #[cfg(feature = "capnweb")]
+    #[cfg(any(feature = "capnweb", feature = "sqlite"))]
     pub(crate) fn id_text(&self) -> String {
         struct Hex<'a>(&'a [u8; 32]);
         impl fmt::Display for Hex<'_> {

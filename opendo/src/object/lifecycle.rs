@@ -103,6 +103,9 @@ pub trait Object: DurableObject {
     /// The class's wire name.
     const CLASS: &'static str;
 
+    /// Whether its objects have a SQL database each: `#[durable_object(sql)]`.
+    const SQL: bool = false;
+
     #[doc(hidden)]
     fn register(class: &mut Registration<Self>);
 }

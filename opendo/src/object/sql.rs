@@ -34,8 +34,7 @@
 //! compute. FTS5 and JSON are there. Names that begin with `_opendo_` are not yours. Foreign keys are enforced. A text in
 //! double quotes is a name. Statements, parameters, columns, values and the whole are bounded as Cloudflare's are.
 
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "for the storage of objects with SQL"))]
-
+mod databases;
 mod db;
 mod error;
 mod kv;
@@ -55,13 +54,17 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use db::{ObjectDb, Savepoint, Sealed};
+pub(crate) use databases::Databases;
+pub(crate) use db::{ObjectDb, Sealed};
 pub(crate) use error::DbError;
 pub use error::{SqlError, SqliteError};
+#[cfg(test)]
 pub(crate) use policy::SqlLimits;
 pub use run::Cursor;
 pub use value::SqlValue;
 
+use crate::object::storage::ledger::Ledger;
+use db::Savepoint;
 use row::Columns;
 
 /// The database of one object. Clones are the same one.
@@ -79,11 +82,46 @@ use row::Columns;
 ///
 /// A text may hold several statements. The parameters belong to the last one, and so do the rows (6.1).
 #[derive(Clone)]
-pub struct Sql(Arc<ObjectDb>);
+pub struct Sql {
+    /// `None`: the class has none.
+    db: Option<Arc<ObjectDb>>,
+    /// `None`: a database alone, in tests.
+    ledger: Option<Arc<Ledger>>,
+}
 
 impl Sql {
-    pub(crate) fn new(db: Arc<ObjectDb>) -> Self {
-        Self(db)
+    pub(crate) fn of(ledger: &Arc<Ledger>) -> Self {
+        let db = ledger.own().and_then(|own| own.db()).cloned();
+        Self { db, ledger: Some(ledger.clone()) }
+    }
+
+    #[cfg(test)]
+    fn new(db: Arc<ObjectDb>) -> Self {
+        Self { db: Some(db), ledger: None }
+    }
+
+    fn db(&self) -> Result<&Arc<ObjectDb>, SqlError> {
+        self.db.as_ref().ok_or(SqlError::None)
+    }
+
+    /// Does something to the database, and what follows from it for the object.
+    fn used<R, E: From<SqlError>>(&self, work: impl FnOnce(&Arc<ObjectDb>) -> Result<R, E>) -> Result<R, E> {
+        struct Follow<'s>(&'s Sql);
+        impl Drop for Follow<'_> {
+            fn drop(&mut self) {
+                let Sql { db: Some(db), ledger: Some(ledger) } = self.0 else { return };
+                if db.is_busy() {
+                    return; // whoever is at it comes here later
+                }
+                ledger.seal_postponed();
+                if db.is_written() {
+                    ledger.written();
+                }
+            }
+        }
+        let db = self.db()?;
+        let _follow = Follow(self);
+        work(db)
     }
 
     /// Runs `sql` to its end. The rows, if there are any, are kept: for many, [`cursor`](Self::cursor) does not.
@@ -167,13 +205,14 @@ impl Sql {
         params: impl Serialize,
         read: impl FnOnce(&mut Cursor<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        self.0.with(|live| live.run(sql, &params, read))
+        self.used(|db| db.with(|live| live.run(sql, &params, read)))
     }
 
-    /// Runs `work`, and undoes what it wrote if it returns an `Err` or panics. They nest: an inner one that fails undoes
-    /// its own writes only (checklist 5.20, 5.23). Other threads wait.
+    /// Runs `work`, and undoes what it wrote if it returns an `Err` or panics: rows, keys, the alarm and schedules. They
+    /// nest: an inner one that fails undoes its own writes only (checklist 5.20, 5.23). Other threads wait.
     ///
-    /// Committed is all of it with the call it is part of.
+    /// Committed is all of it with the call it is part of. (While a [`Storage::transaction`](crate::Storage::transaction)
+    /// of an overlapping method runs, keys cannot be written in here.)
     ///
     /// ```
     /// # use opendo::sql::{Sql, SqlError};
@@ -197,11 +236,16 @@ impl Sql {
         &self,
         work: impl FnOnce(&Self) -> Result<R, E>,
     ) -> Result<R, E> {
-        let _alone = self.0.alone();
-        let savepoint = Savepoint::new(&self.0)?;
-        let result = work(self)?;
-        savepoint.release()?;
-        Ok(result)
+        self.used(|db| {
+            let _alone = db.alone();
+            let savepoint = Savepoint::new(db)?;
+            let result = match &self.ledger {
+                Some(ledger) => ledger.transact_at_once(|| work(self)),
+                None => work(self),
+            }?;
+            savepoint.release()?;
+            Ok(result)
+        })
     }
 
     /// Runs the migrations that this database has not run yet, in order; each may hold several statements. For the
@@ -213,14 +257,14 @@ impl Sql {
     /// [`SqlError::Migration`] for the first that fails, of which nothing is kept;
     /// [`SqlError::MigrationsMissing`] if the database has run more than there are.
     pub fn migrate(&self, migrations: &[&str]) -> Result<(), SqlError> {
-        let (ran, known) = (self.0.migrations()?, migrations.len());
+        let (ran, known) = (self.db()?.migrations()?, migrations.len());
         if ran > known {
             return Err(SqlError::MigrationsMissing { ran, known });
         }
         for (number, migration) in (1..).zip(migrations).skip(ran) {
             let done = self.transaction(|sql| {
                 sql.exec(migration, ())?;
-                sql.0.set_migrations(number)
+                sql.db()?.set_migrations(number)
             });
             done.map_err(|error| SqlError::Migration { number, error: error.into() })?;
         }
@@ -232,7 +276,7 @@ impl Sql {
     /// # Errors
     /// [`SqlError::Critical`], [`SqlError::Closed`].
     pub fn database_size(&self) -> Result<u64, SqlError> {
-        self.0.size()
+        self.db()?.size()
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod keys;
 pub(crate) mod ledger;
 mod list;
+pub(crate) mod own;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -164,8 +165,7 @@ impl Storage {
             }
         }
         if !missing.is_empty() {
-            let engine = self.0.ledger.committer().engine();
-            let values = engine.get(self.0.ledger.key(), missing.clone()).await?;
+            let values = self.0.ledger.get(missing.clone()).await?;
             found.extend(missing.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))));
         }
         found.iter().map(|(key, value)| self.decode_entry(key, value)).collect()
@@ -226,6 +226,7 @@ impl Storage {
     /// # Errors
     /// As for [`delete`](Self::delete).
     pub fn delete_all(&self) -> Result<(), StorageError> {
+        self.0.ledger.drop_tables()?;
         self.0.ledger.clear(keys::user())?;
         self.0.ledger.clear_messages()?;
         self.0.ledger.clear_timers()
@@ -236,7 +237,8 @@ impl Storage {
     /// schedules are part of it. Memory is not: what `body` has done to the object itself stays.
     ///
     /// Transactions of one object run one after the other; one within another one is a savepoint (checklist 5.16 to
-    /// 5.20). Reads of `body` see what it wrote, other methods that overlap with this one do not.
+    /// 5.20). Reads of `body` see what it wrote, other methods that overlap with this one do not. Rows are not part of it:
+    /// see `Sql::transaction`.
     ///
     /// # Errors
     /// What `body` returns; [`StorageError`] when the instance is gone.
@@ -296,10 +298,7 @@ impl Storage {
     pub(crate) async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
         match self.0.ledger.pending(&key)? {
             Some(value) => Ok(value),
-            None => {
-                let engine = self.0.ledger.committer().engine();
-                Ok(engine.get(self.0.ledger.key(), vec![key]).await?.pop().flatten())
-            }
+            None => Ok(self.0.ledger.get(vec![key]).await?.pop().flatten()),
         }
     }
 

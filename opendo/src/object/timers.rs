@@ -129,7 +129,7 @@ impl Alarm<'_> {
     /// # Errors
     /// As for [`set_at`](Self::set_at).
     pub fn set_in(&self, time: Duration) -> std::result::Result<(), StorageError> {
-        self.set_at(self.clock.now() + time)
+        set(self.ledger, Timer::Alarm, self.clock.in_millis(time), None, Vec::new())
     }
 
     /// Takes it back. A handler that runs goes on, and is not tried again if it fails (checklist 7.13, 7.14).
@@ -235,8 +235,8 @@ impl Again {
             Self::Every(every) => {
                 let every = (*every).max(Duration::from_millis(1));
                 let passed = after.duration_since(scheduled).unwrap_or_default();
-                let times = u32::try_from(passed.as_nanos() / every.as_nanos() + 1).ok()?;
-                scheduled.checked_add(every.checked_mul(times)?)
+                let since = Duration::from_nanos_u128(passed.as_nanos() % every.as_nanos());
+                scheduled.checked_add(passed - since)?.checked_add(every)
             }
             #[cfg(feature = "cron")]
             Self::Cron(pattern) => next_by_pattern(pattern, after).ok(),
@@ -267,15 +267,16 @@ pub(super) fn schedule(
     payload: Vec<u8>,
 ) -> std::result::Result<(), StorageError> {
     let now = clock.now();
-    let (time, again) = match when.0 {
-        Moment::At(time) => (time, None),
-        Moment::In(time) => (now + time, None),
+    let (due, again) = match when.0 {
+        Moment::At(time) => (UnixMillis::not_before(time), None),
+        Moment::In(time) => (clock.in_millis(time), None),
         Moment::Again(again) => match again.next(now, now) {
-            Some(time) => (time, Some(again)),
-            None => return Ok(()), // a pattern that names no time that is to come
+            Some(time) => (UnixMillis::not_before(time), Some(again)),
+            // A pattern that names no time that is to come.
+            None => return storage.ledger().set_timer(timer, None),
         },
     };
-    set(storage.ledger(), timer, UnixMillis::not_before(time), again, payload)
+    set(storage.ledger(), timer, due, again, payload)
 }
 
 /// See [`Ctx::schedules`](crate::Ctx::schedules).
@@ -367,8 +368,8 @@ async fn run<O>(object: &mut O, control: &Control, clock: Clock, handlers: Handl
             return;
         }
     };
-    let retry = record.after_failure(clock.now());
-    ledger.begin(timer.clone(), retry.as_ref().map(encoded));
+    let cut_off = record.clone();
+    ledger.begin(timer.clone(), move || cut_off.after_failure(clock.now()).as_ref().map(encoded));
     let info = record.info();
     let running = match &timer {
         Timer::Alarm => (handlers.alarm)(object, info),

@@ -26,8 +26,11 @@ use crate::object::job::Job;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::outbox::{Outbox, Undelivered};
+#[cfg(feature = "sqlite")]
+use crate::object::sql::Databases;
 use crate::object::storage::Storage;
 use crate::object::storage::ledger::Ledger;
+use crate::object::storage::own::Own;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
@@ -85,6 +88,8 @@ impl<O: Send + Sync + 'static> fmt::Debug for Registration<O> {
 pub(crate) struct Surroundings {
     pub(crate) runtime: Handle,
     pub(crate) committer: Arc<Committer>,
+    #[cfg(feature = "sqlite")]
+    pub(crate) databases: Arc<Databases>,
     pub(crate) limits: Limits,
     pub(crate) node: WeakNode,
     pub(crate) clock: Clock,
@@ -97,6 +102,8 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     name: Arc<str>,
     interface: &'static Interface,
     cap: fn(Local<O>) -> Cap,
+    #[cfg(feature = "sqlite")]
+    sql: bool,
     make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     timers: Handlers<O>,
@@ -151,6 +158,8 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         name: O::CLASS.into(),
         interface: parts.interface,
         cap: parts.cap,
+        #[cfg(feature = "sqlite")]
+        sql: O::SQL,
         make: |ctx| O::new(ctx).boxed(),
         hibernate: |mut object| {
             async move {
@@ -214,7 +223,7 @@ impl<O: Send + Sync + 'static> Class<O> {
     fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { runtime, committer, limits, node, clock, .. } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
-        let ledger = Ledger::new(committer.clone(), key.clone());
+        let ledger = Ledger::new(committer.clone(), self.own(), key.clone());
         let storage = Storage::new(ledger.clone(), node.clone());
         let control = Control::new(runtime.clone(), storage.clone());
         let keeper: Weak<dyn Keeper> = self.this.clone();
@@ -254,7 +263,7 @@ impl<O: Send + Sync + 'static> Class<O> {
             // newer one waits for that.
             ledger.end();
             let before = ended.predecessor();
-            let lingers = before.is_some() || ledger.is_dirty();
+            let lingers = before.is_some() || ledger.lingers();
             if !lingers {
                 class.remove(&ended);
             }
@@ -273,6 +282,18 @@ impl<O: Send + Sync + 'static> Class<O> {
         let activation = Activation::of_object(birth, control, limits.max_mailbox);
         self.idle.add(&activation);
         activation
+    }
+
+    /// Where an instance keeps its state, if not with the engine.
+    #[cfg(feature = "sqlite")]
+    fn own(&self) -> Option<Own> {
+        self.sql.then(|| Own::new(self.surroundings.databases.clone()))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unused_self, reason = "as where there is one")]
+    fn own(&self) -> Option<Own> {
+        None
     }
 
     /// Queues an event, on the instance that is there or a new one.
@@ -418,7 +439,7 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         let (clock, handlers) = (self.surroundings.clock, self.timers);
         let react: React<O> = Box::new(move |object, control| {
             async move {
-                woken.runs();
+                woken.runs(control.clone());
                 run_due(object, &control, clock, handlers).await;
                 // Not before it is durable: what the engine says is old until then.
                 control.hold(move |_| drop(woken));

@@ -30,14 +30,16 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use parking_lot::ReentrantMutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::error::{DbError, SqlError, SqliteError};
 use super::policy::{Policy, SqlLimits};
 use super::{kv, math};
-use crate::engine::{Changes, KeyRange, UnixMillis};
+#[cfg(test)]
+use crate::engine::UnixMillis;
+use crate::engine::{Changes, KeyRange};
 
 /// "opdo": says whose database the file is.
 const APPLICATION: i32 = 0x6f70_646f;
@@ -69,6 +71,8 @@ pub(super) struct Live {
     written: Cell<bool>,
     /// How many savepoints there are.
     depth: Cell<usize>,
+    /// How many statements of the user's run, each within the one before it.
+    running: Cell<usize>,
     /// The instance was thrown away.
     ended: Cell<bool>,
     /// The first error that nothing can come after.
@@ -117,6 +121,7 @@ impl ObjectDb {
             open: Cell::new(false),
             written: Cell::new(false),
             depth: Cell::new(0),
+            running: Cell::new(0),
             ended: Cell::new(false),
             condemned: RefCell::new(None),
             pages: pages.clone(),
@@ -125,6 +130,7 @@ impl ObjectDb {
     }
 
     /// When the object is to be woken.
+    #[cfg(test)]
     pub(crate) fn wake(&self) -> Result<Option<UnixMillis>, SqlError> {
         self.ours(kv::wake)
     }
@@ -154,8 +160,14 @@ impl ObjectDb {
         self.live.lock().borrow().as_ref().is_some_and(|live| live.written.get())
     }
 
+    /// Whether a statement or a transaction of the user's runs: nothing can be sealed now.
+    pub(crate) fn is_busy(&self) -> bool {
+        let in_use = |live: &Live| live.depth.get() + live.running.get() > 0;
+        self.live.lock().borrow().as_ref().is_some_and(in_use)
+    }
+
     /// Commits what was written since the last time, and `changes` with it, as a whole. Not durable before the answer's
-    /// [`sync`](Sealed::sync). Not to be called while a transaction of the object is open. After an error the object is
+    /// [`sync`](Sealed::sync). Not to be called while it [is busy](Self::is_busy). After an error the object is
     /// to be reset; nothing of it was committed.
     pub(crate) fn seal(self: &Arc<Self>, changes: &Changes) -> Result<Option<Sealed>, DbError> {
         self.with(|live| {
@@ -167,17 +179,23 @@ impl ObjectDb {
         })
     }
 
-    /// Drops what is not sealed, and everything that is still tried: the instance was thrown away.
+    /// Drops what is not sealed.
     pub(crate) fn rollback(&self) {
         if let Some(live) = &*self.live.lock().borrow() {
             live.roll_back();
+            live.depth.set(0);
+        }
+    }
+
+    /// From here on nothing is read or written: the instance is gone.
+    pub(crate) fn end(&self) {
+        if let Some(live) = &*self.live.lock().borrow() {
             live.ended.set(true);
         }
     }
 
-    /// Drops every table, key and the time to be woken, with what was written since the last seal. With the next one
-    /// they are gone for good.
-    pub(crate) fn delete_all(&self) -> Result<(), SqlError> {
+    /// Drops every table and what is known of migrations. With the next seal they are gone for good.
+    pub(crate) fn drop_tables(&self) -> Result<(), SqlError> {
         self.with(|live| {
             if live.depth.get() > 0 {
                 return Err(SqlError::DeleteAllInTransaction);
@@ -208,13 +226,13 @@ impl ObjectDb {
         })
     }
 
-    /// Closes the file, with what was sealed; removes it, if it holds nothing. Blocks. Before another activation may
-    /// open it.
-    pub(crate) fn close(&self) -> Result<(), DbError> {
+    /// Closes the file, with what was sealed; removes it, if it holds nothing: whether it does. Blocks. Before another
+    /// activation may open it.
+    pub(crate) fn close(&self) -> Result<bool, DbError> {
         let guard = self.live.lock();
         // Only an object that closes its own database while it reads from it is in the way; the last handle closes it.
-        let Ok(mut live) = guard.try_borrow_mut() else { return Ok(()) };
-        let Some(live) = live.take() else { return Ok(()) };
+        let Ok(mut live) = guard.try_borrow_mut() else { return Ok(false) };
+        let Some(live) = live.take() else { return Ok(false) };
         live.roll_back();
         let condemned = live.condemned.take().is_some();
         if condemned {
@@ -225,11 +243,11 @@ impl ObjectDb {
         if is_empty {
             fs::remove_file(&self.path).map_err(DbError::io(&self.path))?;
         }
-        Ok(())
+        Ok(is_empty)
     }
 
     /// Until the guard is dropped, no other thread gets at the database.
-    pub(super) fn alone(&self) -> ReentrantMutexGuard<'_, RefCell<Option<Live>>> {
+    pub(crate) fn alone(&self) -> impl Drop + '_ {
         self.live.lock()
     }
 
@@ -283,6 +301,18 @@ impl Live {
         self.begin()?;
         self.written.set(true);
         Ok(())
+    }
+
+    /// Until the guard is dropped, a statement of the user's runs.
+    pub(super) fn running(&self) -> impl Drop + '_ {
+        struct Running<'l>(&'l Cell<usize>);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.running.set(self.running.get() + 1);
+        Running(&self.running)
     }
 
     /// SQLite has rolled the transaction back by itself.
@@ -407,7 +437,7 @@ impl Savepoint {
         self.db.with(|live| {
             live.execute(sql)?;
             self.ended = true;
-            live.depth.set(live.depth.get() - 1);
+            live.depth.set(live.depth.get().saturating_sub(1));
             live.written.set(written(live));
             if self.first && !live.written.get() {
                 // Nothing to seal, and so nobody who would.

@@ -79,9 +79,18 @@ pub enum SqlError {
     /// `delete_all` inside a transaction (checklist 5.22).
     #[error("Cannot call deleteAll() within a transaction")]
     DeleteAllInTransaction,
+    /// The class is not marked `#[durable_object(sql)]`.
+    #[error("sql: the object's class has none; mark its impl block `#[durable_object(sql)]`")]
+    None,
     /// The instance this belongs to was thrown away; what it would still write must not count.
     #[error("sql: the object's instance is gone")]
     Closed,
+}
+
+impl From<SqlError> for String {
+    fn from(error: SqlError) -> Self {
+        error.to_string()
+    }
 }
 
 impl SqlError {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::engine::{Changes, KeyRange, UnixMillis};
+#[cfg(test)]
+use crate::engine::UnixMillis;
+use crate::engine::{Changes, KeyRange};
 
 // Each statement here mentions one of our names: the cache of statements relies on it.
 
@@ -88,6 +90,7 @@ pub(super) fn load(connection: &Connection, most: usize) -> rusqlite::Result<Opt
     Ok(Some(values))
 }
 
+#[cfg(test)]
 pub(super) fn wake(connection: &Connection) -> rusqlite::Result<Option<UnixMillis>> {
     Ok(meta(connection, WAKE)?.and_then(|at| u64::try_from(at).ok()).map(UnixMillis))
 }
@@ -110,7 +113,7 @@ pub(super) fn set(connection: &Connection, name: &str, value: Option<i64>) -> ru
 /// Which entries of the schema are neither SQLite's nor ours. No LIKE: users may change what it does.
 const OF_USERS: &str = "substr(name, 1, 7) <> 'sqlite_' AND substr(name, 1, 8) <> '_opendo_'";
 
-/// Drops everything that users made, and our rows with it.
+/// Drops everything that users made. The keys are the ledger's.
 pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
     // Rows that refer to a table that goes first are violations until their own has gone too.
     connection.execute_batch("PRAGMA defer_foreign_keys = ON /* _opendo_ */")?;
@@ -126,7 +129,7 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
     for (kind, name) in user {
         connection.execute_batch(&format!("DROP {kind} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
     }
-    connection.execute_batch("DELETE FROM _opendo_kv; DELETE FROM _opendo_meta")
+    set(connection, MIGRATIONS, None)
 }
 
 /// Whether nothing would be missed.

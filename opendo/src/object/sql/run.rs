@@ -21,7 +21,7 @@ impl Live {
         read: impl FnOnce(&mut Cursor<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let given = Given::new(params)?;
-        let _user = self.policy.user(sql);
+        let (_user, _running) = (self.policy.user(sql), self.running());
         // What is in the cache was allowed to whoever prepared it, and is found by its text. Ours mention our names,
         // so a text that does not is never one of ours.
         if !policy::mentions_ours(sql)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::{DbError, ObjectDb, Sealed, Sql, SqlError, SqlLimits};
-use crate::engine::{Changes, UnixMillis};
+use crate::engine::{Changes, KeyRange, UnixMillis};
 
 /// A database in a directory of its own.
 struct Place {
@@ -76,4 +76,10 @@ fn put(key: &'static str, value: impl Into<Vec<u8>>) -> Changes {
 
 fn wake(at: Option<u64>) -> Changes {
     Changes { wake: Some(at.map(UnixMillis)), ..Changes::default() }
+}
+
+/// What a ledger adds when all is deleted.
+fn everything_cleared() -> Changes {
+    let all = KeyRange { start: "".into(), end: None };
+    Changes { cleared: vec![all], wake: Some(None), ..Changes::default() }
 }

@@ -16,6 +16,14 @@ const MESSAGE: u8 = b'o';
 /// The number of the last message of each sender.
 const RECEIVED: u8 = b'i';
 
+/// Of an object that keeps its state itself, in the engine: that it has one.
+const OWN: u8 = b's';
+
+/// See [`OWN`].
+pub(super) fn own() -> Bytes {
+    Bytes::from_static(&[OWN])
+}
+
 fn all_of(space: u8) -> KeyRange {
     KeyRange { start: Bytes::copy_from_slice(&[space]), end: Some(Bytes::copy_from_slice(&[space + 1])) }
 }

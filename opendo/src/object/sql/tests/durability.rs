@@ -124,9 +124,8 @@ fn delete_all_is_whole_after_a_crash() {
     place.exec("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
     place.sealed(&put("k", "v")).sync().unwrap();
     let before = wal(&place).len();
-    place.db.delete_all().unwrap();
-    let changes = Changes::default();
-    let _unsynced = place.sealed(&changes);
+    place.db.drop_tables().unwrap();
+    let _unsynced = place.sealed(&everything_cleared());
     let after = wal(&place).len();
     for cut in (before..=after).step_by(509).chain([after]) {
         let crash = crashed(&place, cut);

@@ -39,6 +39,7 @@ fn what_was_not_sealed_is_migrated_again() {
     let place = Place::new();
     place.sql.migrate(&[ONE]).unwrap();
     place.db.rollback();
+    place.db.end();
     let place = place.reopened();
     place.sql.migrate(&[ONE]).unwrap();
     assert_eq!(place.one::<i64>("SELECT a FROM t"), 1);

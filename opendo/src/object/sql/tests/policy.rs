@@ -171,6 +171,7 @@ fn a_pragma_that_writes_is_part_of_the_transaction() {
     place.seal();
     place.exec("PRAGMA optimize = 0x10002");
     place.db.rollback();
+    place.db.end();
     assert_eq!(
         place.reopened().one::<i64>("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'"),
         0

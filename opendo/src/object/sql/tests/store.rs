@@ -69,15 +69,16 @@ fn delete_all_leaves_nothing_and_counts_when_it_is_sealed() {
         .unwrap();
 
     place.exec("PRAGMA defer_foreign_keys = ON; INSERT INTO c VALUES (99)");
-    place.db.delete_all().unwrap();
+    place.db.drop_tables().unwrap();
     assert!(place.refused("SELECT * FROM p").contains("no such table"));
     place.db.rollback();
+    place.db.end();
     let place = place.reopened();
     assert_eq!(place.one::<i64>("SELECT count(*) FROM c"), 1);
     assert_eq!(place.db.get(&["k".into()]).unwrap(), [Some("v".into())]);
 
-    place.db.delete_all().unwrap();
-    place.seal();
+    place.db.drop_tables().unwrap();
+    place.sealed(&everything_cleared()).sync().unwrap();
     let path = place.path();
     place.db.close().unwrap();
     assert!(!path.exists());

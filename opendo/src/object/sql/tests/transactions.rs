@@ -123,7 +123,7 @@ fn other_threads_wait_for_the_end_of_a_transaction() {
 #[test]
 fn delete_all_is_refused_in_a_transaction() {
     let place = place();
-    let refused = place.sql.transaction(|_| place.db.delete_all()).unwrap_err();
+    let refused = place.sql.transaction(|_| place.db.drop_tables()).unwrap_err();
     assert_eq!(refused.to_string(), "Cannot call deleteAll() within a transaction");
 }
 
@@ -163,6 +163,7 @@ fn a_thrown_away_instance_reaches_nothing() {
     let ended = place.sql.transaction(|_| {
         place.add(2)?;
         place.db.rollback();
+        place.db.end();
         place.add(3)
     });
     assert_eq!(ended, Err(SqlError::Closed));

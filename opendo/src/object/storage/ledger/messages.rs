@@ -36,10 +36,14 @@ pub(crate) struct Sent {
 }
 
 impl Layer {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.sent.is_empty()
+    }
+
     /// Adds what came later.
     pub(super) fn follow(&mut self, later: Self) {
         self.changes.follow(later.changes);
-        self.timers.extend(later.timers);
+        self.timers.follow(later.timers);
         if later.forgets {
             self.forgets = true;
             self.sent.clear();
@@ -49,13 +53,12 @@ impl Layer {
 }
 
 impl State {
-    /// Takes what the lowest layer says of messages for granted.
-    pub(super) fn settle_messages(&mut self) {
-        let Layer { changes, sent, forgets, .. } = &mut self.layers[0];
-        if std::mem::take(forgets) {
+    /// Numbers messages that are sealed.
+    pub(super) fn number_messages(&mut self, sent: Vec<Sent>, forgets: bool, changes: &mut Changes) {
+        if forgets {
             self.messages.pending.clear();
         }
-        for Sent { receiver, record, due } in sent.drain(..) {
+        for Sent { receiver, record, due } in sent {
             self.messages.last += 1;
             let number = keys::Number::new(self.messages.epoch, self.messages.last);
             let key = keys::of_message(&receiver, number);
@@ -70,19 +73,14 @@ impl State {
 
     /// When the object is to be woken for its messages: never, if there are none.
     fn set_due(&mut self, due: UnixMillis) {
-        let key = keys::of_timer(&Timer::Messages);
-        let record = if self.messages.pending.is_empty() {
-            if self.timers.remove(&Timer::Messages).is_none() {
-                return;
-            }
-            None
-        } else {
-            if self.timers.insert(Timer::Messages, due) == Some(due) {
-                return;
-            }
-            Some(keys::due(due))
-        };
-        self.layers[0].changes.writes.insert(key, record);
+        let due = (!self.messages.pending.is_empty()).then_some(due);
+        let lowest = self.layers[0].timers.get(&Timer::Messages);
+        let before = lowest.unwrap_or_else(|| self.timers.get(&Timer::Messages).copied());
+        if due != before {
+            let Layer { changes, timers, .. } = &mut self.layers[0];
+            changes.writes.insert(keys::of_timer(&Timer::Messages), due.map(keys::due));
+            timers.set.insert(Timer::Messages, due);
+        }
     }
 }
 
@@ -105,7 +103,7 @@ impl Ledger {
                 found.extend(loaded.into_iter().map(|(key, value)| (key.clone(), value_of(&key, value))));
             }
             None => loop {
-                let page = self.committer.engine().list(&self.key, range.clone(), false, PAGE).await?;
+                let page = self.list(range.clone(), false, PAGE).await?;
                 let is_last = page.len() < PAGE;
                 if let Some((key, _)) = page.last() {
                     range.start = [key, &[0][..]].concat().into();
@@ -187,7 +185,9 @@ impl Ledger {
             return output(Err(RpcError::new(ErrorKind::Reset, error.to_string()).may_run(true)));
         }
         state.layers[0].changes.writes.insert(keys::of_received(sender), Some(number.record()));
-        self.hold_behind(state, output);
+        drop(state);
+        // If the instance is thrown away in between, it says so.
+        self.hold(output);
     }
 
     /// Removes every message.

@@ -74,6 +74,7 @@ impl Receipt {
     }
 }
 
+#[derive(Debug, PartialEq)]
 enum Look {
     New,
     /// It was taken before.
@@ -144,5 +145,59 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
 
     fn fail(self: Box<Self>, error: RpcError) {
         self.call.reply.fail(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::engine::committer::Committer;
+    use crate::engine::memory::Memory;
+    use crate::node::WeakNode;
+    use crate::object::clock::Clock;
+    use crate::registry::wakes::Wakes;
+
+    /// Messages to a receiver are on their way together: one that is refused for now must not be lost behind the next.
+    #[tokio::test]
+    async fn a_message_is_taken_behind_the_one_before_it_and_once() {
+        let committer =
+            Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
+        let key = |id| Arc::new(ObjectKey::kept("Room".into(), [id; 32], None));
+        let ledger = Ledger::new(committer, None, key(1));
+        ledger.open().await.unwrap();
+        let storage = Storage::new(ledger.clone(), WeakNode::none());
+        let number = |n| keys::Number::new(n, 1);
+        let message =
+            |sender, n, before: Option<u64>| Receipt::new(key(sender), number(n), before.map(number)).0;
+
+        assert_eq!(message(2, 6, Some(5)).look(&storage).await, Ok(Look::Early));
+        assert_eq!(message(2, 5, None).look(&storage).await, Ok(Look::New));
+        message(2, 5, None).take(&ledger, |durable| durable.unwrap());
+        assert_eq!(message(2, 5, None).look(&storage).await, Ok(Look::Known));
+        assert_eq!(message(2, 4, None).look(&storage).await, Ok(Look::Known));
+        assert_eq!(message(2, 6, Some(5)).look(&storage).await, Ok(Look::New));
+        assert_eq!(message(2, 8, Some(7)).look(&storage).await, Ok(Look::Early));
+        assert_eq!(
+            message(3, 1, None).look(&storage).await,
+            Ok(Look::New),
+            "senders have numbers of their own"
+        );
+    }
+
+    /// Otherwise the sender would forget a message that nobody has taken.
+    #[tokio::test]
+    async fn an_instance_that_is_gone_takes_nothing() {
+        let committer =
+            Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
+        let key = Arc::new(ObjectKey::kept("Room".into(), [1; 32], None));
+        let ledger = Ledger::new(committer, None, key.clone());
+        ledger.open().await.unwrap();
+        ledger.close();
+        let (message, _) = Receipt::new(key, keys::Number::new(1, 1), None);
+        let (told, mut tell) = oneshot::channel();
+        message.take(&ledger, move |durable| told.send(durable).unwrap());
+        assert!(tell.try_recv().unwrap().is_err());
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod rpc;
 pub(crate) mod stream;
 #[cfg(any(feature = "websocket", feature = "http"))]
 pub(crate) mod web;
+#[cfg(feature = "websocket")]
+pub(crate) mod websocket;
 
 pub mod docs;
 pub mod testing;
@@ -24,6 +26,9 @@ pub mod __private;
 pub use opendo_macros::{Pipelined, TypeScript, durable_object, interface, rpc_target};
 pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
+
+#[cfg(feature = "websocket")]
+pub use opendo_transport::websocket::{Closed, Message};
 
 pub use client::{Client, ClientBuilder, ConnectError, connect};
 #[cfg(feature = "sqlite")]
@@ -66,6 +71,8 @@ pub use stream::{RpcSink, RpcStream, Streamed, pipe};
 pub use value::Value;
 #[cfg(any(feature = "websocket", feature = "http"))]
 pub use web::Origins;
+#[cfg(feature = "websocket")]
+pub use websocket::{Opening, SocketError, WebSocket};
 
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {

@@ -55,6 +55,17 @@ impl Ctx {
         Self(Arc::new(Inner { key, storage, control, node, clock, keeper }))
     }
 
+    #[cfg(feature = "websocket")]
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.0.control
+    }
+
+    /// What keeps this object's WebSockets.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn socket_class(&self) -> Option<Arc<dyn crate::websocket::Sockets>> {
+        Some(self.0.keeper.upgrade()?.sockets())
+    }
+
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
     pub fn key(&self) -> &ObjectKey {
         &self.0.key

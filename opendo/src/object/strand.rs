@@ -462,6 +462,12 @@ impl<O: Send + Sync + 'static> Activation<O> {
         true
     }
 
+    /// Whether the instance was thrown away, and not sent to sleep.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn is_reset(&self) -> bool {
+        self.control.is_reset().is_some()
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Gone(_))
     }

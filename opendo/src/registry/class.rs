@@ -43,6 +43,11 @@ use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
+#[cfg(feature = "websocket")]
+use crate::websocket::{Answer, Asked, Sockets, Verdict};
+
+#[cfg(feature = "websocket")]
+mod sockets;
 
 /// What the macro says about a class: which stub it has.
 pub struct Registration<O: Send + Sync + 'static> {
@@ -110,6 +115,8 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     lost: for<'a> fn(&'a mut O, Lost) -> BoxFuture<'a, crate::Result<()>>,
     undelivered: for<'a> fn(&'a mut O, Undelivered) -> BoxFuture<'a, crate::Result<()>>,
     shelf: Shelf,
+    #[cfg(feature = "websocket")]
+    sockets: sockets::OfClass<O>,
     /// The class itself.
     this: Weak<Self>,
     live: Mutex<Live<O>>,
@@ -143,6 +150,9 @@ pub(crate) trait AnyClass: Hosted {
     fn receive(&self, key: &Arc<ObjectKey>, message: Incoming);
     /// Runs the object's alarm, due or not; false when there is none.
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool>;
+    /// Asks the object whether a WebSocket may come in. If nothing is answered, the object was reset, or cannot be made.
+    #[cfg(feature = "websocket")]
+    fn open_socket(&self, key: &ObjectKey, asked: Asked) -> oneshot::Receiver<Answer>;
     /// Takes no new calls for objects that sleep, and sends all others there.
     fn close(&self) -> BoxFuture<'static, ()>;
     /// Takes no new calls, and throws all instances away. Resolves when they are gone.
@@ -175,6 +185,8 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         lost: |object, lost| DurableObject::lost(object, lost).boxed(),
         undelivered: |object, message| DurableObject::undelivered(object, message).boxed(),
         shelf: Shelf::default(),
+        #[cfg(feature = "websocket")]
+        sockets: sockets::OfClass::new(),
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: Idle::new(),
@@ -262,6 +274,8 @@ impl<O: Send + Sync + 'static> Class<O> {
             // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
             // newer one waits for that.
             ledger.end();
+            #[cfg(feature = "websocket")]
+            class.sockets_after(&ended);
             let before = ended.predecessor();
             let lingers = before.is_some() || ledger.lingers();
             if !lingers {
@@ -372,6 +386,11 @@ impl<O: Send + Sync + 'static> Keeper for Class<O> {
         });
         entry.watched_by(watching.abort_handle());
     }
+
+    #[cfg(feature = "websocket")]
+    fn sockets(self: Arc<Self>) -> Arc<dyn Sockets> {
+        self
+    }
 }
 
 impl<O: Send + Sync + 'static> Class<O> {
@@ -470,18 +489,28 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         async move { ran.await.unwrap_or(true) }.boxed()
     }
 
+    #[cfg(feature = "websocket")]
+    fn open_socket(&self, key: &ObjectKey, asked: Asked) -> oneshot::Receiver<Answer> {
+        let (verdict, answer) = Verdict::new();
+        self.ask(&Arc::new(key.clone()), asked, verdict);
+        answer
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
-        let activations = self.last_activations();
-        let hibernate = self.hibernate;
+        let class = self.clone();
         async move {
-            for activation in activations {
-                activation.hibernate(hibernate).await;
+            for activation in class.last_activations() {
+                activation.hibernate(class.hibernate).await;
             }
+            #[cfg(feature = "websocket")]
+            class.sockets.have_ended().await;
         }
         .boxed()
     }
 
     fn abandon(&self, error: &RpcError) -> BoxFuture<'static, ()> {
+        #[cfg(feature = "websocket")]
+        self.sockets.cut();
         let ends: Vec<_> =
             self.last_activations().into_iter().map(|activation| activation.condemn(error.clone())).collect();
         async move { drop(join_all(ends).await) }.boxed()

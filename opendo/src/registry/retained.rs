@@ -105,6 +105,8 @@ pub(crate) trait Keeper: Send + Sync {
     fn tell_undelivered(&self, object: &Arc<ObjectKey>, undelivered: Undelivered);
     /// Tells the object when the stub of the entry is lost.
     fn watch(&self, object: &Arc<ObjectKey>, entry: &Entry, broken: Broken);
+    #[cfg(feature = "websocket")]
+    fn sockets(self: Arc<Self>) -> Arc<dyn crate::websocket::Sockets>;
 }
 
 /// A stub that the object retains. It is used like the stub itself. See [`Ctx::retain`](crate::Ctx::retain).

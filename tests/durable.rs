@@ -22,6 +22,8 @@ mod list;
 mod retries;
 #[path = "durable/rings.rs"]
 mod rings;
+#[path = "durable/schedules.rs"]
+mod schedules;
 #[path = "durable/storage.rs"]
 mod storage;
 #[path = "durable/transactions.rs"]

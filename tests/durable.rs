@@ -14,8 +14,12 @@ mod desk;
 
 #[path = "durable/gates.rs"]
 mod gates;
+#[path = "durable/idle.rs"]
+mod idle;
 #[path = "durable/keeper.rs"]
 mod keeper;
+#[path = "durable/lifecycle.rs"]
+mod lifecycle;
 #[path = "durable/list.rs"]
 mod list;
 #[path = "durable/retries.rs"]

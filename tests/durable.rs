@@ -28,6 +28,8 @@ mod retries;
 mod rings;
 #[path = "durable/schedules.rs"]
 mod schedules;
+#[path = "durable/simulation.rs"]
+mod simulation;
 #[path = "durable/storage.rs"]
 mod storage;
 #[path = "durable/transactions.rs"]

@@ -14,6 +14,7 @@ pub(crate) struct ItemArgs {
     pub(crate) krate: Option<Path>,
     pub(crate) vis: Option<Visibility>,
     pub(crate) rename_all: Option<Case>,
+    pub(crate) sql: Option<Span>,
 }
 
 impl ItemArgs {
@@ -25,6 +26,7 @@ impl ItemArgs {
                 "name" => this.name = option.wire_name(errors),
                 "crate" => this.krate = option.parse("a path", Path::parse_mod_style, errors),
                 "rename_all" => this.rename_all = option.case(errors),
+                "sql" => this.sql = option.switch(errors),
                 _ => this.vis = option.visibility(errors),
             }
         }
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
     use quote::quote;
 
-    const ITEM: &[&str] = &["name", "crate", "vis", "rename_all"];
+    const ITEM: &[&str] = &["name", "crate", "vis", "rename_all", "sql"];
 
     fn item(args: TokenStream) -> (ItemArgs, String) {
         let mut errors = Errors::default();
@@ -231,12 +233,14 @@ mod tests {
             crate = crate::api::opendo,
             vis = "pub(crate)",
             rename_all = "camelCase",
+            sql,
         ));
         assert_eq!(errors, "");
         assert_eq!(args.name.unwrap().value(), "Wire");
         assert_eq!(args.krate.unwrap().segments.len(), 3);
         assert!(matches!(args.vis, Some(Visibility::Restricted(_))));
         assert_eq!(args.rename_all, Some(Case::Camel));
+        assert!(args.sql.is_some());
     }
 
     #[test]
@@ -260,7 +264,9 @@ mod tests {
     fn unknown_options_list_the_known_ones() {
         let (_, errors) = item(quote!(nam = "x"));
         assert!(
-            errors.contains("there is no option `nam`; the options are `name`, `crate`, `vis`, `rename_all`"),
+            errors.contains(
+                "there is no option `nam`; the options are `name`, `crate`, `vis`, `rename_all`, `sql`"
+            ),
             "{errors}"
         );
     }

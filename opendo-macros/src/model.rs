@@ -38,6 +38,8 @@ pub(crate) struct Service {
     /// Of the stub.
     pub(crate) vis: Visibility,
     pub(crate) server: Server,
+    /// Where it says that its objects have a SQL database each.
+    pub(crate) sql: Option<Span>,
     /// Of the block or the trait.
     pub(crate) docs: Vec<Attribute>,
     pub(crate) methods: Vec<Method>,
@@ -65,6 +67,7 @@ pub(crate) struct Implementation {
     pub(crate) kind: Kind,
     pub(crate) interface: Path,
     pub(crate) wire: Option<String>,
+    pub(crate) sql: Option<Span>,
     pub(crate) object: Type,
 }
 

@@ -105,6 +105,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
         vis: parsed.vis.clone(),
         docs: parsed.attrs.iter().filter_map(for_stub).collect(),
         server: Server::Interface(Box::new(parsed)),
+        sql: None,
         methods,
         ident,
     });
@@ -112,7 +113,11 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
 }
 
 fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Errors) -> Parsed {
-    let args = ItemArgs::parse(args, &["name", "rename_all", "vis", "crate"], errors);
+    let known: &[&str] = match kind {
+        Kind::DurableObject => &["name", "rename_all", "vis", "crate", "sql"],
+        _ => &["name", "rename_all", "vis", "crate"],
+    };
+    let args = ItemArgs::parse(args, known, errors);
     let generic = check::not_generic(
         &item.generics,
         "an object cannot be generic: the name of its type is its name on the wire",
@@ -145,6 +150,7 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
             vis: args.vis.unwrap_or_else(|| parse_quote!(pub)),
             docs: item.attrs.iter().filter_map(for_stub).collect(),
             server: Server::Type(Box::new(object)),
+            sql: args.sql,
             methods,
             ident,
         })
@@ -160,7 +166,7 @@ fn implementation(
     errors: &mut Errors,
 ) -> Parsed {
     // A target has no class, so there is nothing to name.
-    let known: &[&str] = if kind == Kind::DurableObject { &["name", "crate"] } else { &["crate"] };
+    let known: &[&str] = if kind == Kind::DurableObject { &["name", "crate", "sql"] } else { &["crate"] };
     let args = ItemArgs::parse(args, known, errors);
     let generic = check::not_generic(
         &item.generics,
@@ -181,7 +187,13 @@ fn implementation(
     }
     let object = types::peel(&item.self_ty).clone();
     let wire = args.name.map(|name| name.value());
-    let model = named.then_some(Model::Implementation(Implementation { kind, interface, wire, object }));
+    let model = named.then_some(Model::Implementation(Implementation {
+        kind,
+        interface,
+        wire,
+        sql: args.sql,
+        object,
+    }));
     Parsed { item: item.into_token_stream(), krate: args.krate, model }
 }
 

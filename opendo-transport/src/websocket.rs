@@ -6,6 +6,8 @@
 //! A close ends both directions. A peer's close is the error [`TransportError::PeerClosed`], except that binary
 //! messages end in order with code 1000, and that the answer to a close of our own is the end of what it said.
 //! [`Limits::max_message`] counts bytes of UTF-8, of which a text of `n` UTF-16 units has up to `3 * n`.
+//!
+//! A [`RawWebSocket`] is none of this: it carries whatever its two ends agree on.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,7 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError, SubProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{self, CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Message as Frame, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::kind::{self, Batch as _, Kind};
@@ -33,8 +35,11 @@ use crate::{
     Sender, Sent, Transport, TransportError,
 };
 
+mod raw;
 #[cfg(test)]
 mod tests;
+
+pub use self::raw::{Closed, Heard, Message, RawWebSocket};
 
 /// The subprotocol that means binary messages.
 pub const SUBPROTOCOL: &str = "opendo.v1";
@@ -61,6 +66,15 @@ pub enum Role {
     Server,
 }
 
+impl From<Role> for protocol::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Client => Self::Client,
+            Role::Server => Self::Server,
+        }
+    }
+}
+
 /// What a server puts into `Sec-WebSocket-Accept`, to agree to the upgrade that came with this `Sec-WebSocket-Key`.
 ///
 /// ```
@@ -77,10 +91,10 @@ pub fn accept_key(key: &[u8]) -> String {
 pub trait Framed: Kind {
     /// The first message of `batch`, which is removed, as a frame.
     #[doc(hidden)]
-    fn next_frame(batch: &mut Self::Batch) -> Option<Message>;
+    fn next_frame(batch: &mut Self::Batch) -> Option<Frame>;
     /// The message in a data frame.
     #[doc(hidden)]
-    fn message(frame: Message) -> Result<Self::Message, TransportError>;
+    fn message(frame: Frame) -> Result<Self::Message, TransportError>;
     /// Whether a close with code 1000 is an end in order.
     #[doc(hidden)]
     const ENDS_IN_ORDER: bool;
@@ -89,15 +103,15 @@ pub trait Framed: Kind {
 impl Framed for kind::Bytes {
     const ENDS_IN_ORDER: bool = true;
 
-    fn next_frame(batch: &mut Frames) -> Option<Message> {
-        let message = batch.front().map(|message| Message::Binary(Bytes::copy_from_slice(message)))?;
+    fn next_frame(batch: &mut Frames) -> Option<Frame> {
+        let message = batch.front().map(|message| Frame::Binary(Bytes::copy_from_slice(message)))?;
         batch.pop_front();
         Some(message)
     }
 
-    fn message(frame: Message) -> Result<Bytes, TransportError> {
+    fn message(frame: Frame) -> Result<Bytes, TransportError> {
         match frame {
-            Message::Binary(bytes) => Ok(bytes),
+            Frame::Binary(bytes) => Ok(bytes),
             _ => Err(TransportError::protocol("a text frame came where binary messages are spoken")),
         }
     }
@@ -106,13 +120,13 @@ impl Framed for kind::Bytes {
 impl Framed for kind::Text {
     const ENDS_IN_ORDER: bool = false;
 
-    fn next_frame(batch: &mut Lines) -> Option<Message> {
-        batch.pop_front().map(Message::from)
+    fn next_frame(batch: &mut Lines) -> Option<Frame> {
+        batch.pop_front().map(Frame::from)
     }
 
-    fn message(frame: Message) -> Result<String, TransportError> {
+    fn message(frame: Frame) -> Result<String, TransportError> {
         match frame {
-            Message::Text(text) => Ok(text.as_str().to_owned()),
+            Frame::Text(text) => Ok(text.as_str().to_owned()),
             _ => Err(TransportError::protocol("a binary frame came where text is spoken")),
         }
     }
@@ -240,11 +254,8 @@ where
 {
     /// A WebSocket on a stream whose handshake is over. Of the stream itself nothing was read since.
     pub async fn new(stream: S, role: Role, peer: Peer, limits: &Limits) -> Self {
-        let role = match role {
-            Role::Client => protocol::Role::Client,
-            Role::Server => protocol::Role::Server,
-        };
-        Self::over(WebSocketStream::from_raw_socket(stream, role, Some(config(limits))).await, peer, limits)
+        let stream = WebSocketStream::from_raw_socket(stream, role.into(), Some(config(limits))).await;
+        Self::over(stream, peer, limits)
     }
 
     fn over(stream: WebSocketStream<S>, peer: Peer, limits: &Limits) -> Self {
@@ -317,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
             self.closed = true;
             let reason = Utf8Bytes::from(&reason[..reason.floor_char_boundary(LONGEST_REASON)]);
             let frame = CloseFrame { code: code.into(), reason };
-            Pin::new(&mut self.stream).start_send(Message::Close(Some(frame)))
+            Pin::new(&mut self.stream).start_send(Frame::Close(Some(frame)))
         };
         let sent = match sent {
             Ok(()) => ready!(Pin::new(&mut self.stream).poll_flush(cx)),
@@ -387,7 +398,7 @@ where
         let mut stream = Pin::new(&mut state.stream);
         let failed = |error| failed_send("ask the peer for a sign of life", error);
         ready!(stream.as_mut().poll_ready(cx)).map_err(failed)?;
-        stream.as_mut().start_send(Message::Ping(Bytes::new())).map_err(failed)?;
+        stream.as_mut().start_send(Frame::Ping(Bytes::new())).map_err(failed)?;
         stream.poll_flush(cx).map_err(failed)
     }
 
@@ -434,8 +445,8 @@ where
             let next = ready!(Pin::new(&mut state.stream).poll_next(cx));
             state.heard += 1;
             match next {
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(frame))) => {
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
+                Some(Ok(Frame::Close(frame))) => {
                     state.over = true;
                     // The answer; what does not leave now leaves when this side closes.
                     let _ = Pin::new(&mut state.stream).poll_flush(cx);

@@ -30,6 +30,10 @@ pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
 #[cfg(feature = "capnweb")]
 pub use crate::encoding::{read_arguments, write_arguments};
 pub use crate::object::lifecycle::{DurableObject, Object};
+
+/// Whether a class can have SQL.
+pub const HAS_SQL: bool = cfg!(feature = "sqlite");
+
 pub use crate::object::local::Local;
 pub use crate::registry::class::Registration;
 pub use crate::rpc::call::Call;

@@ -19,9 +19,9 @@ use futures::future::BoxFuture;
 use crate::object::id::ObjectKey;
 
 /// Class and id: the order in which objects are listed.
-type Id = (Arc<str>, [u8; 32]);
+pub(crate) type Id = (Arc<str>, [u8; 32]);
 
-fn id(object: &ObjectKey) -> Id {
+pub(crate) fn id(object: &ObjectKey) -> Id {
     (object.class_arc().clone(), *object.bytes())
 }
 
@@ -52,6 +52,14 @@ pub(crate) const EAGER: usize = 64 << 10;
 /// A moment by the wall clock, in milliseconds since 1970: it outlives the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UnixMillis(pub(crate) u64);
+
+impl UnixMillis {
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// The time of an object that keeps its times itself, as long as it is in memory: whoever starts after a crash has to
+    /// ask it.
+    pub(crate) const ASK: Self = Self(i64::MAX as u64);
+}
 
 /// Keys from `start` on, up to but without `end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,9 +198,13 @@ pub(crate) trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, EngineResult<Vec<(Bytes, Bytes)>>>;
 
-    /// The objects that are to be woken first, with the times, the earliest first, `limit` at most. Their keys have the
-    /// names by which they were first committed (checklist 1.10).
-    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>>;
+    /// The objects that are to be woken at `from` or later, with the times, the earliest first, `limit` at most. Their keys
+    /// have the names by which they were first committed (checklist 1.10).
+    fn wakes(
+        &self,
+        from: UnixMillis,
+        limit: usize,
+    ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>>;
 }
 
 /// A directory and a store of the same objects.

@@ -10,6 +10,8 @@ pub(crate) mod rpc;
 pub(crate) mod stream;
 #[cfg(any(feature = "websocket", feature = "http"))]
 pub(crate) mod web;
+#[cfg(feature = "websocket")]
+pub(crate) mod websocket;
 
 pub mod docs;
 pub mod testing;
@@ -25,6 +27,9 @@ pub use opendo_macros::{Pipelined, TypeScript, durable_object, interface, rpc_ta
 pub use opendo_transport as transport;
 pub use opendo_transport::envelope::TraceContext;
 
+#[cfg(feature = "websocket")]
+pub use opendo_transport::websocket::{Closed, Message};
+
 pub use client::{Client, ClientBuilder, ConnectError, connect};
 #[cfg(feature = "sqlite")]
 pub use engine::sqlite::open::OpenError;
@@ -32,6 +37,9 @@ pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
+pub use object::outbox::{SendError, Undelivered};
+#[cfg(feature = "sqlite")]
+pub use object::sql;
 pub use object::storage::{Editing, List, Storage, StorageError, Stored};
 pub use object::target::serve;
 pub use object::timers::{Alarm, AlarmInfo, Every, Scheduled, When};
@@ -63,6 +71,8 @@ pub use stream::{RpcSink, RpcStream, Streamed, pipe};
 pub use value::Value;
 #[cfg(any(feature = "websocket", feature = "http"))]
 pub use web::Origins;
+#[cfg(feature = "websocket")]
+pub use websocket::{Opening, SocketError, WebSocket};
 
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {

@@ -28,6 +28,8 @@ use crate::engine::sqlite::{Sqlite, open::OpenError};
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
 use crate::object::lifecycle::Object;
+#[cfg(feature = "sqlite")]
+use crate::object::sql::Databases;
 use crate::object::storage::StorageError;
 use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
 use crate::registry::namespace::{Namespace, Objects};
@@ -38,8 +40,9 @@ use crate::rpc::cap::Cap;
 use crate::rpc::capnweb::{Sort, as_text};
 use crate::rpc::driver::{Access, Host, Hosted};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{cap_of, nowhere};
+use crate::rpc::remote::{cap_of, nowhere, nowhere_cap};
 use crate::rpc::session::Session;
 use crate::rpc::stub::Stub;
 #[cfg(any(feature = "websocket", feature = "http"))]
@@ -178,6 +181,9 @@ pub struct NodeBuilder {
     pub(crate) engine: Option<Arc<dyn Engine>>,
     #[cfg(feature = "sqlite")]
     storage: Option<PathBuf>,
+    /// Instead of those in `storage`.
+    #[cfg(feature = "sqlite")]
+    pub(crate) databases: Option<Arc<Databases>>,
     #[cfg(any(feature = "websocket", feature = "http"))]
     origins: Origins,
     #[cfg(feature = "tls")]
@@ -345,6 +351,12 @@ impl NodeBuilder {
                 return Err(StartError::DuplicateClass { class });
             }
         }
+        #[cfg(feature = "sqlite")]
+        let databases = match (self.databases, &self.storage) {
+            (Some(databases), _) => databases,
+            (None, Some(directory)) => Arc::new(Databases::below(directory)),
+            (None, None) => Arc::default(),
+        };
         let engine: Arc<dyn Engine> = match self.engine {
             Some(engine) => engine,
             #[cfg(feature = "sqlite")]
@@ -364,6 +376,8 @@ impl NodeBuilder {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
                 committer: committer.clone(),
+                #[cfg(feature = "sqlite")]
+                databases: databases.clone(),
                 limits: limits.clone(),
                 node: WeakNode(node.clone()),
                 clock,
@@ -421,6 +435,8 @@ impl Node {
             engine: None,
             #[cfg(feature = "sqlite")]
             storage: None,
+            #[cfg(feature = "sqlite")]
+            databases: None,
             #[cfg(any(feature = "websocket", feature = "http"))]
             origins: Origins::default(),
             #[cfg(feature = "tls")]
@@ -632,6 +648,11 @@ impl fmt::Debug for Node {
     }
 }
 
+fn no_class(class: &str) -> RpcError {
+    let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
+    RpcError::new(ErrorKind::NoSuchClass, text)
+}
+
 /// Why a connection of that kind cannot be used.
 #[cfg(not(feature = "capnweb"))]
 pub(crate) fn text_off() -> RpcError {
@@ -671,6 +692,24 @@ impl WeakNode {
         true
     }
 
+    /// Hands a message to the object it is for.
+    pub(crate) fn receive(&self, key: &Arc<ObjectKey>, call: Incoming) {
+        let Some(node) = self.0.upgrade() else {
+            return call.reply.fail(RpcError::new(ErrorKind::Closed, "the node is gone"));
+        };
+        match node.classes.get(key.class()) {
+            Some(entry) => entry.class.receive(key, call),
+            None => call.reply.fail(no_class(key.class())),
+        }
+    }
+
+    /// The object of that key.
+    pub(crate) fn cap_of(&self, key: &ObjectKey) -> Cap {
+        let class = Host::class(self, key.class());
+        let served = class.and_then(|class| class.serve(*key.bytes(), key.name()));
+        served.unwrap_or_else(|| nowhere_cap(no_class(key.class())))
+    }
+
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
         self.stub(id, S::INTERFACE.name)
     }
@@ -692,8 +731,7 @@ impl WeakNode {
         };
         let class = key.class_arc().clone();
         let Some(entry) = node.classes.get(&class) else {
-            let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
-            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
+            return nowhere(key, no_class(&class));
         };
         let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
             let text = format!("class `{class}` is not called through `{}`", std::any::type_name::<S>());

@@ -115,6 +115,15 @@ pub async fn run_alarm<S: Stub>(node: &Node, stub: &S) -> bool {
     }
 }
 
+/// A connection to the node's web server, in memory: what is served there is what a
+/// [listener](crate::Node::listen) of scheme `ws` or `http` would serve to a client on this machine.
+#[cfg(any(feature = "websocket", feature = "http"))]
+pub fn web(node: &Node) -> tokio::io::DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    node.serve_web(theirs, opendo_transport::Peer::local("http", "memory"));
+    ours
+}
+
 /// Looks into a session.
 pub fn stats(session: &Session) -> SessionStats {
     session.stats()

@@ -2,7 +2,8 @@
 //!
 //! | request | what it is |
 //! | --- | --- |
-//! | `GET` with an upgrade | a WebSocket: binary if it offers our subprotocol, text otherwise |
+//! | `GET /{Class}/{name}/socket` and below, with an upgrade | a WebSocket that the object itself accepts |
+//! | `GET` with an upgrade, to any other path | a WebSocket: binary if it offers our subprotocol, text otherwise |
 //! | `POST /rpc/{Class}/{name}/{method}` | one call, JSON in and out |
 //! | `POST` to any other path | a batch |
 //! | `OPTIONS` | asks which origins may ask |
@@ -31,7 +32,11 @@ use opendo_transport::{Connection, Limits, Peer, kind};
 use percent_encoding::percent_decode_str;
 
 pub use self::origins::Origins;
-pub(crate) use self::serve::serve;
+pub(crate) use self::serve::{serve, serve_one};
+#[cfg(feature = "websocket")]
+pub(crate) use self::upgrade::accept_socket;
+#[cfg(feature = "websocket")]
+use crate::websocket::{Answer, Asked};
 
 /// What is served: a node, or a stand-in for one. A future that is dropped is a client that hung up.
 pub(crate) trait Served: Clone + Send + Sync + 'static {
@@ -42,6 +47,10 @@ pub(crate) trait Served: Clone + Send + Sync + 'static {
         connection: Connection<kind::Bytes>,
         request: WebRequest,
     ) -> impl Future<Output = ()> + Send;
+
+    /// A WebSocket that an object may accept, and then runs.
+    #[cfg(feature = "websocket")]
+    fn socket(&self, class: String, name: String, asked: Asked) -> impl Future<Output = Answer> + Send;
 
     /// A WebSocket that speaks Cap'n Web, or one HTTP batch. Over when its session is; a batch is answered then.
     fn text(
@@ -108,7 +117,7 @@ async fn route<S: Served>(served: S, options: &WebOptions, request: Request, abo
     match *request.method() {
         Method::OPTIONS => Origins::preflight(),
         #[cfg(feature = "websocket")]
-        Method::GET => upgrade::upgrade(served, options, request, about),
+        Method::GET => upgrade::upgrade(served, options, request, about).await,
         #[cfg(feature = "http")]
         Method::POST => post::post(served, options, request, about).await,
         _ => method_not_allowed("use POST, or GET for a WebSocket"),
@@ -128,8 +137,8 @@ const ALLOWED: &str = match (cfg!(feature = "websocket"), cfg!(feature = "http")
     (false, _) => "POST, OPTIONS",
 };
 
-fn refusal(status: StatusCode, reason: &'static str) -> Response {
-    (status, reason).into_response()
+fn refusal(status: StatusCode, reason: impl Into<String>) -> Response {
+    (status, reason.into()).into_response()
 }
 
 /// Known to our own listener, and perhaps to the server that a router is mounted in.

@@ -3,7 +3,7 @@
 use super::{Generated, at, positions};
 use crate::model::{Flags, Kind, Method, Returns, Server};
 use crate::types;
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
 /// One empty type a method, which stands for it in generic code.
@@ -179,13 +179,30 @@ fn class(it: &Generated<'_>) -> TokenStream {
     let Generated { service, p, stub, server, .. } = it;
     let wire = &service.wire;
     match service.kind {
-        Kind::DurableObject => quote! {
-            impl #p::Object for #server {
-                const CLASS: &'static ::core::primitive::str = #wire;
-                fn register(__class: &mut #p::Registration<Self>) { __class.serve::<#stub>() }
+        Kind::DurableObject => {
+            let sql = sql(p, service.sql);
+            quote! {
+                impl #p::Object for #server {
+                    const CLASS: &'static ::core::primitive::str = #wire;
+                    #sql
+                    fn register(__class: &mut #p::Registration<Self>) { __class.serve::<#stub>() }
+                }
             }
-        },
+        }
         // A target has no class, and an interface is implemented elsewhere.
         Kind::RpcTarget | Kind::Interface => TokenStream::new(),
+    }
+}
+
+/// Says of a class that its objects have a SQL database each.
+pub(super) fn sql(p: &TokenStream, option: Option<Span>) -> TokenStream {
+    let Some(span) = option else { return TokenStream::new() };
+    let missing = "`sql` needs the feature `sqlite` of opendo, which is on by default";
+    let check = quote_spanned!(span=> ::core::assert!(#p::HAS_SQL, #missing););
+    quote! {
+        const SQL: ::core::primitive::bool = {
+            #check
+            true
+        };
     }
 }

@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Ident, ItemTrait, ReturnType, TraitItem, TraitItemFn, parse_quote};
 
-use super::at;
+use super::{at, dispatch};
 
 /// The trait, with what callers from another thread need, and a hidden item that tells implementations the
 /// rest.
@@ -51,17 +51,19 @@ fn desugar_async(function: &mut TraitItemFn) {
 
 /// `impl Interface for Type`.
 pub(super) fn implementation(p: &TokenStream, it: &Implementation) -> TokenStream {
-    let Implementation { kind, interface, wire, object } = it;
+    let Implementation { kind, interface, wire, sql, object } = it;
     // In a trait that is no interface this is what the compiler misses, and it says so at the trait's path.
     let interface = quote_spanned!(at(interface)=> <#object as #interface>::__OPENDO_INTERFACE);
     match kind {
         Kind::DurableObject => {
             let class = wire.as_ref().map_or_else(|| quote!(__INTERFACE.0), ToTokens::to_token_stream);
+            let sql = dispatch::sql(p, *sql);
             quote! {
                 const _: () = {
                     const __INTERFACE: (&'static ::core::primitive::str, fn(&mut #p::Registration<#object>)) = #interface;
                     impl #p::Object for #object {
                         const CLASS: &'static ::core::primitive::str = #class;
+                        #sql
                         fn register(__class: &mut #p::Registration<Self>) { (__INTERFACE.1)(__class) }
                     }
                 };

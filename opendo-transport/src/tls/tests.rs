@@ -176,7 +176,7 @@ async fn websockets_and_batches_go_over_it() {
 
     #[cfg(feature = "http")]
     {
-        let AnyConnection::Text(connection) = address.connect_any(&options).await.unwrap() else { panic!() };
+        let AnyConnection::Batch(connection) = address.connect_any(&options).await.unwrap() else { panic!() };
         let (mut sender, mut receiver) = connection.split();
         let mut batch = crate::Lines::default();
         batch.push("one".to_owned());

@@ -63,6 +63,14 @@ impl Committer {
         Arc::new(Self { engine, runtime, queue: Mutex::default(), wakes })
     }
 
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
+    }
+
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
     }

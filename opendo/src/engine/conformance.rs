@@ -201,7 +201,11 @@ impl World {
 
     /// The times, and the first bytes of the ids.
     async fn wakes(&self, limit: usize) -> Vec<(u64, u8)> {
-        let found = self.engine().wakes(limit).await.unwrap();
+        self.wakes_from(0, limit).await
+    }
+
+    async fn wakes_from(&self, from: u64, limit: usize) -> Vec<(u64, u8)> {
+        let found = self.engine().wakes(UnixMillis(from), limit).await.unwrap();
         found.iter().map(|(UnixMillis(at), key)| (*at, key.bytes()[0])).collect()
     }
 }
@@ -334,6 +338,7 @@ cases! {
     wakes {
         nobody_is_to_be_woken_at_first
         the_earliest_is_first
+        those_before_a_time_are_left_out
         a_time_is_replaced
         a_time_is_taken_back
         other_commits_leave_the_time

@@ -187,9 +187,13 @@ impl Store for Memory {
         ready(Ok(listed)).boxed()
     }
 
-    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
+    fn wakes(
+        &self,
+        from: UnixMillis,
+        limit: usize,
+    ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
         let state = self.0.lock();
-        let first = state.wakes.iter().take(limit);
+        let first = state.wakes.iter().skip_while(|(at, _)| *at < from).take(limit);
         ready(Ok(first.map(|(at, id)| (*at, (*state.objects[id].key).clone())).collect())).boxed()
     }
 }

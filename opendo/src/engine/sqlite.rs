@@ -248,8 +248,12 @@ impl Store for Sqlite {
         self.read(move |snapshot| read::list(snapshot, &object, &range, reverse, limit)).boxed()
     }
 
-    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
-        self.read(move |snapshot| read::wakes(snapshot, limit)).boxed()
+    fn wakes(
+        &self,
+        from: UnixMillis,
+        limit: usize,
+    ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
+        self.read(move |snapshot| read::wakes(snapshot, from, limit)).boxed()
     }
 }
 

@@ -29,8 +29,12 @@ impl WeakNode {
         // A request is a session of its own, of which nothing stays.
         let (connection, _) = memory::pair(1);
         let path = [class.to_owned(), name.to_owned()];
-        let session =
-            self.text_session(Connection::new(connection), Sort::Request, credentials(request), &path);
+        let session = self.text_session(
+            Connection::new(connection),
+            Sort::Request,
+            credentials(&request.headers),
+            &path,
+        );
         let (core, running) = session.map_err(|error| failure(&error))?;
         let running = Handle::current().spawn(running);
         let result = core.call_main(method, args).await;

@@ -140,6 +140,22 @@ impl WeakNode {
         Ok((core, running.boxed()))
     }
 
+    /// Whether a peer with these credentials may name objects, or why it is none of ours.
+    #[cfg(feature = "websocket")]
+    pub(super) fn names_allowed(
+        &self,
+        peer: opendo_transport::Peer,
+        credentials: Vec<u8>,
+    ) -> Result<bool, RpcError> {
+        let closed = |text| RpcError::new(ErrorKind::Closed, text);
+        let limits = self.0.upgrade().ok_or_else(|| closed("the node is gone"))?.limits.clone();
+        // A session that is only judged.
+        let core = TextCore::new(peer, limits, self.objects(), credentials, Sort::Request);
+        let access = self.accept(&Session::new(core.clone()));
+        core.end(&closed("it was judged"));
+        Ok(access?.names)
+    }
+
     #[cfg(feature = "capnweb")]
     fn main_of(&self, session: &Session, path: &[String]) -> Result<Option<crate::rpc::cap::Cap>, RpcError> {
         let Access { root, names } = self.accept(session)?;

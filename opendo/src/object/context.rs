@@ -13,13 +13,17 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::engine::Changes;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::inbox::Receipt;
+use crate::object::outbox::{Outbox, SendError};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError, Stored};
 use crate::object::timers::{self, Alarm, When};
 use crate::registry::retained::{Keeper, MAX_ATTACHMENT, Retained};
+use crate::rpc::call::Call;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
 use crate::rpc::stub::{Stub, StubExt};
@@ -49,6 +53,17 @@ impl Ctx {
         keeper: Weak<dyn Keeper>,
     ) -> Self {
         Self(Arc::new(Inner { key, storage, control, node, clock, keeper }))
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.0.control
+    }
+
+    /// What keeps this object's WebSockets.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn socket_class(&self) -> Option<Arc<dyn crate::websocket::Sockets>> {
+        Some(self.0.keeper.upgrade()?.sockets())
     }
 
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
@@ -157,6 +172,46 @@ impl Ctx {
         let timer = Timer::named(name)?;
         let payload = self.0.storage.encode_entry(name, payload)?;
         timers::schedule(&self.0.storage, self.0.clock, timer, when.into(), payload)
+    }
+
+    /// The object's SQL database. Its class is marked `#[durable_object(sql)]`, or nothing works
+    /// ([`SqlError::None`](crate::sql::SqlError::None)).
+    ///
+    /// Keys, the alarm and schedules are kept in the same file then, and what one call writes with either is one
+    /// transaction. A call that reads and writes rows does not wait for the disk; its reply does.
+    ///
+    /// ```
+    /// use opendo::prelude::*;
+    /// use opendo::sql::SqlError;
+    ///
+    /// pub struct Ledger { ctx: Ctx }
+    ///
+    /// #[durable_object(sql)]
+    /// impl Ledger {
+    ///     pub fn book(&mut self, account: String, cents: i64) -> Result<i64, String> {
+    ///         let sql = self.ctx.sql();
+    ///         sql.exec("INSERT INTO entry(account, cents) VALUES (?, ?)", (&account, cents))?;
+    ///         Ok(sql.query_one("SELECT sum(cents) FROM entry WHERE account = ?", (&account,))?)
+    ///     }
+    /// }
+    ///
+    /// impl DurableObject for Ledger {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         ctx.sql().migrate(&["CREATE TABLE entry(account TEXT NOT NULL, cents INTEGER NOT NULL)"])?;
+    ///         Ok(Ledger { ctx })
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Ledger>().start().await?;
+    /// # let ledger: LedgerStub = node.get("a");
+    /// # ledger.book("rent".into(), 7).await?;
+    /// # opendo::testing::hibernate(&node, &ledger).await;
+    /// # assert_eq!(ledger.book("rent".into(), 5).await?, 12);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sql(&self) -> crate::sql::Sql {
+        crate::sql::Sql::of(self.0.storage.ledger())
     }
 
     /// Takes back what was scheduled under that name.
@@ -279,6 +334,58 @@ impl Ctx {
         self.0.node.stub_of((*self.0.key).clone())
     }
 
+    /// Sends a message to another object of this node: a call that is recorded now, with all else that is written, and made
+    /// when that is durable. It arrives in any case, after crashes, too, and counts once: the receiver keeps its number
+    /// in the same commit as what its method writes. Messages to one object arrive in the order in which they were sent.
+    ///
+    /// `call` makes the call on the stub that it is given, and returns it. Its arguments are stored, so they can hold stubs
+    /// of this node's objects, but no callbacks, no streams, no results of other calls. Nobody learns its result; an error
+    /// of the method's is a result, too. [What exactly is promised](crate::docs::semantics#messages).
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing is recorded then.
+    ///
+    /// ```
+    /// use opendo::{Stored, prelude::*};
+    ///
+    /// pub struct Account { ctx: Ctx, balance: Stored<u64> }
+    ///
+    /// #[durable_object]
+    /// impl Account {
+    ///     pub fn deposit(&mut self, amount: u64) {
+    ///         *self.balance.edit() += amount;
+    ///     }
+    ///
+    ///     /// Takes it from here and brings it there: both or nothing.
+    ///     pub fn transfer(&mut self, to: AccountStub, amount: u64) -> Result<(), String> {
+    ///         let rest = self.balance.checked_sub(amount).ok_or("not enough")?;
+    ///         self.ctx.send(&to, |to| to.deposit(amount))?;
+    ///         *self.balance.edit() = rest;
+    ///         Ok(())
+    ///     }
+    /// #     pub fn balance(&self) -> u64 { *self.balance }
+    /// }
+    ///
+    /// impl DurableObject for Account {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         Ok(Account { balance: ctx.stored("balance").await?, ctx })
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Account>().start().await?;
+    /// # let (ann, bob): (AccountStub, AccountStub) = (node.get("ann"), node.get("bob"));
+    /// # ann.deposit(10).await?;
+    /// # assert!(ann.transfer(bob.clone(), 11).await.is_err());
+    /// # ann.transfer(bob.clone(), 4).await?;
+    /// # while bob.balance().await? == 0 { tokio::task::yield_now().await; }
+    /// # assert_eq!((ann.balance().await?, bob.balance().await?), (6, 4));
+    /// # Ok(()) }
+    /// ```
+    pub fn send<S: Stub, T, E>(&self, to: &S, call: impl FnOnce(&S) -> Call<T, E>) -> Result<(), SendError> {
+        let outbox = self.0.control.outbox().ok_or(StorageError::Closed)?;
+        outbox.send(to, call)
+    }
+
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
     ///
@@ -330,11 +437,13 @@ pub(crate) struct Control {
     ledger: Option<Arc<Ledger>>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
+    /// `None` for a target.
+    outbox: OnceLock<Arc<Outbox>>,
     /// Has the activation look at the reset and the writes.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<JoinSet<()>>,
-    /// How many streams, and how many guards, keep the object in memory.
-    kept: [AtomicUsize; 2],
+    /// How many streams, guards, and messages that are on their way keep the object in memory.
+    kept: [AtomicUsize; 3],
 }
 
 /// What keeps an object in memory. See [`Ctx::keepalive_reasons`].
@@ -347,6 +456,8 @@ pub enum KeepaliveReason {
     Streams(usize),
     /// So many [`KeepAlive`] guards are held.
     Guards(usize),
+    /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
+    Messages(usize),
     /// Something it has written is not durable yet.
     Unconfirmed,
 }
@@ -355,6 +466,7 @@ pub enum KeepaliveReason {
 pub(crate) enum Keeping {
     Stream,
     Guard,
+    Message,
 }
 
 /// Keeps an object in memory. See [`Ctx::keep_alive`].
@@ -393,6 +505,7 @@ impl Control {
             (background, KeepaliveReason::WaitUntil(background)),
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
             (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
+            (kept(Keeping::Message), KeepaliveReason::Messages(kept(Keeping::Message))),
             (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
         ];
         counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
@@ -436,6 +549,7 @@ impl Control {
             storage,
             ledger,
             wrote_outside: AtomicBool::new(false),
+            outbox: OnceLock::new(),
             notify: OnceLock::new(),
             background: Mutex::default(),
             kept: Default::default(),
@@ -488,6 +602,22 @@ impl Control {
         self.storage.as_ref()
     }
 
+    /// Gives the object its messages. Once.
+    pub(crate) fn send_by(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
+    }
+
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// A commit is durable.
+    pub(crate) fn committed(&self, changes: &Changes) {
+        if let Some(outbox) = self.outbox() {
+            outbox.committed(changes);
+        }
+    }
+
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
         self.ledger.as_ref()
     }
@@ -497,6 +627,18 @@ impl Control {
         match self.ledger() {
             Some(ledger) => ledger.hold(output),
             None => output(Ok(())),
+        }
+    }
+
+    /// The same for the answer to a call: a message was taken once that is durable, too.
+    pub(crate) fn hold_answer(
+        &self,
+        message: Option<&Receipt>,
+        output: impl FnOnce(Result<(), RpcError>) + Send + 'static,
+    ) {
+        match (message, self.ledger()) {
+            (Some(message), Some(ledger)) => message.take(ledger, output),
+            _ => self.hold(output),
         }
     }
 
@@ -527,6 +669,18 @@ impl Control {
     pub(crate) async fn drain(&self) {
         if let Some(ledger) = self.ledger() {
             let _ = ledger.durable().await;
+        }
+    }
+
+    /// Whether another instance would have to wait for this one, which is gone.
+    pub(crate) fn lingers(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.lingers())
+    }
+
+    /// Resolves when another instance may have the object.
+    pub(crate) async fn left(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.clone().left().await;
         }
     }
 

@@ -284,7 +284,6 @@ impl ObjectKey {
     }
 
     /// The key of an object that an engine has kept: it was verified before.
-    #[cfg(any(test, feature = "sqlite"))]
     pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
         Self { class, id, name }
     }
@@ -306,7 +305,7 @@ impl ObjectKey {
     }
 
     /// Its id in hex.
-    #[cfg(feature = "capnweb")]
+    #[cfg(any(feature = "capnweb", feature = "sqlite"))]
     pub(crate) fn id_text(&self) -> String {
         struct Hex<'a>(&'a [u8; 32]);
         impl fmt::Display for Hex<'_> {

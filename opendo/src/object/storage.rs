@@ -1,8 +1,9 @@
 //! What an object keeps: its own keys, read through its own unconfirmed writes.
 
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 mod list;
+pub(crate) mod own;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ impl From<StorageError> for String {
 const MAX_KEY: usize = 2048;
 
 /// The most that a key and its value may take together, in bytes (checklist 5.9).
-const MAX_ENTRY: usize = 2 << 20;
+pub(crate) const MAX_ENTRY: usize = 2 << 20;
 
 /// The keys and values of one object.
 ///
@@ -164,8 +165,7 @@ impl Storage {
             }
         }
         if !missing.is_empty() {
-            let engine = self.0.ledger.committer().engine();
-            let values = engine.get(self.0.ledger.key(), missing.clone()).await?;
+            let values = self.0.ledger.get(missing.clone()).await?;
             found.extend(missing.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))));
         }
         found.iter().map(|(key, value)| self.decode_entry(key, value)).collect()
@@ -217,13 +217,18 @@ impl Storage {
         List::new(self.clone())
     }
 
-    /// Removes every key, the alarm and all schedules, in one step (checklist 5.29). An object that holds nothing is
-    /// forgotten when it leaves memory.
+    /// Removes every key, the alarm, all schedules, and the [messages](crate::Ctx::send) that were not delivered, in one
+    /// step (checklist 5.29). An object that holds nothing is forgotten when it leaves memory.
+    ///
+    /// What stays is the number of the last message of each sender: without it, one that is delivered once more would
+    /// count once more.
     ///
     /// # Errors
     /// As for [`delete`](Self::delete).
     pub fn delete_all(&self) -> Result<(), StorageError> {
+        self.0.ledger.drop_tables()?;
         self.0.ledger.clear(keys::user())?;
+        self.0.ledger.clear_messages()?;
         self.0.ledger.clear_timers()
     }
 
@@ -232,7 +237,8 @@ impl Storage {
     /// schedules are part of it. Memory is not: what `body` has done to the object itself stays.
     ///
     /// Transactions of one object run one after the other; one within another one is a savepoint (checklist 5.16 to
-    /// 5.20). Reads of `body` see what it wrote, other methods that overlap with this one do not.
+    /// 5.20). Reads of `body` see what it wrote, other methods that overlap with this one do not. Rows are not part of it:
+    /// see `Sql::transaction`.
     ///
     /// # Errors
     /// What `body` returns; [`StorageError`] when the instance is gone.
@@ -288,13 +294,11 @@ impl Storage {
         self.read(keys::of_timer(timer)).await
     }
 
-    async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
+    /// What is stored there: a key of the engine's.
+    pub(crate) async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
         match self.0.ledger.pending(&key)? {
             Some(value) => Ok(value),
-            None => {
-                let engine = self.0.ledger.committer().engine();
-                Ok(engine.get(self.0.ledger.key(), vec![key]).await?.pop().flatten())
-            }
+            None => Ok(self.0.ledger.get(vec![key]).await?.pop().flatten()),
         }
     }
 

@@ -358,8 +358,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
             self.control.finish_background().await;
             // A call before it may have begun new work: then it was refused.
             if self.retreat(hibernate, false).await {
-                return;
+                break;
             }
+        }
+        if self.is_gone() {
+            self.control.left().await;
         }
     }
 
@@ -398,7 +401,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         let before = self.predecessor();
         let mut state = self.state.lock();
         let watch = if matches!(state.phase, Phase::Gone(_)) {
-            if before.is_none() && !self.control.is_dirty() {
+            if before.is_none() && !self.control.lingers() {
                 return None;
             }
             None
@@ -413,7 +416,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             if let Some(watch) = watch {
                 let _ = watch.await; // its sender is dropped, not used
             }
-            control.drain().await;
+            control.left().await;
             if let Some(before) = before {
                 before.await;
             }
@@ -458,6 +461,12 @@ impl<O: Send + Sync + 'static> Activation<O> {
         }
         state.quiet = 0; // asked again only if it has not gone to sleep
         true
+    }
+
+    /// Whether the instance was thrown away, and not sent to sleep.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn is_reset(&self) -> bool {
+        self.control.is_reset().is_some()
     }
 
     pub(crate) fn is_gone(&self) -> bool {

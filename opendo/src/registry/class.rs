@@ -21,11 +21,16 @@ use crate::object::clock::Clock;
 use crate::object::context::{Control, Ctx};
 use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
+use crate::object::inbox::Receive;
 use crate::object::job::Job;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
+use crate::object::outbox::{Outbox, Undelivered};
+#[cfg(feature = "sqlite")]
+use crate::object::sql::Databases;
 use crate::object::storage::Storage;
 use crate::object::storage::ledger::Ledger;
+use crate::object::storage::own::Own;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
@@ -34,9 +39,15 @@ use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
+#[cfg(feature = "websocket")]
+use crate::websocket::{Answer, Asked, Sockets, Verdict};
+
+#[cfg(feature = "websocket")]
+mod sockets;
 
 /// What the macro says about a class: which stub it has.
 pub struct Registration<O: Send + Sync + 'static> {
@@ -82,6 +93,8 @@ impl<O: Send + Sync + 'static> fmt::Debug for Registration<O> {
 pub(crate) struct Surroundings {
     pub(crate) runtime: Handle,
     pub(crate) committer: Arc<Committer>,
+    #[cfg(feature = "sqlite")]
+    pub(crate) databases: Arc<Databases>,
     pub(crate) limits: Limits,
     pub(crate) node: WeakNode,
     pub(crate) clock: Clock,
@@ -94,11 +107,16 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     name: Arc<str>,
     interface: &'static Interface,
     cap: fn(Local<O>) -> Cap,
+    #[cfg(feature = "sqlite")]
+    sql: bool,
     make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     timers: Handlers<O>,
     lost: for<'a> fn(&'a mut O, Lost) -> BoxFuture<'a, crate::Result<()>>,
+    undelivered: for<'a> fn(&'a mut O, Undelivered) -> BoxFuture<'a, crate::Result<()>>,
     shelf: Shelf,
+    #[cfg(feature = "websocket")]
+    sockets: sockets::OfClass<O>,
     /// The class itself.
     this: Weak<Self>,
     live: Mutex<Live<O>>,
@@ -128,8 +146,13 @@ pub(crate) trait AnyClass: Hosted {
     fn reset(&self, id: &[u8; 32], reason: &str) -> BoxFuture<'static, bool>;
     /// Has the object look at its timers.
     fn wake(&self, key: &ObjectKey, woken: Woken);
+    /// Has the object take a message, if it is new to it.
+    fn receive(&self, key: &Arc<ObjectKey>, message: Incoming);
     /// Runs the object's alarm, due or not; false when there is none.
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool>;
+    /// Asks the object whether a WebSocket may come in. If nothing is answered, the object was reset, or cannot be made.
+    #[cfg(feature = "websocket")]
+    fn open_socket(&self, key: &ObjectKey, asked: Asked) -> oneshot::Receiver<Answer>;
     /// Takes no new calls for objects that sleep, and sends all others there.
     fn close(&self) -> BoxFuture<'static, ()>;
     /// Takes no new calls, and throws all instances away. Resolves when they are gone.
@@ -145,6 +168,8 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         name: O::CLASS.into(),
         interface: parts.interface,
         cap: parts.cap,
+        #[cfg(feature = "sqlite")]
+        sql: O::SQL,
         make: |ctx| O::new(ctx).boxed(),
         hibernate: |mut object| {
             async move {
@@ -158,7 +183,10 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
             scheduled: |object, event| DurableObject::scheduled(object, event).boxed(),
         },
         lost: |object, lost| DurableObject::lost(object, lost).boxed(),
+        undelivered: |object, message| DurableObject::undelivered(object, message).boxed(),
         shelf: Shelf::default(),
+        #[cfg(feature = "websocket")]
+        sockets: sockets::OfClass::new(),
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: Idle::new(),
@@ -207,21 +235,24 @@ impl<O: Send + Sync + 'static> Class<O> {
     fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { runtime, committer, limits, node, clock, .. } = &self.surroundings;
         let key = Arc::new((**key).clone().for_object());
-        let ledger = Ledger::new(committer.clone(), key.clone());
+        let ledger = Ledger::new(committer.clone(), self.own(), key.clone());
         let storage = Storage::new(ledger.clone(), node.clone());
         let control = Control::new(runtime.clone(), storage.clone());
         let keeper: Weak<dyn Keeper> = self.this.clone();
+        let outbox = Outbox::new(&key, &storage, &control, node, *clock, limits.max_messages, keeper.clone());
+        control.send_by(outbox.clone());
         let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock, keeper);
         let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
-            let (ctx, before) = (ctx.clone(), before.clone());
+            let (ctx, outbox, before) = (ctx.clone(), outbox.clone(), before.clone());
             async move {
                 if let Some(before) = before {
                     before.await;
                 }
                 let ledger = ctx.storage().ledger();
                 ledger.open().await?;
+                outbox.open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let object = made.map_err(|_| {
                     crate::Error::msg(format!(
@@ -230,6 +261,7 @@ impl<O: Send + Sync + 'static> Class<O> {
                 })??;
                 ledger.forget_loaded();
                 ledger.seal();
+                outbox.start();
                 Ok(object)
             }
             .boxed()
@@ -242,8 +274,10 @@ impl<O: Send + Sync + 'static> Class<O> {
             // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
             // newer one waits for that.
             ledger.end();
+            #[cfg(feature = "websocket")]
+            class.sockets_after(&ended);
             let before = ended.predecessor();
-            let lingers = before.is_some() || ledger.is_dirty();
+            let lingers = before.is_some() || ledger.lingers();
             if !lingers {
                 class.remove(&ended);
             }
@@ -264,8 +298,20 @@ impl<O: Send + Sync + 'static> Class<O> {
         activation
     }
 
+    /// Where an instance keeps its state, if not with the engine.
+    #[cfg(feature = "sqlite")]
+    fn own(&self) -> Option<Own> {
+        self.sql.then(|| Own::new(self.surroundings.databases.clone()))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unused_self, reason = "as where there is one")]
+    fn own(&self) -> Option<Own> {
+        None
+    }
+
     /// Queues an event, on the instance that is there or a new one.
-    fn submit(self: &Arc<Self>, key: &Arc<ObjectKey>, event: Event<O>) {
+    fn submit(self: &Arc<Self>, key: &Arc<ObjectKey>, event: impl Job<O> + 'static) {
         let mut job: Box<dyn Job<O>> = Box::new(event);
         loop {
             match self.activation(key) {
@@ -308,6 +354,26 @@ impl<O: Send + Sync + 'static> Keeper for Class<O> {
         &self.shelf
     }
 
+    fn tell_undelivered(&self, object: &Arc<ObjectKey>, undelivered: Undelivered) {
+        let Some(class) = self.this.upgrade() else { return };
+        let (handler, key_of_log) = (self.undelivered, object.clone());
+        let react: React<O> = Box::new(move |object, control| {
+            async move {
+                let Some(outbox) = control.outbox().filter(|outbox| outbox.holds(&undelivered)) else {
+                    return;
+                };
+                // The next attempt is put off, should this one cost the instance.
+                control.seal();
+                if let Err(error) = handler(object, undelivered.clone()).await {
+                    tracing::warn!(object = %key_of_log, %error, "the `undelivered` handler failed");
+                }
+                outbox.give_up(&undelivered);
+            }
+            .boxed()
+        });
+        class.submit(object, Event { name: "undelivered", react });
+    }
+
     fn watch(&self, object: &Arc<ObjectKey>, entry: &Held, broken: Broken) {
         let (class, key, number) = (self.this.clone(), object.clone(), entry.number());
         let closing = self.surroundings.closing.clone();
@@ -319,6 +385,11 @@ impl<O: Send + Sync + 'static> Keeper for Class<O> {
             }
         });
         entry.watched_by(watching.abort_handle());
+    }
+
+    #[cfg(feature = "websocket")]
+    fn sockets(self: Arc<Self>) -> Arc<dyn Sockets> {
+        self
     }
 }
 
@@ -397,6 +468,10 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
     }
 
+    fn receive(&self, key: &Arc<ObjectKey>, message: Incoming) {
+        self.submit(key, Receive { cap: self.cap, call: message });
+    }
+
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool> {
         let (clock, handlers) = (self.surroundings.clock, self.timers);
         let (done, ran) = oneshot::channel();
@@ -414,18 +489,28 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
         async move { ran.await.unwrap_or(true) }.boxed()
     }
 
+    #[cfg(feature = "websocket")]
+    fn open_socket(&self, key: &ObjectKey, asked: Asked) -> oneshot::Receiver<Answer> {
+        let (verdict, answer) = Verdict::new();
+        self.ask(&Arc::new(key.clone()), asked, verdict);
+        answer
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
-        let activations = self.last_activations();
-        let hibernate = self.hibernate;
+        let class = self.clone();
         async move {
-            for activation in activations {
-                activation.hibernate(hibernate).await;
+            for activation in class.last_activations() {
+                activation.hibernate(class.hibernate).await;
             }
+            #[cfg(feature = "websocket")]
+            class.sockets.have_ended().await;
         }
         .boxed()
     }
 
     fn abandon(&self, error: &RpcError) -> BoxFuture<'static, ()> {
+        #[cfg(feature = "websocket")]
+        self.sockets.cut();
         let ends: Vec<_> =
             self.last_activations().into_iter().map(|activation| activation.condemn(error.clone())).collect();
         async move { drop(join_all(ends).await) }.boxed()

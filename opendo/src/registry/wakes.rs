@@ -1,6 +1,8 @@
 //! Wakes objects when their time has come: one timer for the earliest, whoever it belongs to and however many there are.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::engine::{Engine, UnixMillis};
+use crate::engine::{Engine, EngineResult, Id, UnixMillis, id};
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::context::Control;
@@ -38,6 +40,8 @@ struct State {
     next: Option<UnixMillis>,
     /// Those that were told to wake. What the engine says of them is old.
     in_hand: FxHashMap<ObjectKey, Hand>,
+    /// Those in memory that keep their times themselves. The engine does not know these.
+    told: BTreeMap<(UnixMillis, Id), Arc<ObjectKey>>,
 }
 
 /// How it stands with an object that was told to wake.
@@ -109,11 +113,30 @@ impl Wakes {
         }
     }
 
+    /// An object that keeps its times itself is to be woken at `at`, and no longer at `before`.
+    pub(crate) fn tell(&self, key: &Arc<ObjectKey>, before: Option<UnixMillis>, at: Option<UnixMillis>) {
+        if before == at {
+            return;
+        }
+        {
+            let told = &mut self.state.lock().told;
+            before.map(|before| told.remove(&(before, id(key))));
+            at.map(|at| told.insert((at, id(key)), key.clone()));
+        }
+        if let Some(at) = at {
+            self.set(at);
+        }
+    }
+
     /// Wakes objects as long as the node is there.
     pub(crate) async fn run(self: Arc<Self>, engine: Arc<dyn Engine>, node: WeakNode) {
+        while let Err(error) = self.ask(&*engine, &node).await {
+            tracing::error!(%error, "could not find out which objects were in memory before");
+            sleep(RETRY).await;
+        }
         loop {
             let limit = BATCH + self.state.lock().in_hand.len();
-            let known = match engine.wakes(limit).await {
+            let known = match engine.wakes(UnixMillis::ZERO, limit).await {
                 Ok(known) => known,
                 Err(error) => {
                     tracing::error!(%error, "could not find out which objects are to be woken");
@@ -121,11 +144,10 @@ impl Wakes {
                     continue;
                 }
             };
-            let (due, next) = self.take_due(known);
+            let (due, next) = self.take_due(&known);
             let all = due.len() < BATCH;
             for key in due {
-                let woken = Woken { wakes: self.clone(), key: key.clone(), outcome: Outcome::Failed };
-                if !node.wake(&key, woken) {
+                if !self.wake(&node, &key) {
                     return;
                 }
             }
@@ -146,12 +168,28 @@ impl Wakes {
         }
     }
 
+    /// Wakes those that keep their times themselves, and did not leave memory in order.
+    async fn ask(self: &Arc<Self>, engine: &dyn Engine, node: &WeakNode) -> EngineResult<()> {
+        for (_, key) in engine.wakes(UnixMillis::ASK, usize::MAX).await? {
+            self.state.lock().in_hand.insert(key.clone(), Hand::default());
+            self.wake(node, &key);
+        }
+        Ok(())
+    }
+
+    /// False when the node is gone.
+    fn wake(self: &Arc<Self>, node: &WeakNode, key: &ObjectKey) -> bool {
+        let woken = Woken { wakes: self.clone(), key: key.clone(), outcome: Outcome::Failed };
+        node.wake(key, woken)
+    }
+
     /// Who is to be woken now, and when the next one is.
-    fn take_due(&self, known: Vec<(UnixMillis, ObjectKey)>) -> (Vec<ObjectKey>, Option<UnixMillis>) {
+    fn take_due(&self, known: &[(UnixMillis, ObjectKey)]) -> (Vec<ObjectKey>, Option<UnixMillis>) {
         let now = self.clock.now_millis();
         let mut state = self.state.lock();
+        let State { in_hand, told, .. } = &mut *state;
         let (mut due, mut next) = (Vec::new(), None::<UnixMillis>);
-        for (key, hand) in &mut state.in_hand {
+        for (key, hand) in in_hand.iter_mut() {
             match hand.again {
                 Some(again) if again <= now => {
                     hand.again = None;
@@ -161,17 +199,20 @@ impl Wakes {
                 None => {}
             }
         }
-        for (at, key) in known {
-            if state.in_hand.contains_key(&key) {
-                continue;
+        let mut take = |at: UnixMillis, key: &ObjectKey| {
+            if in_hand.contains_key(key) {
+                return ControlFlow::Continue(());
             }
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
-                break; // the others are later
+                return ControlFlow::Break(()); // the others are later
             }
-            state.in_hand.insert(key.clone(), Hand::default());
-            due.push(key);
-        }
+            in_hand.insert(key.clone(), Hand::default());
+            due.push(key.clone());
+            ControlFlow::Continue(())
+        };
+        let _ = known.iter().try_for_each(|(at, key)| take(*at, key));
+        let _ = told.iter().try_for_each(|((at, _), key)| take(*at, key));
         state.next = next;
         (due, next)
     }

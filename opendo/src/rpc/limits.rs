@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The bounds of a session. Beyond a bound, one call fails or one session ends; never more than that.
+/// The bounds of a session, and of objects. Beyond a bound, one call fails or one session ends; never more than that.
 ///
 /// ```
 /// let limits = opendo::Limits { max_calls: 1_000, ..Default::default() };
@@ -52,6 +52,14 @@ pub struct Limits {
     /// How many calls may wait for one object; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
     pub max_mailbox: usize,
+    /// How many [messages](crate::Ctx::send) of one object may wait to be delivered; further ones are
+    /// [refused](crate::SendError::Full). Default 16,384.
+    pub max_messages: usize,
+    /// How many WebSockets one object may have [accepted](crate::Opening::accept). Default 32,768 (checklist 8.2).
+    pub max_sockets: usize,
+    /// How many bytes may wait to be written to one such WebSocket. Beyond it a message is not sent, and fails with
+    /// [`Behind`](crate::SocketError::Behind), unless nothing else waits. Default 16 MiB.
+    pub max_socket_unsent: usize,
     /// How long an object's constructor may take before it counts as failed. Default 30 s (checklist 3.7).
     pub construction_timeout: Duration,
     /// How long an object may be idle before it leaves memory, at least; an eighth more at most. [`Duration::MAX`]: it
@@ -76,6 +84,9 @@ impl Default for Limits {
             keepalive_interval: Duration::from_secs(15),
             keepalive_timeout: Duration::from_secs(15),
             max_mailbox: 65_536,
+            max_messages: 16_384,
+            max_sockets: 32_768,
+            max_socket_unsent: 16 * 1024 * 1024,
             construction_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(10),
         }

@@ -16,6 +16,8 @@ use super::pipe::{self, SinkTarget, Writer};
 use super::relay::Relay;
 use super::{Streamed, aborted, encode, place};
 use crate::rpc::cap::{Cap, Passed, complain, pass};
+#[cfg(doc)]
+use crate::rpc::error::ErrorKind;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
 

@@ -18,12 +18,16 @@ use crate::engine::{
 };
 use crate::node::NodeBuilder;
 use crate::object::id::ObjectKey;
+#[cfg(feature = "sqlite")]
+use crate::object::sql::Databases;
 
 /// A disk in memory that outlives the nodes on it, and fails when it is told to.
 ///
 /// Its commits are counted from 1, over all nodes on it, in the order in which they come; one that is sent again counts
 /// again. What is injected for a number happens to the commit that gets it. Commits of one node that come while one is
 /// held wait behind it, as they do behind a slow disk.
+///
+/// The databases of objects with SQL are files, which outlive the nodes too; nothing of this happens to them.
 ///
 /// Clones are the same disk.
 ///
@@ -70,6 +74,8 @@ pub struct Disk(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     memory: Memory,
+    #[cfg(feature = "sqlite")]
+    databases: Arc<Databases>,
     plan: Mutex<Plan>,
     commits: watch::Sender<u64>,
 }
@@ -102,6 +108,10 @@ pub enum Fault {
 /// [crashed](super::crash) or was shut down. (One that is started before that takes objects over as they are called.)
 pub fn on_disk(mut node: NodeBuilder, disk: &Disk) -> NodeBuilder {
     node.engine = Some(Arc::new(Mount { disk: disk.clone(), gone: CancellationToken::new() }));
+    #[cfg(feature = "sqlite")]
+    {
+        node.databases = Some(disk.0.databases.clone());
+    }
     node
 }
 
@@ -295,7 +305,11 @@ impl Store for Mount {
         self.read(|memory| memory.list(object, range, reverse, limit))
     }
 
-    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
-        self.read(|memory| memory.wakes(limit))
+    fn wakes(
+        &self,
+        from: UnixMillis,
+        limit: usize,
+    ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
+        self.read(|memory| memory.wakes(from, limit))
     }
 }

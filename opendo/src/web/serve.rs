@@ -6,8 +6,9 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use opendo_transport::TransportError;
-use opendo_transport::socket::{Listener, Socket};
+use opendo_transport::socket::Listener;
+use opendo_transport::{Peer, TransportError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,8 @@ pub(crate) async fn serve(
         let Some((place, accepted)) = closing.run_until_cancelled(next).await else { break };
         match accepted {
             Ok(socket) => {
-                let connection = one(socket, router.clone(), closing.clone());
+                let peer = socket.peer().clone();
+                let connection = serve_one(socket, peer, router.clone(), closing.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -58,8 +60,14 @@ pub(crate) async fn serve(
     connections.wait().await;
 }
 
-async fn one(socket: Socket, router: Router, closing: CancellationToken) {
-    let router = router.layer(Extension(socket.peer().clone()));
+/// Serves one connection.
+pub(crate) async fn serve_one(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    closing: CancellationToken,
+) {
+    let router = router.layer(Extension(peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)

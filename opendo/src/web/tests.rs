@@ -35,6 +35,10 @@ impl Served for Echo {
         }
     }
 
+    async fn socket(&self, _: String, _: String, _: Asked) -> Answer {
+        Err(crate::websocket::Refusal::new(418, "no sockets here"))
+    }
+
     async fn text(&self, connection: Connection<kind::Text>, request: WebRequest, batch: bool) {
         self.asked.lock().push(request);
         let (mut sender, mut receiver) = connection.split();

@@ -46,6 +46,7 @@ every_way! {
         assert_eq!(kind, ErrorKind::Deadline);
         // From afar nobody can know.
         assert!(world.is_remote() || !may_have_run);
+        tokio::time::sleep(AT_ONCE).await; // it has arrived: its time is over there, too
         gate.open();
         running.await?;
         actor.note(log.clone(), 2).await?;

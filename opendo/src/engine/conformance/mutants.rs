@@ -33,7 +33,7 @@ faults! {
     // Objects.
     OwnersNotListed EmptyLeftBehind PagesRepeat ClassesByPrefix ObjectsUnordered ObjectsUnlimited
     // Times.
-    TimesUnordered TimesUnlimited TimesKept TimesLostByCommits TimesLostByClears TimesOnce NamesLost
+    TimesUnordered TimesFromTheFirst TimesUnlimited TimesKept TimesLostByCommits TimesLostByClears TimesOnce NamesLost
 }
 
 struct Mutant {
@@ -293,7 +293,7 @@ impl Directory for Mutant {
                 Fault::ObjectsUnordered => found.reverse(),
                 Fault::OwnersNotListed => {
                     let mut kept = Vec::new();
-                    let wakes = self.memory.wakes(usize::MAX).await?;
+                    let wakes = self.memory.wakes(UnixMillis::ZERO, usize::MAX).await?;
                     for object in found {
                         if self.size(&Arc::new(object.clone())).await > 0
                             || wakes.iter().any(|(_, o)| *o == object)
@@ -398,10 +398,15 @@ impl Store for Mutant {
         .boxed()
     }
 
-    fn wakes(&self, limit: usize) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
+    fn wakes(
+        &self,
+        from: UnixMillis,
+        limit: usize,
+    ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
         async move {
             let most = if self.has(Fault::TimesUnlimited) { usize::MAX } else { limit };
-            let mut found = self.memory.wakes(most).await?;
+            let from = if self.has(Fault::TimesFromTheFirst) { UnixMillis::ZERO } else { from };
+            let mut found = self.memory.wakes(from, most).await?;
             match self.fault {
                 Fault::TimesUnordered => found.reverse(),
                 Fault::TimesOnce => found.dedup_by_key(|(at, _)| *at),

@@ -150,7 +150,8 @@ pub(super) async fn ids_have_every_byte(w: World) {
     let mut found: Vec<_> =
         w.engine().objects("Room", None, 99).await.unwrap().iter().map(|key| *key.bytes()).collect();
     assert_eq!(found, ids);
-    found = w.engine().wakes(99).await.unwrap().iter().map(|(_, key)| *key.bytes()).collect();
+    found =
+        w.engine().wakes(UnixMillis::ZERO, 99).await.unwrap().iter().map(|(_, key)| *key.bytes()).collect();
     found.sort_unstable();
     assert_eq!(found, ids);
 }

@@ -24,8 +24,14 @@ pub(super) async fn times_and_names_are_kept(mut w: World) {
     w.store(&room(3), edit().no_wake()).await;
     w.reopen();
     assert_eq!(w.wakes(9).await, [(100, 2), (300, 1)]);
-    let names: Vec<_> =
-        w.engine().wakes(9).await.unwrap().iter().map(|(_, key)| key.name().map(str::to_owned)).collect();
+    let names: Vec<_> = w
+        .engine()
+        .wakes(UnixMillis::ZERO, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|(_, key)| key.name().map(str::to_owned))
+        .collect();
     assert_eq!(names, [None, Some("lobby".to_owned())]);
 }
 

@@ -14,6 +14,15 @@ pub(super) async fn the_earliest_is_first(w: World) {
     assert_eq!(w.wakes(9).await, [(100, 2), (200, 3), (300, 1), (1000, 4)]);
 }
 
+pub(super) async fn those_before_a_time_are_left_out(w: World) {
+    for (n, at) in [(1, 300), (2, 100), (3, 200), (4, UnixMillis::ASK.0)] {
+        w.store(&room(n), edit().wake(at)).await;
+    }
+    assert_eq!(w.wakes_from(200, 2).await, [(200, 3), (300, 1)]);
+    assert_eq!(w.wakes_from(201, 9).await, [(300, 1), (UnixMillis::ASK.0, 4)]);
+    assert_eq!(w.wakes_from(UnixMillis::ASK.0, 9).await, [(UnixMillis::ASK.0, 4)]);
+}
+
 pub(super) async fn a_time_is_replaced(w: World) {
     w.store(&room(1), edit().wake(100)).await;
     w.store(&room(2), edit().wake(200)).await;
@@ -91,7 +100,7 @@ pub(super) async fn one_moment_wakes_all_of_them(w: World) {
 pub(super) async fn one_id_in_two_classes_is_woken_twice(w: World) {
     w.store(&key("Room", [1; 32], None), edit().wake(100)).await;
     w.store(&key("Hall", [1; 32], None), edit().wake(200)).await;
-    let woken = w.engine().wakes(9).await.unwrap();
+    let woken = w.engine().wakes(UnixMillis::ZERO, 9).await.unwrap();
     let classes: Vec<_> = woken.iter().map(|(_, key)| key.class()).collect();
     assert_eq!(classes, ["Room", "Hall"]);
     w.store(&key("Room", [1; 32], None), edit().no_wake()).await;
@@ -107,7 +116,7 @@ pub(super) async fn times_may_be_far(w: World) {
 }
 
 async fn name_of_the_first(w: &World) -> Option<String> {
-    let woken = w.engine().wakes(1).await.unwrap();
+    let woken = w.engine().wakes(UnixMillis::ZERO, 1).await.unwrap();
     woken[0].1.name().map(str::to_owned)
 }
 

@@ -92,7 +92,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 /// SQLite flushes the entries of its files in the directory, but nobody else that of the directory itself.
-fn make(directory: &Path) -> Result<(), OpenError> {
+pub(crate) fn make(directory: &Path) -> Result<(), OpenError> {
     if directory.is_dir() {
         return Ok(());
     }

@@ -133,13 +133,14 @@ pub(super) fn objects(
 
 pub(super) fn wakes(
     snapshot: &Transaction<'_>,
+    from: UnixMillis,
     limit: usize,
 ) -> rusqlite::Result<Vec<(UnixMillis, ObjectKey)>> {
     snapshot
         .prepare_cached(
-            "SELECT wake, class, id, name FROM object WHERE wake IS NOT NULL ORDER BY wake, number LIMIT ?",
+            "SELECT wake, class, id, name FROM object WHERE wake >= ? ORDER BY wake, number LIMIT ?",
         )?
-        .query_map([as_limit(limit)], |row| {
+        .query_map((i64::try_from(from.0).unwrap_or(i64::MAX), as_limit(limit)), |row| {
             let at = UnixMillis(row.get::<_, i64>(0)?.unsigned_abs()); // never negative
             Ok((at, ObjectKey::kept(row.get(1)?, row.get(2)?, row.get(3)?)))
         })?

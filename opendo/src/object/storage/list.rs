@@ -114,8 +114,7 @@ impl<T: DeserializeOwned> List<T> {
                 }
                 None => {
                     let many = limit.clamp(1, PAGE);
-                    let engine = ledger.committer().engine();
-                    let page = engine.list(ledger.key(), range.clone(), reverse, many).await?;
+                    let page = ledger.list(range.clone(), reverse, many).await?;
                     last_page = page.len() < many;
                     page
                 }

@@ -288,18 +288,13 @@ impl ObjectKey {
         Self::refused("")
     }
 
-    #[cfg(test)]
-    pub(crate) fn named(class: &str, name: &str) -> Self {
-        Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
-    }
-
     /// The key of an object that an engine has kept: it was verified before.
     pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
         Self { class, id, name }
     }
 
     /// The object of that name.
-    #[cfg(feature = "capnweb")]
+    #[cfg(any(test, feature = "capnweb"))]
     pub(crate) fn of_name(class: &str, name: &str) -> Self {
         Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
     }

@@ -172,7 +172,7 @@ impl Targets {
     /// Lets go of those that have nothing to do. Whether that is all.
     pub(crate) fn sleep(&self) -> bool {
         // Each takes itself out.
-        self.all().into_iter().fold(true, |all, target| target.sleep() && all)
+        self.all().into_iter().filter(|target| !target.clone().sleep()).count() == 0
     }
 
     /// The object's instance is lost, and so are they.

@@ -86,7 +86,7 @@ mod tests {
     fn a_seal_is_for_one_object_target_and_parameters() {
         let secret = Secret([7; 32]);
         let named = |object: &str, target: &str, params: &[u8]| {
-            secret.sealed(ObjectKey::named("Room", object), target, params.to_vec())
+            secret.sealed(ObjectKey::of_name("Room", object), target, params.to_vec())
         };
         let own = named("a", "seat", b"ann");
         assert!(secret.knows(&own));

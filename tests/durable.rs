@@ -14,14 +14,22 @@ mod desk;
 
 #[path = "durable/gates.rs"]
 mod gates;
+#[path = "durable/idle.rs"]
+mod idle;
 #[path = "durable/keeper.rs"]
 mod keeper;
+#[path = "durable/lifecycle.rs"]
+mod lifecycle;
 #[path = "durable/list.rs"]
 mod list;
 #[path = "durable/retries.rs"]
 mod retries;
 #[path = "durable/rings.rs"]
 mod rings;
+#[path = "durable/schedules.rs"]
+mod schedules;
+#[path = "durable/simulation.rs"]
+mod simulation;
 #[path = "durable/storage.rs"]
 mod storage;
 #[path = "durable/transactions.rs"]

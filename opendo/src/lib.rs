@@ -37,6 +37,7 @@ pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lifecycle::{DurableObject, Object};
+pub use object::outbox::{SendError, Undelivered};
 #[cfg(feature = "sqlite")]
 pub use object::sql;
 pub use object::storage::{Editing, List, Storage, StorageError, Stored};

@@ -40,8 +40,9 @@ use crate::rpc::cap::Cap;
 use crate::rpc::capnweb::{Sort, as_text};
 use crate::rpc::driver::{Access, Host, Hosted};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{cap_of, nowhere};
+use crate::rpc::remote::{cap_of, nowhere, nowhere_cap};
 use crate::rpc::session::Session;
 use crate::rpc::stub::Stub;
 #[cfg(any(feature = "websocket", feature = "http"))]
@@ -647,6 +648,11 @@ impl fmt::Debug for Node {
     }
 }
 
+fn no_class(class: &str) -> RpcError {
+    let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
+    RpcError::new(ErrorKind::NoSuchClass, text)
+}
+
 /// Why a connection of that kind cannot be used.
 #[cfg(not(feature = "capnweb"))]
 pub(crate) fn text_off() -> RpcError {
@@ -686,6 +692,24 @@ impl WeakNode {
         true
     }
 
+    /// Hands a message to the object it is for.
+    pub(crate) fn receive(&self, key: &Arc<ObjectKey>, call: Incoming) {
+        let Some(node) = self.0.upgrade() else {
+            return call.reply.fail(RpcError::new(ErrorKind::Closed, "the node is gone"));
+        };
+        match node.classes.get(key.class()) {
+            Some(entry) => entry.class.receive(key, call),
+            None => call.reply.fail(no_class(key.class())),
+        }
+    }
+
+    /// The object of that key.
+    pub(crate) fn cap_of(&self, key: &ObjectKey) -> Cap {
+        let class = Host::class(self, key.class());
+        let served = class.and_then(|class| class.serve(*key.bytes(), key.name()));
+        served.unwrap_or_else(|| nowhere_cap(no_class(key.class())))
+    }
+
     pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
         self.stub(id, S::INTERFACE.name)
     }
@@ -707,8 +731,7 @@ impl WeakNode {
         };
         let class = key.class_arc().clone();
         let Some(entry) = node.classes.get(&class) else {
-            let text = format!("this node hosts no class `{class}`; register it with `.object::<…>()`");
-            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
+            return nowhere(key, no_class(&class));
         };
         let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
             let text = format!("class `{class}` is not called through `{}`", std::any::type_name::<S>());

@@ -5,9 +5,11 @@ pub(crate) mod context;
 mod drive;
 pub(crate) mod event;
 pub(crate) mod id;
+pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
+pub(crate) mod outbox;
 #[cfg(feature = "sqlite")]
 pub mod sql;
 pub(crate) mod storage;

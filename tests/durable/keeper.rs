@@ -18,6 +18,7 @@ type Once = Box<dyn FnOnce(Ctx) -> BoxFuture<'static, ()> + Send>;
 type Made = Arc<dyn Fn(Ctx) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
 type Rang = Arc<dyn Fn(Ctx, AlarmInfo) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
 type Due = Arc<dyn Fn(Ctx, Scheduled) -> BoxFuture<'static, opendo::Result<()>> + Send + Sync>;
+type Slept = Arc<dyn Fn(Ctx) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a method of a keeper does: handed over as an argument.
 #[derive(Default)]
@@ -31,7 +32,9 @@ pub(crate) struct Script {
     new: Mutex<Option<Made>>,
     alarm: Mutex<Option<Rang>>,
     scheduled: Mutex<Option<Due>>,
+    hibernate: Mutex<Option<Slept>>,
     made: AtomicUsize,
+    live: AtomicUsize,
 }
 
 impl Script {
@@ -62,9 +65,21 @@ impl Script {
         *self.scheduled.lock().unwrap() = Some(Arc::new(move |ctx, event| run(ctx, event).boxed()));
     }
 
+    pub(crate) fn on_hibernate<F>(&self, run: impl Fn(Ctx) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        *self.hibernate.lock().unwrap() = Some(Arc::new(move |ctx| run(ctx).boxed()));
+    }
+
     /// How many instances there were.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::SeqCst)
+    }
+
+    /// How many instances there are.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
     }
 }
 
@@ -88,10 +103,17 @@ impl Keeper {
     }
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.script.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl DurableObject for Keeper {
     async fn new(ctx: Ctx) -> opendo::Result<Self> {
         let script = Script::of(ctx.key().name().expect("it is called by name"));
         script.made.fetch_add(1, Ordering::SeqCst);
+        script.live.fetch_add(1, Ordering::SeqCst);
         let keeper = Self { ctx, script };
         let run = keeper.script.new.lock().unwrap().clone();
         if let Some(run) = run {
@@ -108,6 +130,13 @@ impl DurableObject for Keeper {
     async fn scheduled(&mut self, event: Scheduled) -> opendo::Result<()> {
         let run = self.script.scheduled.lock().unwrap().clone().expect("a schedule that nobody expected");
         run(self.ctx.clone(), event).await
+    }
+
+    async fn hibernate(&mut self) {
+        let run = self.script.hibernate.lock().unwrap().clone();
+        if let Some(run) = run {
+            run(self.ctx.clone()).await;
+        }
     }
 }
 

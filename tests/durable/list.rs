@@ -459,7 +459,7 @@ fn runs(steps: Vec<Step>) -> Result<(), String> {
 fn an_object_sees_what_a_map_would_show_and_finds_it_again() {
     const SEED: u8 = 7;
     let config =
-        Config { cases: 150, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
+        Config { cases: 100, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[SEED; 32]));
     let result = runner.run(&vec(step(), 0..24), |steps| runs(steps).map_err(TestCaseError::fail));
     if let Err(TestError::Fail(why, steps)) = result {

@@ -13,13 +13,17 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::engine::Changes;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::inbox::Receipt;
+use crate::object::outbox::{Outbox, SendError};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError, Stored};
 use crate::object::timers::{self, Alarm, When};
 use crate::registry::retained::{Keeper, MAX_ATTACHMENT, Retained};
+use crate::rpc::call::Call;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
 use crate::rpc::stub::{Stub, StubExt};
@@ -330,6 +334,58 @@ impl Ctx {
         self.0.node.stub_of((*self.0.key).clone())
     }
 
+    /// Sends a message to another object of this node: a call that is recorded now, with all else that is written, and made
+    /// when that is durable. It arrives in any case, after crashes, too, and counts once: the receiver keeps its number
+    /// in the same commit as what its method writes. Messages to one object arrive in the order in which they were sent.
+    ///
+    /// `call` makes the call on the stub that it is given, and returns it. Its arguments are stored, so they can hold stubs
+    /// of this node's objects, but no callbacks, no streams, no results of other calls. Nobody learns its result; an error
+    /// of the method's is a result, too. [What exactly is promised](crate::docs::semantics#messages).
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing is recorded then.
+    ///
+    /// ```
+    /// use opendo::{Stored, prelude::*};
+    ///
+    /// pub struct Account { ctx: Ctx, balance: Stored<u64> }
+    ///
+    /// #[durable_object]
+    /// impl Account {
+    ///     pub fn deposit(&mut self, amount: u64) {
+    ///         *self.balance.edit() += amount;
+    ///     }
+    ///
+    ///     /// Takes it from here and brings it there: both or nothing.
+    ///     pub fn transfer(&mut self, to: AccountStub, amount: u64) -> Result<(), String> {
+    ///         let rest = self.balance.checked_sub(amount).ok_or("not enough")?;
+    ///         self.ctx.send(&to, |to| to.deposit(amount))?;
+    ///         *self.balance.edit() = rest;
+    ///         Ok(())
+    ///     }
+    /// #     pub fn balance(&self) -> u64 { *self.balance }
+    /// }
+    ///
+    /// impl DurableObject for Account {
+    ///     async fn new(ctx: Ctx) -> opendo::Result<Self> {
+    ///         Ok(Account { balance: ctx.stored("balance").await?, ctx })
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
+    /// # let node = Node::builder().object::<Account>().start().await?;
+    /// # let (ann, bob): (AccountStub, AccountStub) = (node.get("ann"), node.get("bob"));
+    /// # ann.deposit(10).await?;
+    /// # assert!(ann.transfer(bob.clone(), 11).await.is_err());
+    /// # ann.transfer(bob.clone(), 4).await?;
+    /// # while bob.balance().await? == 0 { tokio::task::yield_now().await; }
+    /// # assert_eq!((ann.balance().await?, bob.balance().await?), (6, 4));
+    /// # Ok(()) }
+    /// ```
+    pub fn send<S: Stub, T, E>(&self, to: &S, call: impl FnOnce(&S) -> Call<T, E>) -> Result<(), SendError> {
+        let outbox = self.0.control.outbox().ok_or(StorageError::Closed)?;
+        outbox.send(to, call)
+    }
+
     /// Runs `future` beside the calls. The object does not hibernate before it has finished; it is cancelled when
     /// the instance is thrown away. A panic in it concerns nobody else (checklist 3.22).
     ///
@@ -381,11 +437,13 @@ pub(crate) struct Control {
     ledger: Option<Arc<Ledger>>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
+    /// `None` for a target.
+    outbox: OnceLock<Arc<Outbox>>,
     /// Has the activation look at the reset and the writes.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     background: Mutex<JoinSet<()>>,
-    /// How many streams, and how many guards, keep the object in memory.
-    kept: [AtomicUsize; 2],
+    /// How many streams, guards, and messages that are on their way keep the object in memory.
+    kept: [AtomicUsize; 3],
 }
 
 /// What keeps an object in memory. See [`Ctx::keepalive_reasons`].
@@ -398,6 +456,8 @@ pub enum KeepaliveReason {
     Streams(usize),
     /// So many [`KeepAlive`] guards are held.
     Guards(usize),
+    /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
+    Messages(usize),
     /// Something it has written is not durable yet.
     Unconfirmed,
 }
@@ -406,6 +466,7 @@ pub enum KeepaliveReason {
 pub(crate) enum Keeping {
     Stream,
     Guard,
+    Message,
 }
 
 /// Keeps an object in memory. See [`Ctx::keep_alive`].
@@ -444,6 +505,7 @@ impl Control {
             (background, KeepaliveReason::WaitUntil(background)),
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
             (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
+            (kept(Keeping::Message), KeepaliveReason::Messages(kept(Keeping::Message))),
             (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
         ];
         counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
@@ -487,6 +549,7 @@ impl Control {
             storage,
             ledger,
             wrote_outside: AtomicBool::new(false),
+            outbox: OnceLock::new(),
             notify: OnceLock::new(),
             background: Mutex::default(),
             kept: Default::default(),
@@ -539,6 +602,22 @@ impl Control {
         self.storage.as_ref()
     }
 
+    /// Gives the object its messages. Once.
+    pub(crate) fn send_by(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
+    }
+
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// A commit is durable.
+    pub(crate) fn committed(&self, changes: &Changes) {
+        if let Some(outbox) = self.outbox() {
+            outbox.committed(changes);
+        }
+    }
+
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
         self.ledger.as_ref()
     }
@@ -548,6 +627,18 @@ impl Control {
         match self.ledger() {
             Some(ledger) => ledger.hold(output),
             None => output(Ok(())),
+        }
+    }
+
+    /// The same for the answer to a call: a message was taken once that is durable, too.
+    pub(crate) fn hold_answer(
+        &self,
+        message: Option<&Receipt>,
+        output: impl FnOnce(Result<(), RpcError>) + Send + 'static,
+    ) {
+        match (message, self.ledger()) {
+            (Some(message), Some(ledger)) => message.take(ledger, output),
+            _ => self.hold(output),
         }
     }
 

@@ -284,7 +284,6 @@ impl ObjectKey {
     }
 
     /// The key of an object that an engine has kept: it was verified before.
-    #[cfg(any(test, feature = "sqlite"))]
     pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
         Self { class, id, name }
     }

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::object::context::Control;
 use crate::object::id::ObjectKey;
+use crate::object::inbox::Receipt;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::RemoteReply;
@@ -93,6 +94,14 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
         }
     }
 
+    /// Of a message.
+    fn receipt(&self) -> Option<Arc<Receipt>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(reply) => reply.call().receipt().cloned(),
+        }
+    }
+
     pub(crate) fn fail(self, error: RpcError) {
         match self {
             Self::Local(reply) => reply.0.complete(Err(error)),
@@ -167,11 +176,14 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             };
             match end {
                 // Nobody hears of it before what it wrote is durable; the object goes on meanwhile.
-                End::Returned(result) => control.hold(move |durable| match (durable, reply) {
-                    (Ok(()), Reply::Local(reply)) => reply.0.complete(Ok(result)),
-                    (Ok(()), Reply::Remote(reply)) => reply.send::<M>(&result),
-                    (Err(error), reply) => reply.fail(error),
-                }),
+                End::Returned(result) => {
+                    let receipt = reply.receipt();
+                    control.hold_answer(receipt.as_deref(), move |durable| match (durable, reply) {
+                        (Ok(()), Reply::Local(reply)) => reply.0.complete(Ok(result)),
+                        (Ok(()), Reply::Remote(reply)) => reply.send::<M>(&result),
+                        (Err(error), reply) => reply.fail(error),
+                    });
+                }
                 End::Reset(error) => reply.fail(error.may_run(true)),
                 End::Dropped => {
                     control.seal();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::object::context::Ctx;
+use crate::object::outbox::Undelivered;
 use crate::object::timers::{AlarmInfo, Scheduled, no_handler};
 use crate::registry::class::Registration;
 use crate::registry::retained::Lost;
@@ -69,6 +70,17 @@ pub trait DurableObject: Send + Sync + Sized + 'static {
     /// It does not run when the node shuts down or dies: whoever starts again retains nothing.
     fn lost(&mut self, lost: Lost) -> impl Future<Output = Result<()>> + Send {
         let _ = lost;
+        async { Ok(()) }
+    }
+
+    /// Runs when a [message](Ctx::send) that this object has sent cannot be delivered, now or later: its class is not
+    /// hosted by the node, its method is not there or has another signature, its arguments are not what the method
+    /// takes. The message is dropped with what this writes. An error is logged.
+    ///
+    /// It runs at least once for each such message: again if it panics, or if the process dies before its writes are
+    /// durable.
+    fn undelivered(&mut self, message: Undelivered) -> impl Future<Output = Result<()>> + Send {
+        let _ = message;
         async { Ok(()) }
     }
 

@@ -35,7 +35,12 @@ enum Home<O: Send + Sync + 'static> {
         /// and the stub with it is broken.
         connected: Mutex<Option<Arc<Activation<O>>>>,
     },
+    /// The object itself, which has its turn already: it starts the job.
+    InTurn(InTurn<O>),
 }
+
+/// Where a job waits for whoever has the object.
+type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
 
 impl<O: Send + Sync + 'static> Local<O> {
     pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Self {
@@ -46,12 +51,19 @@ impl<O: Send + Sync + 'static> Local<O> {
         Self(Arc::new(Home::Object { class, key, connected: Mutex::default() }))
     }
 
+    /// The way to an object that has its turn, for one call: and where that call is then.
+    pub(crate) fn in_turn() -> (Self, InTurn<O>) {
+        let job = InTurn::default();
+        (Self(Arc::new(Home::InTurn(job.clone()))), job)
+    }
+
     /// The same object in an order of its own, not broken.
     #[must_use]
     pub fn fresh(&self) -> Self {
         match &*self.0 {
             Home::Target(activation) => Self::of_target(activation.clone()),
             Home::Object { class, key, .. } => Self::of_object(class.clone(), key.clone()),
+            Home::InTurn(_) => Self(self.0.clone()),
         }
     }
 
@@ -106,6 +118,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                     unreachable!("targets do not go to sleep");
                 }
             }
+            Home::InTurn(place) => *place.lock() = Some(job),
             Home::Object { class, key, connected } => loop {
                 let activation = {
                     let mut connected = connected.lock();
@@ -132,7 +145,7 @@ impl<O: Send + Sync + 'static> Local<O> {
 impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn key(&self) -> Option<&ObjectKey> {
         match &*self.0 {
-            Home::Target(_) => None,
+            Home::Target(_) | Home::InTurn(_) => None,
             Home::Object { key, .. } => Some(key),
         }
     }
@@ -140,7 +153,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     #[allow(private_interfaces)]
     fn node(&self) -> Option<&WeakNode> {
         match &*self.0 {
-            Home::Target(_) => None,
+            Home::Target(_) | Home::InTurn(_) => None,
             Home::Object { class, .. } => Some(class.node()),
         }
     }
@@ -149,6 +162,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
         let activation = match &*self.0 {
             Home::Target(activation) => Some(activation.clone()),
             Home::Object { connected, .. } => connected.lock().clone(),
+            Home::InTurn(_) => None,
         };
         async move {
             match activation {
@@ -200,7 +214,7 @@ impl<O: Send + Sync + 'static> Named for Home<O> {
     fn name(&self) -> String {
         match self {
             // It has no id: errors name its type.
-            Self::Target(_) => short_type_name::<O>().to_owned(),
+            Self::Target(_) | Self::InTurn(_) => short_type_name::<O>().to_owned(),
             Self::Object { key, .. } => key.to_string(),
         }
     }

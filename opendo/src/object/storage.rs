@@ -1,6 +1,6 @@
 //! What an object keeps: its own keys, read through its own unconfirmed writes.
 
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 mod list;
 pub(crate) mod own;
@@ -80,7 +80,7 @@ impl From<StorageError> for String {
 const MAX_KEY: usize = 2048;
 
 /// The most that a key and its value may take together, in bytes (checklist 5.9).
-const MAX_ENTRY: usize = 2 << 20;
+pub(crate) const MAX_ENTRY: usize = 2 << 20;
 
 /// The keys and values of one object.
 ///
@@ -217,14 +217,18 @@ impl Storage {
         List::new(self.clone())
     }
 
-    /// Removes every key, the alarm and all schedules, in one step (checklist 5.29). An object that holds nothing is
-    /// forgotten when it leaves memory.
+    /// Removes every key, the alarm, all schedules, and the [messages](crate::Ctx::send) that were not delivered, in one
+    /// step (checklist 5.29). An object that holds nothing is forgotten when it leaves memory.
+    ///
+    /// What stays is the number of the last message of each sender: without it, one that is delivered once more would
+    /// count once more.
     ///
     /// # Errors
     /// As for [`delete`](Self::delete).
     pub fn delete_all(&self) -> Result<(), StorageError> {
         self.0.ledger.drop_tables()?;
         self.0.ledger.clear(keys::user())?;
+        self.0.ledger.clear_messages()?;
         self.0.ledger.clear_timers()
     }
 
@@ -290,7 +294,8 @@ impl Storage {
         self.read(keys::of_timer(timer)).await
     }
 
-    async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
+    /// What is stored there: a key of the engine's.
+    pub(crate) async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
         match self.0.ledger.pending(&key)? {
             Some(value) => Ok(value),
             None => Ok(self.0.ledger.get(vec![key]).await?.pop().flatten()),

@@ -69,7 +69,7 @@ pub(super) struct State<O> {
     pub(super) running: Vec<u64>,
     pub(super) access: Access,
     next_sequence: u64,
-    /// Something came since it was last looked whether it is idle.
+    /// It was not idle all the time since it was last looked at.
     touched: bool,
     /// How often in a row it was found idle.
     quiet: u8,
@@ -449,8 +449,9 @@ impl<O: Send + Sync + 'static> Activation<O> {
     /// Whether it was found idle each of the last few times. To be asked at even intervals.
     pub(crate) fn look_whether_idle(&self) -> bool {
         let mut state = self.state.lock();
-        let active = std::mem::take(&mut state.touched) || !matches!(state.phase, Phase::Idle(_));
-        if active || self.control.is_kept_alive() {
+        // What is at work now has not been idle until the next time.
+        let active = !matches!(state.phase, Phase::Idle(_)) || self.control.is_kept_alive();
+        if std::mem::replace(&mut state.touched, active) || active {
             state.quiet = 0;
             return false;
         }

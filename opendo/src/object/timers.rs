@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::engine::UnixMillis;
 use crate::object::clock::Clock;
 use crate::object::context::Control;
+use crate::object::outbox::Outbox;
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError};
 use crate::rpc::error::{Error, ErrorKind, Result, RpcError};
@@ -281,7 +282,7 @@ pub(super) fn schedule(
 /// See [`Ctx::schedules`](crate::Ctx::schedules).
 pub(super) fn schedules(ledger: &Ledger) -> BTreeMap<String, SystemTime> {
     let named = |(timer, due): (Timer, UnixMillis)| match timer {
-        Timer::Alarm => None,
+        Timer::Alarm | Timer::Messages => None,
         Timer::Schedule(name) => Some((name.to_string(), due.time())),
     };
     ledger.timers().into_iter().filter_map(named).collect()
@@ -335,8 +336,10 @@ pub(crate) async fn run_due<O>(object: &mut O, control: &Control, clock: Clock, 
     let Some(storage) = control.storage() else { return };
     let now = clock.now_millis();
     let due = storage.ledger().timers().into_iter().filter(|(_, due)| *due <= now);
-    if let Some((timer, _)) = due.min_by_key(|(_, due)| *due) {
-        run(object, control, clock, handlers, timer).await;
+    match due.min_by_key(|(_, due)| *due) {
+        Some((Timer::Messages, _)) => control.outbox().into_iter().for_each(Outbox::is_due),
+        Some((timer, _)) => run(object, control, clock, handlers, timer).await,
+        None => {}
     }
 }
 
@@ -374,6 +377,7 @@ async fn run<O>(object: &mut O, control: &Control, clock: Clock, handlers: Handl
             let (name, payload) = (name.clone(), record.payload.clone());
             (handlers.scheduled)(object, Scheduled { name, info, payload, storage: storage.clone() })
         }
+        Timer::Messages => unreachable!("messages have no handler"),
     };
     let Ok(result) = tokio::time::timeout(LONGEST, running).await else {
         let text = format!("{timer} exceeded its allowed execution time of {LONGEST:?}");
@@ -411,6 +415,7 @@ impl fmt::Display for Timer {
         match self {
             Self::Alarm => f.write_str("the alarm"),
             Self::Schedule(name) => write!(f, "schedule `{name}`"),
+            Self::Messages => f.write_str("the messages"),
         }
     }
 }

@@ -21,9 +21,11 @@ use crate::object::clock::Clock;
 use crate::object::context::{Control, Ctx};
 use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
+use crate::object::inbox::Receive;
 use crate::object::job::Job;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
+use crate::object::outbox::{Outbox, Undelivered};
 #[cfg(feature = "sqlite")]
 use crate::object::sql::Databases;
 use crate::object::storage::Storage;
@@ -37,6 +39,7 @@ use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
@@ -110,6 +113,7 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     timers: Handlers<O>,
     lost: for<'a> fn(&'a mut O, Lost) -> BoxFuture<'a, crate::Result<()>>,
+    undelivered: for<'a> fn(&'a mut O, Undelivered) -> BoxFuture<'a, crate::Result<()>>,
     shelf: Shelf,
     #[cfg(feature = "websocket")]
     sockets: sockets::OfClass<O>,
@@ -142,6 +146,8 @@ pub(crate) trait AnyClass: Hosted {
     fn reset(&self, id: &[u8; 32], reason: &str) -> BoxFuture<'static, bool>;
     /// Has the object look at its timers.
     fn wake(&self, key: &ObjectKey, woken: Woken);
+    /// Has the object take a message, if it is new to it.
+    fn receive(&self, key: &Arc<ObjectKey>, message: Incoming);
     /// Runs the object's alarm, due or not; false when there is none.
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool>;
     /// Asks the object whether a WebSocket may come in. If nothing is answered, the object was reset, or cannot be made.
@@ -177,6 +183,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
             scheduled: |object, event| DurableObject::scheduled(object, event).boxed(),
         },
         lost: |object, lost| DurableObject::lost(object, lost).boxed(),
+        undelivered: |object, message| DurableObject::undelivered(object, message).boxed(),
         shelf: Shelf::default(),
         #[cfg(feature = "websocket")]
         sockets: sockets::OfClass::new(),
@@ -232,17 +239,20 @@ impl<O: Send + Sync + 'static> Class<O> {
         let storage = Storage::new(ledger.clone(), node.clone());
         let control = Control::new(runtime.clone(), storage.clone());
         let keeper: Weak<dyn Keeper> = self.this.clone();
+        let outbox = Outbox::new(&key, &storage, &control, node, *clock, limits.max_messages, keeper.clone());
+        control.send_by(outbox.clone());
         let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock, keeper);
         let before = predecessor.clone();
         let (make, limit) = (self.make, limits.construction_timeout);
         let make: Make<O> = Box::new(move |info| {
-            let (ctx, before) = (ctx.clone(), before.clone());
+            let (ctx, outbox, before) = (ctx.clone(), outbox.clone(), before.clone());
             async move {
                 if let Some(before) = before {
                     before.await;
                 }
                 let ledger = ctx.storage().ledger();
                 ledger.open().await?;
+                outbox.open().await?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let object = made.map_err(|_| {
                     crate::Error::msg(format!(
@@ -251,6 +261,7 @@ impl<O: Send + Sync + 'static> Class<O> {
                 })??;
                 ledger.forget_loaded();
                 ledger.seal();
+                outbox.start();
                 Ok(object)
             }
             .boxed()
@@ -300,7 +311,7 @@ impl<O: Send + Sync + 'static> Class<O> {
     }
 
     /// Queues an event, on the instance that is there or a new one.
-    fn submit(self: &Arc<Self>, key: &Arc<ObjectKey>, event: Event<O>) {
+    fn submit(self: &Arc<Self>, key: &Arc<ObjectKey>, event: impl Job<O> + 'static) {
         let mut job: Box<dyn Job<O>> = Box::new(event);
         loop {
             match self.activation(key) {
@@ -341,6 +352,26 @@ impl<O: Send + Sync + 'static> Class<O> {
 impl<O: Send + Sync + 'static> Keeper for Class<O> {
     fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    fn tell_undelivered(&self, object: &Arc<ObjectKey>, undelivered: Undelivered) {
+        let Some(class) = self.this.upgrade() else { return };
+        let (handler, key_of_log) = (self.undelivered, object.clone());
+        let react: React<O> = Box::new(move |object, control| {
+            async move {
+                let Some(outbox) = control.outbox().filter(|outbox| outbox.holds(&undelivered)) else {
+                    return;
+                };
+                // The next attempt is put off, should this one cost the instance.
+                control.seal();
+                if let Err(error) = handler(object, undelivered.clone()).await {
+                    tracing::warn!(object = %key_of_log, %error, "the `undelivered` handler failed");
+                }
+                outbox.give_up(&undelivered);
+            }
+            .boxed()
+        });
+        class.submit(object, Event { name: "undelivered", react });
     }
 
     fn watch(&self, object: &Arc<ObjectKey>, entry: &Held, broken: Broken) {
@@ -435,6 +466,10 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
             .boxed()
         });
         self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
+    }
+
+    fn receive(&self, key: &Arc<ObjectKey>, message: Incoming) {
+        self.submit(key, Receive { cap: self.cap, call: message });
     }
 
     fn run_alarm(&self, key: &ObjectKey) -> BoxFuture<'static, bool> {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use crate::object::id::ObjectKey;
+use crate::object::outbox::Undelivered;
 use crate::object::storage::{Storage, StorageError};
 use crate::rpc::stub::{Broken, Stub};
 
@@ -100,6 +101,8 @@ impl Entry {
 /// Whoever keeps what an object retains: its class.
 pub(crate) trait Keeper: Send + Sync {
     fn shelf(&self) -> &Shelf;
+    /// Tells the object of a message that cannot be delivered.
+    fn tell_undelivered(&self, object: &Arc<ObjectKey>, undelivered: Undelivered);
     /// Tells the object when the stub of the entry is lost.
     fn watch(&self, object: &Arc<ObjectKey>, entry: &Entry, broken: Broken);
     #[cfg(feature = "websocket")]

@@ -193,9 +193,13 @@ impl<T, E> Call<T, E> {
     }
 
     /// The encoded call that it is, if it is one.
-    #[cfg(feature = "capnweb")]
     pub(crate) fn remote_call(&self) -> Option<&Arc<RemoteCall>> {
         if let Answer::Remote(call, _) = &self.answer { Some(call) } else { None }
+    }
+
+    /// Why it was not sent.
+    pub(crate) fn refusal(&self) -> Option<&RpcError> {
+        if let Answer::Ready(Some(error)) = &self.answer { error.rpc() } else { None }
     }
 
     fn withdraw(&mut self) -> bool {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form, Shape, with_encoder};
+use crate::object::inbox::Receipt;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg;
 use crate::rpc::cap::{Capabilities, Passed};
@@ -91,6 +92,29 @@ impl Incoming {
         }
     }
 
+    /// A message that another object of this node has recorded, and what it takes to answer it.
+    pub(crate) fn of_message(
+        method: u32,
+        fingerprint: u64,
+        args: Encoded,
+        trace: Option<TraceContext>,
+        receipt: Receipt,
+    ) -> Self {
+        let caller = Caller::Object(receipt.sender.clone());
+        Self {
+            reply: RemoteReply::new(IncomingCall::of_message(receipt)),
+            method,
+            fingerprint: Some(fingerprint),
+            args,
+            member: None,
+            deadline: None,
+            trace,
+            chain: None,
+            caller,
+            promises: 0,
+        }
+    }
+
     /// The id of the called method.
     pub fn method(&self) -> u32 {
         self.method
@@ -161,6 +185,8 @@ enum To {
     Session(Arc<dyn AnyCore>, u64),
     /// A call of this process that came the encoded way.
     Caller(Arc<RemoteCall>),
+    /// To nobody; that there was one is told.
+    Sender(Arc<Receipt>),
     /// Only to the promise.
     #[cfg(feature = "capnweb")]
     Promise,
@@ -186,6 +212,23 @@ impl IncomingCall {
     fn of_caller(call: Arc<RemoteCall>, form: Form) -> Arc<Self> {
         let kept = call.kept.clone();
         Arc::new(Self { to: To::Caller(call), form, kept, gone: Mutex::default() })
+    }
+
+    fn of_message(receipt: Receipt) -> Arc<Self> {
+        Arc::new(Self {
+            to: To::Sender(Arc::new(receipt)),
+            form: Form::Postcard,
+            kept: None,
+            gone: Mutex::default(),
+        })
+    }
+
+    /// Of a message.
+    pub(crate) fn receipt(&self) -> Option<&Arc<Receipt>> {
+        match &self.to {
+            To::Sender(receipt) => Some(receipt),
+            _ => None,
+        }
     }
 
     /// The caller is gone: it said so, or the session ended.
@@ -215,6 +258,12 @@ impl RemoteReply {
     }
 
     pub(crate) fn send<M: Method>(self, result: &Result<M::Ok, M::Err>) {
+        if let Some(receipt) = self.call.receipt() {
+            if let Err(error) = result {
+                receipt.ignore(M::DESC.name, M::ERROR_TEXT.map(|text| text(error)));
+            }
+            return self.taken();
+        }
         let capabilities = || match (result, M::PIPELINE) {
             (Ok(value), Some(capabilities)) => capabilities(value),
             _ => Capabilities::None,
@@ -244,6 +293,14 @@ impl RemoteReply {
         );
     }
 
+    /// Answers a message.
+    pub(crate) fn taken(mut self) {
+        self.answered = true;
+        if let Some(receipt) = self.call.receipt() {
+            receipt.tell(Ok(()));
+        }
+    }
+
     /// Answers a method that gives nothing.
     pub(crate) fn done(self, method: &str) {
         let nothing: &[u8] = match self.call.form {
@@ -268,7 +325,7 @@ impl RemoteReply {
             // What the caller cannot be told, it should not find to have been called, either.
             let body = match &self.call.to {
                 To::Session(core, _) => core.fits(body.len()).and_then(|()| core.life().keep(body)),
-                To::Caller(_) => Ok(Bytes::copy_from_slice(body)),
+                To::Caller(_) | To::Sender(_) => Ok(Bytes::copy_from_slice(body)),
                 #[cfg(feature = "capnweb")]
                 To::Promise => Ok(Bytes::copy_from_slice(body)),
             };
@@ -294,6 +351,7 @@ impl RemoteReply {
                 let value = Encoded { form: self.call.form, bytes: Bytes::copy_from_slice(body), passed };
                 call.complete(Ok(Body { is_ok, value }));
             }
+            To::Sender(receipt) => receipt.tell(Ok(())),
             #[cfg(feature = "capnweb")]
             To::Promise => {}
         }
@@ -311,6 +369,7 @@ impl RemoteReply {
         match &self.call.to {
             To::Session(core, id) => core.clone().reply_error(*id, &error),
             To::Caller(call) => call.complete(Err(error)),
+            To::Sender(receipt) => receipt.tell(Err(error)),
             #[cfg(feature = "capnweb")]
             To::Promise => {}
         }

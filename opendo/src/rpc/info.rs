@@ -28,7 +28,7 @@ tokio::task_local! {
 pub enum Caller {
     /// Code of this process that is not a method of an object.
     Local,
-    /// A method of this object, in this process.
+    /// A method of this object, in this process; or a [message](crate::Ctx::send) from it.
     Object(Arc<ObjectKey>),
     /// The peer of this session.
     Session(Session),
@@ -170,6 +170,15 @@ impl CallInfo {
 
     /// What a call that is made now says about who makes it.
     pub(crate) fn for_call_out() -> Origin {
+        Self::origin(Self::gate_of)
+    }
+
+    /// The same for one that does not leave yet: whoever sends it asks for its gate.
+    pub(crate) fn for_call_within() -> Origin {
+        Self::origin(|_| None)
+    }
+
+    fn origin(gate: impl FnOnce(&Self) -> Option<Arc<Control>>) -> Origin {
         Self::with_current(|current| match current {
             None => Origin { caller: Caller::Local, chain: None, trace: None, gate: None },
             Some(info) => {
@@ -178,7 +187,7 @@ impl CallInfo {
                     caller: info.object.clone().map_or(Caller::Local, Caller::Object),
                     chain: Some(link),
                     trace: info.trace,
-                    gate: Self::gate_of(info),
+                    gate: gate(info),
                 }
             }
         })

@@ -52,6 +52,9 @@ pub struct Limits {
     /// How many calls may wait for one object; further ones fail with
     /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
     pub max_mailbox: usize,
+    /// How many [messages](crate::Ctx::send) of one object may wait to be delivered; further ones are
+    /// [refused](crate::SendError::Full). Default 16,384.
+    pub max_messages: usize,
     /// How many WebSockets one object may have accepted. Default 32,768 (checklist 8.2).
     pub max_sockets: usize,
     /// How many bytes may wait to be written to one such WebSocket. Beyond it a message is not sent, and fails with
@@ -81,6 +84,7 @@ impl Default for Limits {
             keepalive_interval: Duration::from_secs(15),
             keepalive_timeout: Duration::from_secs(15),
             max_mailbox: 65_536,
+            max_messages: 16_384,
             max_sockets: 32_768,
             max_socket_unsent: 16 * 1024 * 1024,
             construction_timeout: Duration::from_secs(30),

@@ -459,6 +459,9 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
         return;
     }
     let uplink = call.object.uplink.clone();
+    if uplink.stays() {
+        return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
+    }
     let (gate, number) = (CallInfo::gate(), uplink.number());
     let incomplete = !passed.is_empty() && arg::must_wait(&passed, number);
     if gate.is_none() && !incomplete {

@@ -102,6 +102,11 @@ pub(crate) trait Uplink: Send + Sync {
     /// What is reached by the same number is reached by the same sessions. `None`: by no session.
     fn number(&self) -> Option<u64>;
 
+    /// What goes this way does not leave the object that says it: nothing has to be durable before.
+    fn stays(&self) -> bool {
+        false
+    }
+
     /// How many bytes of one stream the other side keeps for its reader.
     fn stream_buffer(&self) -> u64 {
         Limits::default().max_stream_buffer as u64
@@ -249,7 +254,7 @@ impl Remote {
         }
         let timeout = options.timeout.or_else(|| object.uplink.default_timeout());
         let deadline = deadline_after(timeout);
-        let Origin { caller, chain, trace, gate: _ } = CallInfo::for_call_out();
+        let Origin { caller, chain, trace, .. } = CallInfo::for_call_within();
         let form = object.uplink.form();
         let parts = CallParts {
             method: M::DESC,

@@ -8,6 +8,8 @@
 //! its way is the flush of the disk. The engine keeps the ownership, and when to wake the object: as long as it is in
 //! memory it is [to be asked](UnixMillis::ASK), so that no alarm is lost between two databases (checklist 7.8).
 
+mod messages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +27,8 @@ use crate::object::storage::own::Own;
 use crate::object::storage::{StorageError, keys};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+
+pub(crate) use self::messages::Sent;
 
 /// What leaves the object once what it has written is durable; told so, or why that failed.
 pub(crate) type Output = Box<dyn FnOnce(Result<(), RpcError>) + Send>;
@@ -73,12 +77,15 @@ struct State {
     /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
     /// somebody has set it again, and that was sealed.
     running: Option<(Timer, Retry)>,
+    messages: messages::Messages,
     /// As the last seal says.
     wake: Option<UnixMillis>,
     /// Nothing is written any more.
     closed: bool,
     /// The commits ended in an error.
     failed: Option<RpcError>,
+    /// The instance was thrown away before what it had written was sealed. What is said behind that must not leave.
+    dropped: Option<RpcError>,
 }
 
 /// What is stored of a timer, and when it is due; `None` if nothing is.
@@ -91,6 +98,9 @@ type Retry = Box<dyn FnOnce() -> TimerRecord + Send>;
 struct Layer {
     changes: Changes,
     timers: Timers,
+    /// Messages that were recorded in it, and whether all that were recorded before it are removed.
+    sent: Vec<Sent>,
+    forgets: bool,
 }
 
 /// What a layer says of timers.
@@ -130,11 +140,12 @@ impl Timers {
     }
 }
 
-/// What the object is woken for: the alarm, or a schedule by its name.
+/// What the object is woken for: the alarm, a schedule by its name, or messages that have not been delivered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Alarm,
     Schedule(Arc<str>),
+    Messages,
 }
 
 impl Timer {
@@ -203,9 +214,11 @@ impl Ledger {
             releasing: false,
             timers: BTreeMap::new(),
             running: None,
+            messages: messages::Messages::default(),
             wake: None,
             closed: false,
             failed: None,
+            dropped: None,
         };
         Arc::new(Self {
             key,
@@ -258,6 +271,7 @@ impl Ledger {
             None => self.list(keys::timers(), false, usize::MAX).await?,
         };
         let mut state = self.state.lock();
+        state.messages.epoch = state.ownership.as_ref().map_or(0, |ownership| ownership.epoch.0);
         state.loaded = values.filter(|_| self.own.is_none());
         state.timers = timers.iter().filter_map(|(key, value)| keys::timer(key, value)).collect();
         state.wake = state.timers.values().min().copied();
@@ -520,10 +534,9 @@ impl Ledger {
         if state.layers.len() <= depth {
             return; // it was closed meanwhile
         }
-        let Some(Layer { changes, timers }) = state.layers.pop() else { return };
+        let Some(layer) = state.layers.pop() else { return };
         if let Some(below) = state.layers.last_mut() {
-            below.changes.follow(changes);
-            below.timers.follow(timers);
+            below.follow(layer);
         }
         drop(state);
         if depth == 1 {
@@ -534,6 +547,9 @@ impl Ledger {
     /// Lets `output` go once everything written so far is durable: at once, if it is.
     pub(crate) fn hold(self: &Arc<Self>, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
         let mut state = self.sealed();
+        // Behind what was said before, and with an error if what was written is lost.
+        let dropped = state.dropped.clone().map_or(Ok(()), Err);
+        let output = move |durable: Result<(), RpcError>| output(durable.and(dropped));
         if let Some(error) = &state.failed {
             let error = error.clone();
             drop(state);
@@ -551,19 +567,18 @@ impl Ledger {
     /// Whether what leaves now would have to wait. What was written so far is on its way afterwards.
     pub(crate) fn holds(self: &Arc<Self>) -> bool {
         let state = self.sealed();
-        if state.is_open() && state.failed.is_none() {
+        if state.lets_go() {
             return false;
         }
         self.carry_on(state);
-        let state = self.state.lock();
-        !state.is_open() || state.failed.is_some()
+        !self.state.lock().lets_go()
     }
 
     /// Whether something is written and not durable.
     pub(crate) fn is_dirty(&self) -> bool {
         let is_written = self.own.as_ref().is_some_and(Own::is_written);
         let state = self.state.lock();
-        let unsealed = || is_written || state.layers.iter().any(|layer| !layer.changes.is_empty());
+        let unsealed = || is_written || state.layers.iter().any(|layer| !layer.is_empty());
         state.failed.is_none() && (!state.is_open() || unsealed())
     }
 
@@ -597,7 +612,7 @@ impl Ledger {
         };
         let alone = own.alone();
         let mut state = self.state.lock();
-        let is_written = own.is_written() || !state.layers[0].changes.is_empty();
+        let is_written = own.is_written() || !state.layers[0].is_empty();
         if state.failed.is_some() || state.closed {
             return state;
         }
@@ -625,7 +640,7 @@ impl Ledger {
                 state.confirmed = state.last_seal;
                 return;
             };
-            state.in_flight = Some(Arc::default());
+            state.in_flight = Some(Arc::new(std::mem::take(&mut state.sealed)));
             state.in_flight_seal = state.last_seal;
             drop(state);
             let ledger = self.clone();
@@ -698,6 +713,11 @@ impl Ledger {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.closed, true) {
             return;
+        }
+        let is_written = self.own.as_ref().is_some_and(Own::is_written);
+        if is_written || state.layers.iter().any(|layer| !layer.is_empty()) {
+            let text = "the instance was thrown away before what it wrote was durable";
+            state.dropped = Some(RpcError::new(ErrorKind::Reset, text).may_run(true));
         }
         state.layers = vec![Layer::default()];
         state.postponed = false;
@@ -790,6 +810,11 @@ impl State {
         !self.postponed && self.confirmed == self.last_seal && self.held.is_empty() && !self.releasing
     }
 
+    /// Whether what leaves now need not wait, and may leave at all.
+    fn lets_go(&self) -> bool {
+        self.is_open() && self.failed.is_none() && self.dropped.is_none()
+    }
+
     /// The layers that the task at that depth sees, the uppermost first.
     fn below_to(&self, depth: usize) -> impl Iterator<Item = &Changes> {
         let layers = self.layers.iter().take(depth + 1).rev().map(|layer| &layer.changes);
@@ -806,7 +831,7 @@ impl State {
     }
 
     fn seal(&mut self) {
-        if self.layers[0].changes.is_empty() {
+        if self.layers[0].is_empty() {
             return;
         }
         let changes = self.unsealed();
@@ -819,15 +844,17 @@ impl State {
         if let Some(sealed) = own.seal(&changes).map_err(|error| error.to_string())? {
             self.unsynced = Some(sealed);
         }
+        self.sealed.follow(changes);
         self.last_seal += 1;
         Ok(())
     }
 
     fn unsealed(&mut self) -> Changes {
-        let Layer { mut changes, timers } = std::mem::take(&mut self.layers[0]);
+        let Layer { mut changes, timers, sent, forgets } = std::mem::take(&mut self.layers[0]);
         // Whoever sets the timer whose handler runs has decided what becomes of it.
         self.running.take_if(|(running, _)| timers.get(running).is_some());
         timers.apply(&mut self.timers);
+        self.number_messages(sent, forgets, &mut changes);
         let wake = self.timers.values().min().copied();
         if wake != self.wake {
             self.wake = wake;
@@ -857,6 +884,11 @@ impl Committing for Told {
 
 impl Committing for Ledger {
     fn committed(self: Arc<Self>, result: Result<(), CommitError>) {
+        // Before anything else is on its way: it is told in order.
+        let in_flight = self.state.lock().in_flight.clone();
+        if let (Ok(()), Some(changes), Some(owner)) = (&result, in_flight, self.owner()) {
+            owner.committed(&changes);
+        }
         let mut state = self.state.lock();
         let in_flight = state.in_flight.take();
         match result {

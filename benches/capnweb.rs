@@ -9,7 +9,7 @@
 //! `-- --memory` measures what an idle connection takes of its server instead. `-- --quick` shows that it works.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::server::{Server, cpu_seconds, pinned};
 use crate::spread::Spread;
 use crate::table::{Number, for_real, table};
 
+#[path = "common/npm.rs"]
+mod npm;
 #[path = "common/server.rs"]
 mod server;
 #[path = "common/spread.rs"]
@@ -129,26 +131,7 @@ struct Npm(PathBuf);
 
 impl Npm {
     fn install() -> io::Result<Self> {
-        let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capnweb");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("capnweb");
-        std::fs::create_dir_all(&work)?;
-        let lock = std::fs::read(sources.join("package-lock.json"))?;
-        // Written when all is there.
-        let installed = work.join("installed-package-lock.json");
-        let is_installed = std::fs::read(&installed).is_ok_and(|found| found == lock);
-        for file in ["package.json", "package-lock.json", "server.mjs", "load.mjs"] {
-            std::fs::copy(sources.join(file), work.join(file))?;
-        }
-        if !is_installed {
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&work);
-            let status = npm.status()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("`npm ci`: {status}")));
-            }
-            std::fs::write(&installed, lock)?;
-        }
-        Ok(Self(work))
+        npm::install("capnweb", &["server.mjs", "load.mjs"]).map(Self)
     }
 
     fn node(&self, script: &str) -> Command {

@@ -8,6 +8,8 @@ mod world;
 
 #[path = "sockets/accept.rs"]
 mod accept;
+#[path = "sockets/crowd.rs"]
+mod crowd;
 #[path = "sockets/ends.rs"]
 mod ends;
 #[path = "sockets/gates.rs"]

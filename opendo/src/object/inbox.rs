@@ -22,7 +22,9 @@ use crate::rpc::method::MethodFlags;
 /// By what a message is known, and who is told what has come of it.
 pub(crate) struct Receipt {
     pub(crate) sender: Arc<ObjectKey>,
-    pub(crate) number: keys::Number,
+    number: keys::Number,
+    /// The message that has to be taken before it.
+    before: Option<keys::Number>,
     done: Mutex<Option<oneshot::Sender<Result<(), RpcError>>>>,
 }
 
@@ -30,9 +32,10 @@ impl Receipt {
     pub(crate) fn new(
         sender: Arc<ObjectKey>,
         number: keys::Number,
+        before: Option<keys::Number>,
     ) -> (Self, oneshot::Receiver<Result<(), RpcError>>) {
         let (done, wait) = oneshot::channel();
-        (Self { sender, number, done: Mutex::new(Some(done)) }, wait)
+        (Self { sender, number, before, done: Mutex::new(Some(done)) }, wait)
     }
 
     /// It was taken, or why not.
@@ -48,10 +51,17 @@ impl Receipt {
         tracing::debug!(sender = %self.sender, method, error, "a message was answered with an error");
     }
 
-    /// Whether it has not been taken yet.
-    async fn is_new(&self, storage: &Storage) -> Result<bool, StorageError> {
+    /// What it is to its receiver.
+    async fn look(&self, storage: &Storage) -> Result<Look, StorageError> {
         let last = storage.read(keys::of_received(self.sender.bytes())).await?;
-        Ok(last.and_then(|last| keys::Number::read(&last)).is_none_or(|last| self.number > last))
+        let last = last.and_then(|last| keys::Number::read(&last));
+        Ok(if Some(self.number) <= last {
+            Look::Known
+        } else if self.before > last {
+            Look::Early
+        } else {
+            Look::New
+        })
     }
 
     /// It is taken when `output` goes.
@@ -62,6 +72,15 @@ impl Receipt {
     ) {
         ledger.hold_received(self.sender.bytes(), self.number, output);
     }
+}
+
+#[derive(Debug, PartialEq)]
+enum Look {
+    New,
+    /// It was taken before.
+    Known,
+    /// The one before it was not.
+    Early,
 }
 
 /// A message on its way through its receiver's strand. It runs alone, whatever its method says: delivered twice at the
@@ -88,12 +107,12 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
     fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { cap, call } = *self;
         Ok(Box::pin(async move {
-            let is_new = match (call.reply.call().receipt(), place.control.storage()) {
-                (Some(message), Some(storage)) => message.is_new(storage).await,
-                _ => Ok(true),
+            let look = match (call.reply.call().receipt(), place.control.storage()) {
+                (Some(message), Some(storage)) => message.look(storage).await,
+                _ => Ok(Look::New),
             };
-            match is_new {
-                Ok(true) => {
+            match look {
+                Ok(Look::New) => {
                     let (local, job) = Local::in_turn();
                     cap(local).deliver(call);
                     // Otherwise it was refused.
@@ -103,12 +122,17 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
                         Err(object) => object,
                     }
                 }
-                Ok(false) => {
+                Ok(Look::Known) => {
                     // That it was taken is perhaps not durable yet.
                     place.control.hold(move |durable| match durable {
                         Ok(()) => call.reply.taken(),
                         Err(error) => call.reply.fail(error),
                     });
+                    object
+                }
+                Ok(Look::Early) => {
+                    call.reply
+                        .fail(RpcError::new(ErrorKind::Cancelled, "the message before it was not taken"));
                     object
                 }
                 Err(error) => {
@@ -121,5 +145,59 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
 
     fn fail(self: Box<Self>, error: RpcError) {
         self.call.reply.fail(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::engine::committer::Committer;
+    use crate::engine::memory::Memory;
+    use crate::node::WeakNode;
+    use crate::object::clock::Clock;
+    use crate::registry::wakes::Wakes;
+
+    /// Messages to a receiver are on their way together: one that is refused for now must not be lost behind the next.
+    #[tokio::test]
+    async fn a_message_is_taken_behind_the_one_before_it_and_once() {
+        let committer =
+            Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
+        let key = |id| Arc::new(ObjectKey::kept("Room".into(), [id; 32], None));
+        let ledger = Ledger::new(committer, None, key(1));
+        ledger.open().await.unwrap();
+        let storage = Storage::new(ledger.clone(), WeakNode::none());
+        let number = |n| keys::Number::new(n, 1);
+        let message =
+            |sender, n, before: Option<u64>| Receipt::new(key(sender), number(n), before.map(number)).0;
+
+        assert_eq!(message(2, 6, Some(5)).look(&storage).await, Ok(Look::Early));
+        assert_eq!(message(2, 5, None).look(&storage).await, Ok(Look::New));
+        message(2, 5, None).take(&ledger, |durable| durable.unwrap());
+        assert_eq!(message(2, 5, None).look(&storage).await, Ok(Look::Known));
+        assert_eq!(message(2, 4, None).look(&storage).await, Ok(Look::Known));
+        assert_eq!(message(2, 6, Some(5)).look(&storage).await, Ok(Look::New));
+        assert_eq!(message(2, 8, Some(7)).look(&storage).await, Ok(Look::Early));
+        assert_eq!(
+            message(3, 1, None).look(&storage).await,
+            Ok(Look::New),
+            "senders have numbers of their own"
+        );
+    }
+
+    /// Otherwise the sender would forget a message that nobody has taken.
+    #[tokio::test]
+    async fn an_instance_that_is_gone_takes_nothing() {
+        let committer =
+            Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
+        let key = Arc::new(ObjectKey::kept("Room".into(), [1; 32], None));
+        let ledger = Ledger::new(committer, None, key.clone());
+        ledger.open().await.unwrap();
+        ledger.close();
+        let (message, _) = Receipt::new(key, keys::Number::new(1, 1), None);
+        let (told, mut tell) = oneshot::channel();
+        message.take(&ledger, move |durable| told.send(durable).unwrap());
+        assert!(tell.try_recv().unwrap().is_err());
     }
 }

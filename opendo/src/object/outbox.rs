@@ -1,30 +1,31 @@
 //! The messages of an object: recorded with its writes, delivered when those are durable.
 //!
-//! Those to one receiver form a lane: one is on its way at a time, so that they arrive in order and the receiver needs
-//! no more than the number of the last one to know them all. A lane whose message has failed rests for a while, longer
-//! each time; others go on. What is not delivered is there again with the next instance, and a timer sees to it that
-//! there is one.
+//! Those to one receiver form a lane. They arrive in order, so the receiver needs no more than the number of the last
+//! one to know them all. A lane whose message has failed rests for a while, longer each time; others go on. What is not
+//! delivered is there again with the next instance, and a timer sees to it that there is one.
 
+mod lanes;
 mod message;
 
-use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 
+use self::lanes::{Id, Lanes};
 use self::message::Message;
+pub use self::message::{SendError, Undelivered};
 use crate::engine::{Changes, EngineResult, UnixMillis};
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::context::{Control, Keeping};
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
+use crate::object::storage::Storage;
 use crate::object::storage::keys::{self, Number};
 use crate::object::storage::ledger::Sent;
-use crate::object::storage::{Storage, StorageError};
 use crate::object::timers::backoff;
 use crate::registry::retained::Keeper;
 use crate::rpc::call::Call;
@@ -32,87 +33,8 @@ use crate::rpc::cap::Capability;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::stub::Stub;
 
-/// How many messages of one object are on their way at a time.
-const AT_ONCE: usize = 32;
-
-type Id = [u8; 32];
-
-/// Why a message was not recorded. See [`Ctx::send`](crate::Ctx::send).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The stub is none of an object of this node: nothing else can be sent to after a restart.
-    #[error("messages go to objects of this node only, and `{to}` is none")]
-    NotHere {
-        /// What it is a stub of.
-        to: String,
-    },
-    /// The function has to make one call on the stub it is given, and to return that.
-    #[error("a message is one call, made on the stub that is given for it, and returned")]
-    NotOneCall,
-    /// The arguments cannot be stored.
-    #[error("the arguments cannot be stored: {0}")]
-    Encode(String),
-    /// The message is longer than may be stored.
-    #[error("the message takes {size} bytes, and {limit} are the most; send it in parts")]
-    TooLarge {
-        /// How long it is.
-        size: usize,
-        /// How long it may be.
-        limit: usize,
-    },
-    /// So many messages of this object wait to be delivered: see [`Limits::max_messages`](crate::Limits::max_messages).
-    #[error("{limit} messages wait to be delivered, and more may not; try again when some have arrived")]
-    Full {
-        /// How many may wait.
-        limit: usize,
-    },
-    /// The instance was thrown away.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-impl From<SendError> for String {
-    fn from(error: SendError) -> Self {
-        error.to_string()
-    }
-}
-
-/// A message that cannot be delivered. See [`DurableObject::undelivered`](crate::DurableObject::undelivered).
-#[derive(Clone)]
-pub struct Undelivered {
-    receiver: Arc<ObjectKey>,
-    method: String,
-    reason: RpcError,
-    number: Number,
-}
-
-impl Undelivered {
-    /// The object it was for.
-    pub fn receiver(&self) -> &ObjectKey {
-        &self.receiver
-    }
-
-    /// The method it was for, by its name on the wire.
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// Why it cannot be delivered.
-    pub fn reason(&self) -> &RpcError {
-        &self.reason
-    }
-}
-
-impl fmt::Debug for Undelivered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Undelivered")
-            .field("receiver", &self.receiver)
-            .field("method", &self.method)
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
-}
+/// When so many bytes of messages to one receiver are on their way, no more are read.
+const TOGETHER_BYTES: usize = 256 << 10;
 
 /// See the module.
 pub(crate) struct Outbox {
@@ -129,13 +51,7 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    lanes: FxHashMap<Id, Lane>,
-    /// Those that can go on.
-    ready: VecDeque<Id>,
-    /// Those that go on at that time.
-    resting: BTreeSet<(UnixMillis, Id)>,
-    /// How many have a message on its way.
-    busy: usize,
+    lanes: Lanes,
     /// How often it was time for another attempt, and messages were on their way still.
     delays: u32,
     /// The object is there.
@@ -144,29 +60,13 @@ struct State {
     closed: bool,
 }
 
-/// The messages to one receiver that are durable and not delivered.
-#[derive(Default)]
-struct Lane {
-    messages: BTreeSet<Number>,
-    phase: Phase,
-    /// How many attempts have failed in a row.
-    failures: u32,
-}
-
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Phase {
-    #[default]
-    New,
-    Ready,
-    Busy,
-    Resting,
-}
-
 /// What has come of an attempt.
 enum End {
-    /// It was delivered, or taken back meanwhile.
+    /// All were delivered, or taken back meanwhile.
     Over,
+    /// The next one was not.
     Failed(RpcError),
+    /// The next one never will be.
     Never(Undelivered),
 }
 
@@ -214,22 +114,17 @@ impl Outbox {
     /// Reads what earlier instances have left.
     pub(crate) async fn open(&self) -> EngineResult<()> {
         let found = self.storage.ledger().load_messages().await?;
-        let now = self.clock.now_millis();
         let mut state = self.state.lock();
         for (key, value) in found {
             if let Some((receiver, number)) = keys::message(&key) {
-                state.lanes.entry(receiver).or_default().messages.insert(number);
+                state.lanes.add(receiver, number);
             } else if let (Some(receiver), Some(value)) = (keys::attempts(&key), value)
-                && let Ok((failures, due)) = postcard::from_bytes(&value)
+                && let Ok((failures, until)) = postcard::from_bytes(&value)
             {
-                let lane = state.lanes.entry(receiver).or_default();
-                lane.failures = failures;
-                if UnixMillis(due) > now {
-                    lane.phase = Phase::Resting;
-                    state.resting.insert((UnixMillis(due), receiver));
-                }
+                state.lanes.still_rests(receiver, failures, UnixMillis(until));
             }
         }
+        state.lanes.wake(self.clock.now_millis());
         Ok(())
     }
 
@@ -237,10 +132,6 @@ impl Outbox {
     pub(crate) fn start(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.started = true;
-        let State { lanes, ready, .. } = &mut *state;
-        for (receiver, lane) in lanes {
-            lane.is_ready(*receiver, ready);
-        }
         self.go_on(state);
     }
 
@@ -254,19 +145,12 @@ impl Outbox {
             return;
         }
         let mut state = self.state.lock();
-        let State { lanes, ready, resting, .. } = &mut *state;
         if cleared {
-            // A message that is on its way is not waited for by others any more.
-            lanes.values_mut().for_each(|lane| lane.messages.clear());
-            lanes.retain(|_, lane| lane.phase == Phase::Busy);
-            ready.clear();
-            resting.clear();
+            state.lanes.clear();
         }
         for (key, value) in written {
             if let (Some((receiver, number)), Some(_)) = (keys::message(key), value) {
-                let lane = lanes.entry(receiver).or_default();
-                lane.messages.insert(number);
-                lane.is_ready(receiver, ready);
+                state.lanes.add(receiver, number);
             }
         }
         self.go_on(state);
@@ -274,33 +158,22 @@ impl Outbox {
 
     /// It is time for another attempt.
     pub(crate) fn is_due(self: &Arc<Self>) {
-        let now = self.clock.now_millis();
         let mut state = self.state.lock();
-        let State { lanes, ready, resting, .. } = &mut *state;
-        while let Some((due, receiver)) = resting.first().copied()
-            && due <= now
-        {
-            resting.pop_first();
-            if let Some(lane) = lanes.get_mut(&receiver) {
-                lane.phase = Phase::New;
-                lane.is_ready(receiver, ready);
-            }
-        }
-        if !state.is_at_rest() {
+        if !state.lanes.is_at_rest() {
             state.delays += 1;
         }
-        let due = self.next_due(&state);
-        self.go_on(state);
+        state.lanes.wake(self.clock.now_millis());
         // An instance that is gone is woken anew.
-        let _ = self.storage.ledger().set_messages_due(due);
+        let _ = self.storage.ledger().set_messages_due(self.next_due(&state));
+        self.go_on(state);
     }
 
     /// When it is to be woken if nothing else happens.
     fn next_due(&self, state: &State) -> UnixMillis {
         let others = self.after(state.delays);
-        match state.resting.first() {
-            Some((due, _)) if state.is_at_rest() => *due,
-            Some((due, _)) => others.min(*due),
+        match state.lanes.resting() {
+            Some(due) if state.lanes.is_at_rest() => due,
+            Some(due) => due.min(others),
             None => others,
         }
     }
@@ -314,111 +187,114 @@ impl Outbox {
         if !state.started || state.closed {
             return;
         }
-        while state.busy < AT_ONCE
-            && let Some(receiver) = state.ready.pop_front()
-        {
-            let Some(lane) = state.lanes.get_mut(&receiver) else { continue };
-            let Some(number) = lane.messages.first().copied() else {
-                state.lanes.remove(&receiver);
-                continue;
-            };
-            lane.phase = Phase::Busy;
-            state.busy += 1;
+        while let Some((receiver, numbers)) = state.lanes.next() {
             let this = self.clone();
             self.runtime.spawn(async move {
-                let _kept = this.control.upgrade().map(|control| control.keep_alive(Keeping::Message));
-                match this.deliver(&receiver, number).await {
-                    End::Over => this.is_over(receiver, number),
-                    End::Failed(error) => this.has_failed(receiver, &error),
-                    End::Never(undelivered) => this.tell(undelivered),
-                }
+                let control = this.control.upgrade();
+                let keep = |control: &Arc<Control>| control.keep_alive(Keeping::Message);
+                let _kept: Vec<_> = numbers.iter().filter_map(|_| control.as_ref().map(keep)).collect();
+                let (over, end) = this.deliver(&receiver, numbers).await;
+                this.ended(receiver, &over, end);
             });
         }
     }
 
-    async fn deliver(&self, receiver: &Id, number: Number) -> End {
-        let record = match self.storage.read(keys::of_message(receiver, number)).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return End::Over,
-            Err(error) => return End::Failed(RpcError::new(ErrorKind::Reset, error.to_string())),
-        };
-        let Some(message) = Message::read(receiver, &record) else {
-            tracing::error!(object = %self.key, "a message that cannot be read is dropped");
-            return End::Over;
-        };
-        let (receipt, taken) = Receipt::new(self.key.clone(), number);
-        self.node.receive(&message.receiver, message.call(&self.node, receipt));
-        let gone = |_| Err(RpcError::new(ErrorKind::Closed, "the runtime was shut down"));
-        match taken.await.unwrap_or_else(gone) {
-            Ok(()) => End::Over,
-            Err(reason) if is_for_ever(reason.kind()) => {
-                let Message { receiver, method, .. } = message;
-                End::Never(Undelivered { receiver, method, reason, number })
+    /// Delivers messages to one receiver. Each tells it which one is before it: if that was not taken, it is not either.
+    /// Returns those that are over with.
+    async fn deliver(&self, receiver: &Id, numbers: Vec<Number>) -> (Vec<Number>, End) {
+        let (mut sent, mut size, mut before) = (Vec::new(), 0, None);
+        for number in numbers {
+            let record = match self.storage.read(keys::of_message(receiver, number)).await {
+                Ok(record) => record,
+                Err(error) if sent.is_empty() => {
+                    return (Vec::new(), End::Failed(RpcError::new(ErrorKind::Reset, error.to_string())));
+                }
+                Err(_) => break,
+            };
+            size += record.as_ref().map_or(0, Bytes::len);
+            let message = record.and_then(|record| {
+                let message = Message::read(receiver, &record);
+                if message.is_none() {
+                    tracing::error!(object = %self.key, "a message that cannot be read is dropped");
+                }
+                message
+            });
+            let on_its_way = message.map(|message| {
+                let (receipt, taken) = Receipt::new(self.key.clone(), number, before.replace(number));
+                self.node.receive(&message.receiver, message.call(&self.node, receipt));
+                (message, taken)
+            });
+            sent.push((number, on_its_way));
+            if size > TOGETHER_BYTES {
+                break;
             }
-            Err(error) => End::Failed(error),
+        }
+        let mut over = Vec::new();
+        for (number, on_its_way) in sent {
+            if let Some((message, taken)) = on_its_way {
+                let gone = |_| Err(RpcError::new(ErrorKind::Closed, "the runtime was shut down"));
+                match taken.await.unwrap_or_else(gone) {
+                    Ok(()) => {}
+                    Err(reason) if is_for_ever(reason.kind()) => {
+                        return (over, End::Never(message.undelivered(number, reason)));
+                    }
+                    Err(error) => return (over, End::Failed(error)),
+                }
+            }
+            over.push(number);
+        }
+        (over, End::Over)
+    }
+
+    fn ended(self: &Arc<Self>, receiver: Id, over: &[Number], end: End) {
+        let mut state = self.state.lock();
+        for number in over {
+            state.delays = 0;
+            self.forget(&mut state, receiver, *number);
+        }
+        let undelivered = match end {
+            End::Over => {
+                state.lanes.has_ended(receiver);
+                None
+            }
+            End::Failed(error) => {
+                tracing::debug!(object = %self.key, %error, "a message was not delivered, and is tried again");
+                self.rest(&mut state, receiver);
+                None
+            }
+            // The lane rests until the object has heard of it.
+            End::Never(undelivered) => {
+                undelivered.log(&self.key);
+                self.rest(&mut state, receiver);
+                Some(undelivered)
+            }
+        };
+        self.go_on(state);
+        if let (Some(undelivered), Some(keeper)) = (undelivered, self.keeper.upgrade()) {
+            keeper.tell_undelivered(&self.key, undelivered);
         }
     }
 
     /// Nobody waits for this message any more.
-    fn is_over(self: &Arc<Self>, receiver: Id, number: Number) {
-        let mut state = self.state.lock();
-        state.busy -= 1;
-        state.delays = 0;
-        if let Some(lane) = state.lanes.get_mut(&receiver) {
-            lane.phase = Phase::New;
-        }
-        self.forget(state, receiver, number);
-    }
-
-    fn forget(self: &Arc<Self>, mut state: MutexGuard<'_, State>, receiver: Id, number: Number) {
-        let State { lanes, ready, resting, .. } = &mut *state;
-        let mut failures = 0;
-        if let Some(lane) = lanes.get_mut(&receiver) {
-            lane.messages.remove(&number);
-            failures = std::mem::take(&mut lane.failures);
-            // It may be on its way once more, if it was given up.
-            if lane.phase != Phase::Busy {
-                if std::mem::take(&mut lane.phase) == Phase::Resting {
-                    resting.retain(|(_, resting)| *resting != receiver);
-                }
-                if lane.messages.is_empty() {
-                    lanes.remove(&receiver);
-                } else {
-                    lane.is_ready(receiver, ready);
-                }
-            }
-        }
+    fn forget(&self, state: &mut State, receiver: Id, number: Number) {
         let ledger = self.storage.ledger();
-        let forgotten = match failures {
-            0 => Ok(()),
-            _ => ledger.keep_attempts(&receiver, None),
+        let forgotten = match state.lanes.remove(receiver, number) {
+            true => ledger.keep_attempts(&receiver, None),
+            false => Ok(()),
         };
         if forgotten.and_then(|()| ledger.forget_message(&receiver, number)).is_err() {
             state.closed = true;
         }
-        self.go_on(state);
-    }
-
-    fn has_failed(self: &Arc<Self>, receiver: Id, error: &RpcError) {
-        let mut state = self.state.lock();
-        state.busy -= 1;
-        tracing::debug!(object = %self.key, %error, "a message was not delivered, and is tried again");
-        self.rest(&mut state, receiver);
-        self.go_on(state);
     }
 
     /// The lane is tried again later.
     fn rest(&self, state: &mut State, receiver: Id) {
-        let Some(lane) = state.lanes.get_mut(&receiver) else { return };
-        if lane.messages.is_empty() {
-            state.lanes.remove(&receiver);
-            return;
+        let failures = state.lanes.failures(&receiver);
+        let until = self.after(failures);
+        if !state.lanes.rest(receiver, failures + 1, until) {
+            return; // everything was taken back
         }
-        let due = self.after(lane.failures);
-        lane.failures += 1;
-        lane.phase = Phase::Resting;
-        state.resting.insert((due, receiver));
-        let record = postcard::to_allocvec(&(lane.failures, due.0)).expect("numbers can be encoded");
+        let record = postcard::to_allocvec(&(failures + 1, until.0)).expect("numbers can be encoded");
         let ledger = self.storage.ledger();
         let kept = ledger.keep_attempts(&receiver, Some(record.into()));
         if kept.and_then(|()| ledger.set_messages_due(self.next_due(state))).is_err() {
@@ -426,45 +302,16 @@ impl Outbox {
         }
     }
 
-    /// Tells the object that a message cannot be delivered. Its lane rests until it has heard.
-    fn tell(self: &Arc<Self>, undelivered: Undelivered) {
-        let Undelivered { receiver, method, reason, .. } = &undelivered;
-        tracing::error!(object = %self.key, %receiver, method, error = %reason, "a message cannot be delivered");
-        let mut state = self.state.lock();
-        state.busy -= 1;
-        self.rest(&mut state, *receiver.bytes());
-        self.go_on(state);
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.tell_undelivered(&self.key, undelivered);
-        }
-    }
-
     /// Whether the message is still to be delivered: the object may have been told of it before.
     pub(crate) fn holds(&self, message: &Undelivered) -> bool {
-        let state = self.state.lock();
-        let lane = state.lanes.get(message.receiver.bytes());
-        lane.is_some_and(|lane| lane.messages.contains(&message.number))
+        self.state.lock().lanes.contains(message.receiver().bytes(), message.number())
     }
 
     /// The object knows that the message cannot be delivered.
     pub(crate) fn give_up(self: &Arc<Self>, message: &Undelivered) {
-        self.forget(self.state.lock(), *message.receiver.bytes(), message.number);
-    }
-}
-
-impl State {
-    /// Whether nothing happens before a lane has rested.
-    fn is_at_rest(&self) -> bool {
-        self.busy == 0 && self.ready.is_empty()
-    }
-}
-
-impl Lane {
-    fn is_ready(&mut self, receiver: Id, ready: &mut VecDeque<Id>) {
-        if self.phase == Phase::New {
-            self.phase = Phase::Ready;
-            ready.push_back(receiver);
-        }
+        let mut state = self.state.lock();
+        self.forget(&mut state, *message.receiver().bytes(), message.number());
+        self.go_on(state);
     }
 }
 

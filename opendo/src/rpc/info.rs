@@ -28,7 +28,7 @@ tokio::task_local! {
 pub enum Caller {
     /// Code of this process that is not a method of an object.
     Local,
-    /// A method of this object, in this process.
+    /// A method of this object, in this process; or a [message](crate::Ctx::send) from it.
     Object(Arc<ObjectKey>),
     /// The peer of this session.
     Session(Session),

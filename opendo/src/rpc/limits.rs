@@ -55,10 +55,10 @@ pub struct Limits {
     /// How many [messages](crate::Ctx::send) of one object may wait to be delivered; further ones are
     /// [refused](crate::SendError::Full). Default 16,384.
     pub max_messages: usize,
-    /// How many WebSockets one object may have [accepted](crate::Opening::accept). Default 32,768 (checklist 8.2).
+    /// How many WebSockets one object may have accepted. Default 32,768 (checklist 8.2).
     pub max_sockets: usize,
     /// How many bytes may wait to be written to one such WebSocket. Beyond it a message is not sent, and fails with
-    /// [`Behind`](crate::SocketError::Behind), unless nothing else waits. Default 16 MiB.
+    /// `SocketError::Behind`, unless nothing else waits. Default 16 MiB.
     pub max_socket_unsent: usize,
     /// How long an object's constructor may take before it counts as failed. Default 30 s (checklist 3.7).
     pub construction_timeout: Duration,

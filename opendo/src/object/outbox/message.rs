@@ -1,5 +1,6 @@
 //! A message: a call as it is recorded, and as it is made.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use opendo_transport::envelope::TraceContext;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::SendError;
 use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
-use crate::object::storage::MAX_ENTRY;
+use crate::object::storage::keys::Number;
+use crate::object::storage::{MAX_ENTRY, StorageError};
 use crate::rpc::call::Call;
 use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -22,6 +23,92 @@ use crate::rpc::incoming::Incoming;
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink, of_remote};
 use crate::rpc::stub::{Broken, Stub};
+
+/// Why a message was not recorded. See [`Ctx::send`](crate::Ctx::send).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The stub is none of an object of this node: nothing else can be sent to after a restart.
+    #[error("messages go to objects of this node only, and `{to}` is none")]
+    NotHere {
+        /// What it is a stub of.
+        to: String,
+    },
+    /// The function has to make one call on the stub it is given, and to return that.
+    #[error("a message is one call, made on the stub that is given for it, and returned")]
+    NotOneCall,
+    /// The arguments cannot be stored.
+    #[error("the arguments cannot be stored: {0}")]
+    Encode(String),
+    /// The message is longer than may be stored.
+    #[error("the message takes {size} bytes, and {limit} are the most; send it in parts")]
+    TooLarge {
+        /// How long it is.
+        size: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// So many messages of this object wait to be delivered: see [`Limits::max_messages`](crate::Limits::max_messages).
+    #[error("{limit} messages wait to be delivered, and more may not; try again when some have arrived")]
+    Full {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// The instance was thrown away.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<SendError> for String {
+    fn from(error: SendError) -> Self {
+        error.to_string()
+    }
+}
+
+/// A message that cannot be delivered. See [`DurableObject::undelivered`](crate::DurableObject::undelivered).
+#[derive(Clone)]
+pub struct Undelivered {
+    receiver: Arc<ObjectKey>,
+    method: String,
+    reason: RpcError,
+    number: Number,
+}
+
+impl Undelivered {
+    pub(super) fn log(&self, sender: &ObjectKey) {
+        let Self { receiver, method, reason, .. } = self;
+        tracing::error!(object = %sender, %receiver, method, error = %reason, "a message cannot be delivered");
+    }
+
+    pub(super) fn number(&self) -> Number {
+        self.number
+    }
+
+    /// The object it was for.
+    pub fn receiver(&self) -> &ObjectKey {
+        &self.receiver
+    }
+
+    /// The method it was for, by its name on the wire.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Why it cannot be delivered.
+    pub fn reason(&self) -> &RpcError {
+        &self.reason
+    }
+}
+
+impl fmt::Debug for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undelivered")
+            .field("receiver", &self.receiver)
+            .field("method", &self.method)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What is stored of a message before its arguments.
 #[derive(Serialize, Deserialize)]
@@ -39,7 +126,7 @@ struct Head {
 /// A message as it was stored.
 pub(super) struct Message {
     pub(super) receiver: Arc<ObjectKey>,
-    pub(super) method: String,
+    method: String,
     head: Head,
     args: Bytes,
 }
@@ -53,6 +140,12 @@ impl Message {
         let name = head.name.take().map(Arc::from);
         let receiver = Arc::new(ObjectKey::kept(class.into(), *receiver, name));
         Some(Self { receiver, method: std::mem::take(&mut head.method), head, args })
+    }
+
+    /// It cannot be delivered.
+    pub(super) fn undelivered(self, number: Number, reason: RpcError) -> Undelivered {
+        let Self { receiver, method, .. } = self;
+        Undelivered { receiver, method, reason, number }
     }
 
     /// The call that it is.
@@ -90,11 +183,14 @@ pub(super) fn record<S: Stub, T, E>(
     }
 }
 
+/// Which call, by its address, and what it is as a message.
+type Recorded = (usize, Result<Bytes, SendError>);
+
 /// The way of calls that are written down, and not made.
 struct Recording {
     node: WeakNode,
-    /// Which ones, by address; `None` when that is over.
-    calls: Mutex<Option<Vec<(usize, Result<Bytes, SendError>)>>>,
+    /// `None` when it is over.
+    calls: Mutex<Option<Vec<Recorded>>>,
 }
 
 impl Recording {

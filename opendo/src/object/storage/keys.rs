@@ -101,7 +101,7 @@ pub(super) fn timer(key: &[u8], record: &[u8]) -> Option<(Timer, UnixMillis)> {
 pub(crate) struct Number(u128);
 
 impl Number {
-    pub(super) fn new(epoch: u64, count: u64) -> Self {
+    pub(crate) fn new(epoch: u64, count: u64) -> Self {
         Self(u128::from(epoch) << 64 | u128::from(count))
     }
 

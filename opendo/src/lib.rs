@@ -36,6 +36,7 @@ pub use engine::sqlite::open::OpenError;
 pub use node::{ListenError, Node, NodeBuilder, StartError};
 pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
+pub use object::lasting::Lasting;
 pub use object::lifecycle::{DurableObject, Object};
 pub use object::outbox::{SendError, Undelivered};
 #[cfg(feature = "sqlite")]

@@ -27,6 +27,9 @@ use crate::engine::memory::Memory;
 use crate::engine::sqlite::{Sqlite, open::OpenError};
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
+use crate::object::lasting::{
+    HostTarget, HostedTarget, Lasting, LastingName, Secret, StubMaker as StubMakerOf, host_target,
+};
 use crate::object::lifecycle::Object;
 #[cfg(feature = "sqlite")]
 use crate::object::sql::Databases;
@@ -96,6 +99,8 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     classes: FxHashMap<Arc<str>, HostedClass>,
+    /// If there are lasting targets.
+    secret: Option<Secret>,
     limits: Limits,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,
@@ -140,6 +145,25 @@ pub enum StartError {
         /// The name.
         class: &'static str,
     },
+    /// Two lasting targets of a class have the same name.
+    #[error("two lasting targets of `{class}` are called `{target}`; give one of them another `NAME`")]
+    DuplicateTarget {
+        /// The class.
+        class: &'static str,
+        /// The name.
+        target: &'static str,
+    },
+    /// A lasting target was registered, and the class of its object was not.
+    #[error("`{target}` is a target of `{class}`, which is not hosted; register that with `.object::<…>()`")]
+    NoClass {
+        /// The class.
+        class: &'static str,
+        /// The target's name.
+        target: &'static str,
+    },
+    /// What the node knows lasting targets by could not be read or written.
+    #[error("the node's secret: {0}")]
+    Secret(StorageError),
     /// The data directory could not be opened.
     #[cfg(feature = "sqlite")]
     #[error(transparent)]
@@ -171,6 +195,7 @@ pub enum ListenError {
 #[must_use = "a node is started with `.start().await`"]
 pub struct NodeBuilder {
     classes: Vec<(&'static str, HostClass)>,
+    lasting: Vec<(&'static str, &'static str, HostTarget)>,
     limits: Limits,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,
@@ -194,6 +219,12 @@ impl NodeBuilder {
     /// Hosts the objects of class `O`.
     pub fn object<O: Object>(mut self) -> Self {
         self.classes.push((O::CLASS, host::<O>));
+        self
+    }
+
+    /// Has the objects of a class make targets `T` again. See [`Lasting`].
+    pub fn lasting<T: Lasting>(mut self) -> Self {
+        self.lasting.push((T::Object::CLASS, T::NAME, host_target::<T>));
         self
     }
 
@@ -344,11 +375,16 @@ impl NodeBuilder {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { classes, limits, allow_anonymous, authenticate, accept, allow_names, .. } = self;
+        let Self { classes, lasting, limits, allow_anonymous, authenticate, accept, allow_names, .. } = self;
         let allow_names = allow_names || accept.is_none();
         for (at, (class, _)) in classes.iter().enumerate() {
             if classes[..at].iter().any(|(other, _)| other == class) {
                 return Err(StartError::DuplicateClass { class });
+            }
+        }
+        for (at, (class, target, _)) in lasting.iter().enumerate() {
+            if lasting[..at].iter().any(|(other, name, _)| (other, name) == (class, target)) {
+                return Err(StartError::DuplicateTarget { class, target });
             }
         }
         #[cfg(feature = "sqlite")]
@@ -372,6 +408,11 @@ impl NodeBuilder {
         let wakes = Wakes::new(clock);
         let waking = (wakes.clone(), engine.clone());
         let committer = Committer::new(engine, runtime.clone(), wakes);
+        let secret = match lasting.is_empty() {
+            true => None,
+            false => Some(Secret::load(&committer).await.map_err(StartError::Secret)?),
+        };
+        let mut homeless = None;
         let node = Arc::new_cyclic(|node: &Weak<Inner>| {
             let surroundings = Surroundings {
                 runtime: runtime.clone(),
@@ -383,11 +424,18 @@ impl NodeBuilder {
                 clock,
                 closing: closing.clone(),
             };
+            let hosted = classes.into_iter().map(|(class, host)| (class.into(), host(surroundings.clone())));
+            let mut classes: FxHashMap<Arc<str>, HostedClass> = hosted.collect();
+            for (class, target, host) in lasting {
+                let hosted = classes.get_mut(class).and_then(|hosted| Some((host(hosted)?, hosted)));
+                match hosted {
+                    Some((made, hosted)) => drop(hosted.lasting.insert(target, made)),
+                    None => homeless = Some(StartError::NoClass { class, target }),
+                }
+            }
             Inner {
-                classes: classes
-                    .into_iter()
-                    .map(|(class, host)| (class.into(), host(surroundings.clone())))
-                    .collect(),
+                classes,
+                secret,
                 session_permits: Arc::new(Semaphore::new(limits.max_sessions)),
                 limits,
                 allow_anonymous,
@@ -405,6 +453,9 @@ impl NodeBuilder {
                 closing,
             }
         });
+        if let Some(error) = homeless {
+            return Err(error);
+        }
         let node = Node(node);
         let (wakes, engine) = waking;
         let (closing, weak) = (node.0.closing.clone(), node.weak());
@@ -426,6 +477,7 @@ impl Node {
     pub fn builder() -> NodeBuilder {
         NodeBuilder {
             classes: Vec::new(),
+            lasting: Vec::new(),
             limits: Limits::default(),
             allow_anonymous: false,
             authenticate: None,
@@ -741,7 +793,58 @@ impl WeakNode {
     }
 }
 
+impl WeakNode {
+    /// A stub of the target that the object makes again from those parameters.
+    pub(crate) fn lasting<S: Stub>(&self, object: ObjectKey, target: &str, params: Vec<u8>) -> S {
+        let Some(node) = self.0.upgrade() else {
+            return nowhere(object, RpcError::new(ErrorKind::Closed, "the node is gone"));
+        };
+        let (secret, hosted) = match node.lasting(&object, target) {
+            Ok(found) => found,
+            Err(error) => return nowhere(object, error),
+        };
+        let Some(make) = hosted.stubs.downcast_ref::<StubMakerOf<S>>() else {
+            let text = format!("`{target}` is not called through `{}`", std::any::type_name::<S>());
+            return nowhere(object, RpcError::new(ErrorKind::NoSuchClass, text));
+        };
+        make(Arc::new(secret.sealed(object, target, params)))
+    }
+
+    /// The target that the object makes again from those parameters.
+    pub(crate) fn cap_of_lasting(&self, object: ObjectKey, target: &str, params: &[u8]) -> Cap {
+        let Some(node) = self.0.upgrade() else {
+            return nowhere_cap(RpcError::new(ErrorKind::Closed, "the node is gone"));
+        };
+        match node.lasting(&object, target) {
+            Ok((secret, hosted)) => (hosted.cap)(Arc::new(secret.sealed(object, target, params.to_vec()))),
+            Err(error) => nowhere_cap(error),
+        }
+    }
+}
+
+impl Inner {
+    /// How objects of that class make a target of that name.
+    fn lasting(&self, object: &ObjectKey, target: &str) -> Result<(&Secret, &HostedTarget), RpcError> {
+        let hosted = self.classes.get(object.class()).and_then(|class| class.lasting.get(target));
+        self.secret.as_ref().zip(hosted).ok_or_else(|| {
+            let class = object.class();
+            let text = format!("`{class}` has no target `{target}` here; register it with `.lasting::<…>()`");
+            RpcError::new(ErrorKind::NoSuchClass, text)
+        })
+    }
+}
+
 impl Host for WeakNode {
+    fn lasting(&self, name: Arc<LastingName>) -> Result<Cap, RpcError> {
+        let node = self.0.upgrade().ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
+        let (secret, hosted) = node.lasting(&name.object, &name.target)?;
+        if !secret.knows(&name) {
+            let text = format!("`{name}` was not handed out by this node");
+            return Err(RpcError::new(ErrorKind::Unauthorized, text));
+        }
+        Ok((hosted.cap)(name))
+    }
+
     fn class(&self, name: &str) -> Option<Arc<dyn Hosted>> {
         self.0.upgrade()?.classes.get(name).map(|entry| entry.class.clone().as_hosted())
     }

@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod id;
 pub(crate) mod inbox;
 pub(crate) mod job;
+pub(crate) mod lasting;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
 pub(crate) mod outbox;

@@ -18,6 +18,7 @@ use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::id::{ObjectKey, ToObjectId};
 use crate::object::inbox::Receipt;
+use crate::object::lasting::{Lasting, MAX_PARAMS, Targets};
 use crate::object::outbox::{Outbox, SendError};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError, Stored};
@@ -306,6 +307,26 @@ impl Ctx {
         Retained::of(&self.0.keeper, &self.0.key, &self.0.storage, tag)
     }
 
+    /// A stub of a target that this object [makes again](Lasting) from `params` whenever it is called and not there. Nothing
+    /// runs before that. The stub can be stored, and be passed like any other.
+    ///
+    /// `params` have 16 KiB in postcard at most. Whoever holds the stub at the other end of a connection could read them
+    /// (not change them): they are no place for secrets. They can hold stubs of objects.
+    ///
+    /// The target has to be registered with [`NodeBuilder::lasting`](crate::NodeBuilder::lasting), for this object's class;
+    /// otherwise all calls fail with [`NoSuchClass`](ErrorKind::NoSuchClass).
+    ///
+    /// # Errors
+    /// [`StorageError::Encode`], [`StorageError::TooLarge`].
+    pub fn lasting<T: Lasting>(&self, params: &T::Params) -> Result<T::Stub, StorageError> {
+        let params = self.0.storage.encoded(T::NAME, params)?;
+        if params.len() > MAX_PARAMS {
+            let size = params.len();
+            return Err(StorageError::TooLarge { key: T::NAME.to_owned(), size, limit: MAX_PARAMS });
+        }
+        Ok(self.0.node.lasting((*self.0.key).clone(), T::NAME, params))
+    }
+
     /// What time it is, by the clock that alarms go by: in tests with a paused clock, that one.
     pub fn now(&self) -> SystemTime {
         self.0.clock.now()
@@ -441,9 +462,34 @@ pub(crate) struct Control {
     outbox: OnceLock<Arc<Outbox>>,
     /// Has the activation look at the reset and the writes.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    background: Mutex<JoinSet<()>>,
+    background: Mutex<Background>,
+    /// The targets that the object has made again.
+    targets: Targets,
+    /// One of them was called since this was last asked.
+    visited: AtomicBool,
+    /// Of such a target: its object's.
+    object: Option<Weak<Control>>,
     /// How many streams, guards, and messages that are on their way keep the object in memory.
     kept: [AtomicUsize; 3],
+}
+
+/// Tasks that the object does not leave memory before.
+#[derive(Default)]
+struct Background {
+    /// What was given to `wait_until`: it ends with the instance.
+    work: JoinSet<()>,
+    /// Targets at work: they see themselves that the instance was reset.
+    targets: JoinSet<()>,
+}
+
+impl Background {
+    /// How many have not finished.
+    fn count(&mut self) -> (usize, usize) {
+        for tasks in [&mut self.work, &mut self.targets] {
+            while tasks.try_join_next().is_some() {}
+        }
+        (self.work.len(), self.targets.len())
+    }
 }
 
 /// What keeps an object in memory. See [`Ctx::keepalive_reasons`].
@@ -456,6 +502,8 @@ pub enum KeepaliveReason {
     Streams(usize),
     /// So many [`KeepAlive`] guards are held.
     Guards(usize),
+    /// So many of its [lasting](crate::Lasting) targets have calls that run or wait.
+    Targets(usize),
     /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
     Messages(usize),
     /// Something it has written is not durable yet.
@@ -496,15 +544,12 @@ impl Control {
 
     fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
         let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed);
-        let background = {
-            let mut background = self.background.lock();
-            while background.try_join_next().is_some() {}
-            background.len()
-        };
+        let (background, targets) = self.background.lock().count();
         let counted = [
             (background, KeepaliveReason::WaitUntil(background)),
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
             (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
+            (targets, KeepaliveReason::Targets(targets)),
             (kept(Keeping::Message), KeepaliveReason::Messages(kept(Keeping::Message))),
             (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
         ];
@@ -526,7 +571,7 @@ impl Control {
     /// Of an object.
     pub(crate) fn new(runtime: Handle, storage: Storage) -> Arc<Self> {
         let ledger = storage.ledger().clone();
-        let control = Self::of(runtime, Some(storage), Some(ledger.clone()));
+        let control = Self::of(runtime, Some(storage), Some(ledger.clone()), None);
         ledger.belongs_to(&control);
         control
     }
@@ -534,10 +579,20 @@ impl Control {
     /// Of a target: what it says waits for what the object has written that serves it, if one does.
     pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
         let ledger = CallInfo::with_current(|current| current?.control.ledger.clone());
-        Self::of(runtime, None, ledger)
+        Self::of(runtime, None, ledger, None)
     }
 
-    fn of(runtime: Handle, storage: Option<Storage>, ledger: Option<Arc<Ledger>>) -> Arc<Self> {
+    /// Of a target that an object has made again.
+    pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
+        Self::of(object.runtime.clone(), None, object.ledger.clone(), Some(Arc::downgrade(object)))
+    }
+
+    fn of(
+        runtime: Handle,
+        storage: Option<Storage>,
+        ledger: Option<Arc<Ledger>>,
+        object: Option<Weak<Self>>,
+    ) -> Arc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.
         static PROCESS: LazyLock<u64> =
@@ -552,6 +607,9 @@ impl Control {
             outbox: OnceLock::new(),
             notify: OnceLock::new(),
             background: Mutex::default(),
+            targets: Targets::default(),
+            visited: AtomicBool::new(false),
+            object,
             kept: Default::default(),
         })
     }
@@ -560,13 +618,47 @@ impl Control {
         &self.runtime
     }
 
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Whether it is that of a target that an object has made again.
+    pub(crate) fn is_of_lasting(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Has a task work on the queue of the activation. The object of a lasting target stays in memory meanwhile.
+    pub(crate) fn drive(&self, driver: impl Future<Output = ()> + Send + 'static) {
+        let Some(object) = self.object.as_ref().and_then(Weak::upgrade) else {
+            self.runtime.spawn(driver);
+            return;
+        };
+        object.visited.store(true, Ordering::Relaxed);
+        let kept = object.clone();
+        let mut background = object.background.lock();
+        background.count();
+        background.targets.spawn_on(
+            async move {
+                driver.await;
+                drop(kept);
+            },
+            &self.runtime,
+        );
+    }
+
+    /// Whether a lasting target was called since this was last asked.
+    pub(crate) fn takes_visit(&self) -> bool {
+        self.visited.swap(false, Ordering::Relaxed)
+    }
+
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
         let reason = self.reset.get_or_init(|| error);
         if let Some(storage) = self.storage() {
             storage.ledger().close();
         }
-        self.background.lock().abort_all();
+        self.background.lock().work.abort_all();
+        self.targets.reset(reason);
         self.notify();
         reason
     }
@@ -703,19 +795,18 @@ impl Control {
         if self.reset.get().is_some() {
             return;
         }
-        while background.try_join_next().is_some() {}
-        background.spawn_on(future, &self.runtime);
+        background.count();
+        background.work.spawn_on(future, &self.runtime);
     }
 
-    /// Whether something that was given to `wait_until` has not finished.
+    /// Whether something that was given to `wait_until` has not finished, or a lasting target is at work.
     pub(crate) fn has_background(&self) -> bool {
-        let mut background = self.background.lock();
-        while background.try_join_next().is_some() {}
-        !background.is_empty()
+        self.background.lock().count() != (0, 0)
     }
 
-    /// Waits for everything given to `wait_until`.
+    /// Waits for all of that.
     pub(crate) async fn finish_background(&self) {
-        while poll_fn(|cx| self.background.lock().poll_join_next(cx)).await.is_some() {}
+        while poll_fn(|cx| self.background.lock().work.poll_join_next(cx)).await.is_some() {}
+        while poll_fn(|cx| self.background.lock().targets.poll_join_next(cx)).await.is_some() {}
     }
 }

@@ -23,7 +23,7 @@ const CONSTRUCTOR: u64 = 0;
 /// What a driver is at.
 enum Doing<O> {
     Nothing,
-    Making(BoxFuture<'static, std::thread::Result<crate::Result<O>>>),
+    Making(BoxFuture<'static, std::thread::Result<Result<O, RpcError>>>),
     One(u64, Running<O>),
     Several(FuturesUnordered<BoxFuture<'static, (u64, Arc<O>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
@@ -148,18 +148,19 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         return false;
                     }
                 }
-                Work::Hibernate(Retreat { if_idle, done, .. })
-                    if self.activation.control.refuses(if_idle) =>
-                {
-                    // Nobody left to be told is as good.
-                    let _ = done.send(false);
-                }
-                Work::Hibernate(Retreat { hibernate, done, .. }) => {
+                Work::Hibernate(Retreat { hibernate, if_idle, done }) => {
+                    drop(state);
+                    let control = self.activation.control.clone();
+                    if control.refuses(if_idle) || !control.targets().sleep() {
+                        // Nobody left to be told is as good.
+                        let _ = done.send(false);
+                        continue;
+                    }
+                    let mut state = self.activation.state.lock();
                     state.access = Access::Exclusive;
                     state.running.push(sequence);
                     drop(state);
                     self.object = None;
-                    let control = self.activation.control.clone();
                     let info = self.activation.own_work("hibernate", sequence, None);
                     let hibernating = async move {
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
@@ -217,9 +218,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         self.object = Some(Arc::new(object));
                         return Poll::Ready(());
                     }
-                    Ok(Err(error)) => {
-                        RpcError::new(ErrorKind::Reset, format!("the constructor failed: {error}"))
-                    }
+                    Ok(Err(error)) => error,
                     // `ctx.abort` has given its reason.
                     Err(_) if self.activation.control.is_reset().is_some() => return Poll::Ready(()),
                     Err(panic) => panicked("the constructor", &*panic),

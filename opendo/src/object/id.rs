@@ -283,13 +283,18 @@ impl ObjectKey {
         Self { class: class.into(), id: [0; 32], name: None }
     }
 
+    /// What a node keeps of its own is kept under this one. No class has that name.
+    pub(crate) fn of_node() -> Self {
+        Self::refused("")
+    }
+
     /// The key of an object that an engine has kept: it was verified before.
     pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
         Self { class, id, name }
     }
 
     /// The object of that name.
-    #[cfg(feature = "capnweb")]
+    #[cfg(any(test, feature = "capnweb"))]
     pub(crate) fn of_name(class: &str, name: &str) -> Self {
         Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
     }

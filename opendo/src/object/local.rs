@@ -11,11 +11,13 @@ use parking_lot::Mutex;
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Job, LocalReply, MethodJob, Reply};
+use crate::object::lasting::{LastingName, Origin};
 use crate::object::strand::{Activation, short_type_name};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
+use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{CallInfo, Origin};
+use crate::rpc::info::{self, CallInfo};
 use crate::rpc::method::Run;
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
@@ -28,9 +30,9 @@ pub struct Local<O: Send + Sync + 'static>(Arc<Home<O>>);
 enum Home<O: Send + Sync + 'static> {
     /// There is only this instance.
     Target(Arc<Activation<O>>),
-    Object {
-        class: Arc<Class<O>>,
-        key: Arc<ObjectKey>,
+    /// It is found again.
+    Found {
+        by: By<O>,
         /// The instance that took the last call. One that went to sleep is replaced; one that was reset stays,
         /// and the stub with it is broken.
         connected: Mutex<Option<Arc<Activation<O>>>>,
@@ -39,6 +41,19 @@ enum Home<O: Send + Sync + 'static> {
     InTurn(InTurn<O>),
 }
 
+enum By<O: Send + Sync + 'static> {
+    Object(Arc<Class<O>>, Arc<ObjectKey>),
+    Lasting(Arc<dyn Origin<O>>),
+}
+
+impl<O: Send + Sync + 'static> By<O> {
+    fn activation(&self) -> Result<Arc<Activation<O>>, RpcError> {
+        match self {
+            Self::Object(class, key) => class.activation(key),
+            Self::Lasting(origin) => origin.activation(),
+        }
+    }
+}
 /// Where a job waits for whoever has the object.
 type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
 
@@ -48,7 +63,15 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     pub(crate) fn of_object(class: Arc<Class<O>>, key: Arc<ObjectKey>) -> Self {
-        Self(Arc::new(Home::Object { class, key, connected: Mutex::default() }))
+        Self::found(By::Object(class, key))
+    }
+
+    pub(crate) fn of_lasting(origin: Arc<dyn Origin<O>>) -> Self {
+        Self::found(By::Lasting(origin))
+    }
+
+    fn found(by: By<O>) -> Self {
+        Self(Arc::new(Home::Found { by, connected: Mutex::default() }))
     }
 
     /// The way to an object that has its turn, for one call: and where that call is then.
@@ -62,7 +85,8 @@ impl<O: Send + Sync + 'static> Local<O> {
     pub fn fresh(&self) -> Self {
         match &*self.0 {
             Home::Target(activation) => Self::of_target(activation.clone()),
-            Home::Object { class, key, .. } => Self::of_object(class.clone(), key.clone()),
+            Home::Found { by: By::Object(class, key), .. } => Self::of_object(class.clone(), key.clone()),
+            Home::Found { by: By::Lasting(origin), .. } => Self::of_lasting(origin.clone()),
             Home::InTurn(_) => Self(self.0.clone()),
         }
     }
@@ -76,7 +100,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             return remote.call::<M>(options, args).named(name, M::DESC.name);
         }
         let deadline = deadline_after(options.timeout);
-        let Origin { caller, chain, trace, gate } = CallInfo::for_call_out();
+        let info::Origin { caller, chain, trace, gate } = CallInfo::for_call_out();
         let slot = Arc::new(Slot::new());
         let job = MethodJob::<M> {
             args,
@@ -119,12 +143,12 @@ impl<O: Send + Sync + 'static> Local<O> {
                 }
             }
             Home::InTurn(place) => *place.lock() = Some(job),
-            Home::Object { class, key, connected } => loop {
+            Home::Found { by, connected } => loop {
                 let activation = {
                     let mut connected = connected.lock();
                     match &*connected {
                         Some(activation) => activation.clone(),
-                        None => match class.activation(key) {
+                        None => match by.activation() {
                             Ok(activation) => connected.insert(activation).clone(),
                             Err(error) => return job.fail(error),
                         },
@@ -145,8 +169,16 @@ impl<O: Send + Sync + 'static> Local<O> {
 impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn key(&self) -> Option<&ObjectKey> {
         match &*self.0 {
-            Home::Target(_) | Home::InTurn(_) => None,
-            Home::Object { key, .. } => Some(key),
+            Home::Found { by: By::Object(_, key), .. } => Some(key),
+            Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
+        }
+    }
+
+    #[allow(private_interfaces)]
+    fn lasting(&self) -> Option<&LastingName> {
+        match &*self.0 {
+            Home::Found { by: By::Lasting(origin), .. } => Some(origin.name()),
+            Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
         }
     }
 
@@ -154,14 +186,15 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn node(&self) -> Option<&WeakNode> {
         match &*self.0 {
             Home::Target(_) | Home::InTurn(_) => None,
-            Home::Object { class, .. } => Some(class.node()),
+            Home::Found { by: By::Object(class, _), .. } => Some(class.node()),
+            Home::Found { by: By::Lasting(origin), .. } => Some(origin.node()),
         }
     }
 
     fn broken(&self) -> Broken {
         let activation = match &*self.0 {
             Home::Target(activation) => Some(activation.clone()),
-            Home::Object { connected, .. } => connected.lock().clone(),
+            Home::Found { connected, .. } => connected.lock().clone(),
             Home::InTurn(_) => None,
         };
         async move {
@@ -215,7 +248,8 @@ impl<O: Send + Sync + 'static> Named for Home<O> {
         match self {
             // It has no id: errors name its type.
             Self::Target(_) | Self::InTurn(_) => short_type_name::<O>().to_owned(),
-            Self::Object { key, .. } => key.to_string(),
+            Self::Found { by: By::Object(_, key), .. } => key.to_string(),
+            Self::Found { by: By::Lasting(origin), .. } => origin.name().to_string(),
         }
     }
 }

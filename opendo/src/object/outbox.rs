@@ -29,7 +29,7 @@ use crate::object::storage::ledger::Sent;
 use crate::object::timers::backoff;
 use crate::registry::retained::Keeper;
 use crate::rpc::call::Call;
-use crate::rpc::cap::Capability;
+use crate::rpc::cap::{Capability, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::stub::Stub;
 
@@ -99,8 +99,9 @@ impl Outbox {
         to: &S,
         call: impl FnOnce(&S) -> Call<T, E>,
     ) -> Result<(), SendError> {
-        let receiver = to.hosted_key(&self.node);
-        let receiver = receiver.ok_or_else(|| SendError::NotHere { to: format!("{to:?}") })?;
+        let Some(Reference::Object(receiver)) = to.hosted(&self.node) else {
+            return Err(SendError::NotHere { to: format!("{to:?}") });
+        };
         let record = message::record(&self.node, receiver, call)?;
         let due = self.after(0);
         let sent = Sent { receiver: *receiver.bytes(), record, due };

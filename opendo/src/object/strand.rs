@@ -24,7 +24,7 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
 
 /// Makes an instance: at the first job, and at the first one after a hibernation.
-pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, crate::Result<O>> + Send + Sync>;
+pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, Result<O, RpcError>> + Send + Sync>;
 
 /// What an instance does before it leaves memory.
 pub(crate) type Hibernate<O> = fn(Arc<O>) -> BoxFuture<'static, ()>;
@@ -35,10 +35,16 @@ pub(crate) type Ended = Shared<BoxFuture<'static, ()>>;
 /// Told once when an instance has left memory.
 pub(crate) type OnEnd<O> = Box<dyn Fn(&Arc<Activation<O>>) + Send + Sync>;
 
-/// How an object comes to be, and where it is missed.
+/// Whether a call of that chain would wait for itself before the instance is made.
+pub(crate) type Within = Box<dyn Fn(&Arc<Link>) -> Walk + Send + Sync>;
+
+/// How an instance comes to be, and where it is missed.
 pub(crate) struct Birth<O> {
-    pub(crate) key: Arc<ObjectKey>,
+    /// `None` for a target.
+    pub(crate) key: Option<Arc<ObjectKey>>,
     pub(crate) make: Make<O>,
+    /// Of a target that is made in the turn of an object.
+    pub(crate) within: Option<Within>,
     /// The end of the instance before this one: it is waited for.
     pub(crate) predecessor: Option<Ended>,
     pub(crate) on_end: OnEnd<O>,
@@ -51,10 +57,10 @@ enum Origin<O> {
 
 /// A live instance, or one that is being made.
 pub(crate) struct Activation<O> {
-    /// `None` for a target.
+    /// `None` for what was there from the start.
     pub(super) birth: Option<Birth<O>>,
     max_mailbox: usize,
-    pub(super) control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
     pub(super) state: Mutex<State<O>>,
 }
 
@@ -74,6 +80,8 @@ pub(super) struct State<O> {
     /// How often in a row it was found idle.
     quiet: u8,
     pub(super) driver: Option<Waker>,
+    /// How many have something for the instance to do that they have not queued yet.
+    pins: usize,
     /// Told when the instance is gone.
     watchers: Vec<oneshot::Sender<()>>,
 }
@@ -175,8 +183,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
         Self::start(Origin::Made(Arc::new(target)), control, max_mailbox)
     }
 
-    /// A durable object: made at its first call.
-    pub(crate) fn of_object(birth: Birth<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
+    /// A durable object, or a target that one makes again: made at its first call.
+    pub(crate) fn to_be_made(birth: Birth<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
         Self::start(Origin::ToBeMade(birth), control, max_mailbox)
     }
 
@@ -200,6 +208,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 touched: true,
                 quiet: 0,
                 driver: None,
+                pins: 0,
                 watchers: Vec::new(),
             }),
         });
@@ -213,7 +222,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     pub(crate) fn key(&self) -> Option<&Arc<ObjectKey>> {
-        self.birth.as_ref().map(|birth| &birth.key)
+        self.birth.as_ref()?.key.as_ref()
     }
 
     fn name(&self) -> String {
@@ -224,7 +233,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     pub(crate) fn submit(self: &Arc<Self>, job: Box<dyn Job<O>>) -> Result<(), Box<dyn Job<O>>> {
         let flags = job.flags();
         // Objects: what is marked. Targets: what the receiver says.
-        let overlaps = if self.birth.is_some() { flags.concurrent } else { flags.shared };
+        let overlaps = if self.key().is_some() { flags.concurrent } else { flags.shared };
         let access = if overlaps { Access::Shared } else { Access::Exclusive };
         let mut state = self.state.lock();
         match &state.phase {
@@ -281,7 +290,16 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
-        chain.walk(self.control.number(), |sequence| state.running.contains(&sequence))
+        let own = chain.walk(self.control.number(), |sequence| state.running.contains(&sequence));
+        match self.birth.as_ref().and_then(|birth| birth.within.as_ref()) {
+            Some(within) if matches!(own, Walk::Clear) => within(chain),
+            _ => own,
+        }
+    }
+
+    /// Whether something of that chain that is queued here would wait for itself.
+    pub(crate) fn walk_running(&self, chain: &Arc<Link>) -> Walk {
+        self.walk(&self.state.lock(), chain)
     }
 
     fn reentrant(&self) -> RpcError {
@@ -336,8 +354,9 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 drop(state);
                 let mut driver = Box::pin(Driver::new(self.clone(), object).run());
                 // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
-                if !starts_at_once(|| driver.poll_unpin(&mut Context::from_waker(Waker::noop())).is_ready()) {
-                    self.control.runtime().spawn(driver);
+                let mut start = || driver.poll_unpin(&mut Context::from_waker(Waker::noop())).is_ready();
+                if self.control.is_of_lasting() || !starts_at_once(&mut start) {
+                    self.control.drive(driver);
                 }
             }
             Phase::Driven => {
@@ -429,7 +448,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         if let Some(ended) = self.watch_end() {
             ended.await;
         }
-        match self.control.is_reset() {
+        match self.control.is_reset().filter(|error| is_loss(error)) {
             Some(error) => error.clone(),
             None => std::future::pending().await,
         }
@@ -449,6 +468,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     /// Whether it was found idle each of the last few times. To be asked at even intervals.
     pub(crate) fn look_whether_idle(&self) -> bool {
         let mut state = self.state.lock();
+        state.touched |= self.control.takes_visit();
         // What is at work now has not been idle until the next time.
         let active = !matches!(state.phase, Phase::Idle(_)) || self.control.is_kept_alive();
         if std::mem::replace(&mut state.touched, active) || active {
@@ -460,6 +480,33 @@ impl<O: Send + Sync + 'static> Activation<O> {
             return false;
         }
         state.quiet = 0; // asked again only if it has not gone to sleep
+        true
+    }
+
+    /// Sees to it that something can be queued, for as long as what this returns is there. `None` if the instance is
+    /// gone already.
+    pub(crate) fn pin(self: &Arc<Self>) -> Option<Pin<O>> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Gone(_)) {
+            return None;
+        }
+        state.pins += 1;
+        Some(Pin(self.clone()))
+    }
+
+    /// Lets go of the instance if it has nothing to do. Whether it is gone.
+    pub(crate) fn sleep(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        match &state.phase {
+            Phase::Gone(_) => return true,
+            Phase::Idle(_) if state.queue.is_empty() => {}
+            Phase::Idle(_) | Phase::Driven => return false,
+        }
+        // Both are dropped after the lock.
+        let _instance = std::mem::replace(&mut state.phase, Phase::Gone(None));
+        let _watchers = std::mem::take(&mut state.watchers);
+        drop(state);
+        self.left();
         true
     }
 
@@ -492,7 +539,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             Some(_) => self.left(),
             None => {
                 let mut state = self.state.lock();
-                if !state.queue.is_empty() {
+                if !state.queue.is_empty() || state.pins > 0 {
                     return;
                 }
                 state.phase = Phase::Gone(None);
@@ -503,7 +550,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
         }
         let mut state = self.state.lock();
         if let Some(error) = reason {
-            state.phase = Phase::Gone(Some(error.clone().may_run(false)));
+            // What was never there is not lost: the next call has it made.
+            state.phase = Phase::Gone(is_loss(error).then(|| error.clone().may_run(false)));
         }
         let queue = std::mem::take(&mut state.queue);
         let watchers = std::mem::take(&mut state.watchers);
@@ -514,6 +562,26 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 job.fail(error.clone().may_run(false));
             }
         }
+    }
+}
+
+/// Whether an instance that has ended so was there: everything else is an error of making one.
+fn is_loss(error: &RpcError) -> bool {
+    error.is_reset() || error.kind() == ErrorKind::Closed
+}
+
+/// See [`Activation::pin`].
+pub(crate) struct Pin<O>(Arc<Activation<O>>);
+
+impl<O> Pin<O> {
+    pub(crate) fn activation(&self) -> &Arc<Activation<O>> {
+        &self.0
+    }
+}
+
+impl<O> Drop for Pin<O> {
+    fn drop(&mut self) {
+        self.0.state.lock().pins -= 1;
     }
 }
 

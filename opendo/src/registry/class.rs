@@ -23,6 +23,7 @@ use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receive;
 use crate::object::job::Job;
+use crate::object::lasting::HostedTarget;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
 use crate::object::outbox::{Outbox, Undelivered};
@@ -129,11 +130,17 @@ struct Live<O> {
     closed: bool,
 }
 
+fn not_made(why: impl fmt::Display) -> RpcError {
+    RpcError::new(ErrorKind::Reset, format!("the constructor failed: {why}"))
+}
+
 /// A class as its node keeps it.
 pub(crate) struct HostedClass {
     pub(crate) class: Arc<dyn AnyClass>,
     /// A [`StubMaker`] of the class's stub type.
     pub(crate) stubs: Box<dyn Any + Send + Sync>,
+    /// The targets that its objects can make again, by their names.
+    pub(crate) lasting: FxHashMap<&'static str, HostedTarget>,
 }
 
 /// A hosted class, its type erased.
@@ -158,6 +165,8 @@ pub(crate) trait AnyClass: Hosted {
     /// Takes no new calls, and throws all instances away. Resolves when they are gone.
     fn abandon(&self, error: &RpcError) -> BoxFuture<'static, ()>;
     fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted>;
+    /// The `Arc<Class<O>>` that it is.
+    fn as_any(&self) -> &dyn Any;
 }
 
 pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
@@ -193,7 +202,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         surroundings,
     });
     class.watch_idle(O::IDLE);
-    HostedClass { stubs: (parts.stubs)(class.clone()), class: Arc::new(class) }
+    HostedClass { stubs: (parts.stubs)(class.clone()), class: Arc::new(class), lasting: FxHashMap::default() }
 }
 
 impl<O: Send + Sync + 'static> Class<O> {
@@ -251,14 +260,12 @@ impl<O: Send + Sync + 'static> Class<O> {
                     before.await;
                 }
                 let ledger = ctx.storage().ledger();
-                ledger.open().await?;
-                outbox.open().await?;
+                ledger.open().await.map_err(not_made)?;
+                outbox.open().await.map_err(not_made)?;
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
-                let object = made.map_err(|_| {
-                    crate::Error::msg(format!(
-                        "it took longer than {limit:?}; the object waits for something"
-                    ))
-                })??;
+                let too_long =
+                    |_| not_made(format!("it took longer than {limit:?}; the object waits for something"));
+                let object = made.map_err(too_long)?.map_err(not_made)?;
                 ledger.forget_loaded();
                 ledger.seal();
                 outbox.start();
@@ -292,8 +299,8 @@ impl<O: Send + Sync + 'static> Class<O> {
                 }
             });
         });
-        let birth = Birth { key, make, predecessor, on_end };
-        let activation = Activation::of_object(birth, control, limits.max_mailbox);
+        let birth = Birth { key: Some(key), make, within: None, predecessor, on_end };
+        let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
         self.idle.add(&activation);
         activation
     }
@@ -326,6 +333,10 @@ impl<O: Send + Sync + 'static> Class<O> {
 
     pub(crate) fn node(&self) -> &WeakNode {
         &self.surroundings.node
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.surroundings.limits
     }
 
     /// All there are; there will be no others.
@@ -517,6 +528,10 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
     }
 
     fn as_hosted(self: Arc<Self>) -> Arc<dyn Hosted> {
+        self
+    }
+
+    fn as_any(&self) -> &dyn Any {
         self
     }
 }

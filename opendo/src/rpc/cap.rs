@@ -17,11 +17,12 @@ use serde::ser::{self, Serializer};
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
+use crate::object::lasting::LastingName;
 use crate::rpc::arg::Value;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::method::{Interface, MethodDesc};
-use crate::rpc::remote::Remote;
+use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
 use crate::stream::Chunks;
 
@@ -35,8 +36,8 @@ pub(crate) trait Capability: Send + Sync + 'static {
 
     fn interface(&self) -> Known;
 
-    /// The object of that node that it is.
-    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey>;
+    /// What it is of that node, if it is found again there.
+    fn hosted(&self, node: &WeakNode) -> Option<Reference<'_>>;
 
     fn broken(&self) -> Broken;
 
@@ -66,9 +67,12 @@ impl<S: Stub> Capability for S {
         Known::Here(S::INTERFACE)
     }
 
-    fn hosted_key(&self, node: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, node: &WeakNode) -> Option<Reference<'_>> {
         let calls = self.core().calls();
-        calls.key().filter(|_| calls.node().is_some_and(|home| home.is(node)))
+        if !calls.node().is_some_and(|home| home.is(node)) {
+            return None;
+        }
+        calls.key().map(Reference::Object).or_else(|| calls.lasting().map(Reference::Lasting))
     }
 
     fn broken(&self) -> Broken {
@@ -78,6 +82,12 @@ impl<S: Stub> Capability for S {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// What is found again when memory and sessions are gone.
+pub(crate) enum Reference<'a> {
+    Object(&'a ObjectKey),
+    Lasting(&'a LastingName),
 }
 
 /// The methods of a capability: as this program knows them, or as a peer described them.
@@ -301,7 +311,7 @@ pub(crate) fn adopt(what: Passed) -> Result<u32, &'static str> {
 }
 
 const OUTSIDE: &str = "stubs and streams travel in arguments and results of remote methods only; \
-                       stubs of a node's own objects can also be stored by its objects";
+                       stubs of a node's own objects and of their lasting targets can also be stored by its objects";
 
 // ---- stubs in serde
 
@@ -339,20 +349,62 @@ impl serde::Serialize for Marker {
     }
 }
 
+/// What is stored of a stub.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredStub {
+    class: String,
+    id: [u8; 32],
+    name: Option<String>,
+    /// The name and the parameters of a target that the object makes again.
+    target: Option<(String, Vec<u8>)>,
+}
+
+impl From<Reference<'_>> for StoredStub {
+    fn from(reference: Reference<'_>) -> Self {
+        let (key, target) = match reference {
+            Reference::Object(key) => (key, None),
+            Reference::Lasting(name) => {
+                (&*name.object, Some((name.target.to_string(), name.params.to_vec())))
+            }
+        };
+        let name = key.known_name().map(str::to_owned);
+        Self { class: key.class().to_owned(), id: *key.bytes(), name, target }
+    }
+}
+
+impl StoredStub {
+    /// The object; `None` when that is not an id of its class.
+    fn key(&self) -> Option<ObjectKey> {
+        ObjectKey::verified(&self.class.as_str().into(), self.id, self.name.as_deref())
+    }
+
+    /// What it is a stub of.
+    pub(crate) fn cap(&self, node: &WeakNode) -> Cap {
+        match (self.key(), &self.target) {
+            (Some(key), None) => node.cap_of(&key),
+            (Some(key), Some((target, params))) => node.cap_of_lasting(key, target, params),
+            (None, _) => nowhere_cap(RpcError::new(ErrorKind::NoSuchClass, NO_ID)),
+        }
+    }
+}
+
+const NO_ID: &str = "what is stored is not the id of an object";
+
 enum StoredOrPassed {
-    Stored(ObjectKey),
+    Stored(StoredStub),
     Passed(u32),
 }
 
 /// Encodes a stub.
 pub fn serialize_stub<S: Stub, Z: Serializer>(stub: &S, serializer: Z) -> Result<Z::Ok, Z::Error> {
     if let Some(node) = storage() {
-        let key = stub.hosted_key(&node).ok_or_else(|| {
+        let reference = stub.hosted(&node).ok_or_else(|| {
             ser::Error::custom(complain(
-                "only stubs of this node's own objects can be stored: others end with their session",
+                "only stubs of this node's own objects, and of their lasting targets, can be stored: others end with \
+                 their session",
             ))
         })?;
-        return serializer.serialize_newtype_struct(CAP, &(key.class(), key.bytes(), key.name()));
+        return serializer.serialize_newtype_struct(CAP, &StoredStub::from(reference));
     }
     let place =
         pass(|| Passed::Cap(Arc::new(stub.clone()))).map_err(|why| ser::Error::custom(complain(why)))?;
@@ -372,10 +424,7 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
 
         fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<StoredOrPassed, D::Error> {
             if SCOPE.get().doing == Doing::Storing {
-                let (class, id, name) = <(String, [u8; 32], Option<String>)>::deserialize(inner)?;
-                ObjectKey::verified(&class.into(), id, name.as_deref())
-                    .map(StoredOrPassed::Stored)
-                    .ok_or_else(|| de::Error::custom(complain("what is stored is not the id of an object")))
+                StoredStub::deserialize(inner).map(StoredOrPassed::Stored)
             } else {
                 u32::deserialize(inner).map(StoredOrPassed::Passed)
             }
@@ -383,9 +432,13 @@ pub fn deserialize_stub<'de, S: Stub, D: Deserializer<'de>>(deserializer: D) -> 
     }
 
     match deserializer.deserialize_newtype_struct(CAP, Newtype)? {
-        StoredOrPassed::Stored(key) => {
+        StoredOrPassed::Stored(stored) => {
             let node = storage().ok_or_else(|| de::Error::custom(complain(OUTSIDE)))?;
-            Ok(node.stub_of(key))
+            let key = stored.key().ok_or_else(|| de::Error::custom(complain(NO_ID)))?;
+            Ok(match stored.target {
+                None => node.stub_of(key),
+                Some((target, params)) => node.lasting(key, &target, params),
+            })
         }
         StoredOrPassed::Passed(place) => {
             match passed(place).map_err(|why| de::Error::custom(complain(why)))? {

@@ -15,6 +15,7 @@ use opendo_transport::{Connection, Frames, Receiver, Sender, Transport, Transpor
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::node::WeakNode;
+use crate::object::lasting::LastingName;
 use crate::registry::namespace::Objects;
 use crate::rpc::cap::Cap;
 use crate::rpc::core::{Core, Output, push_message};
@@ -29,6 +30,9 @@ use crate::rpc::wire::{Hello, WireError, decode_body, encode_body};
 pub(crate) trait Host: Send + Sync {
     /// The class of that name, if this process hosts it.
     fn class(&self, name: &str) -> Option<Arc<dyn Hosted>>;
+
+    /// The target of that name, if this process has handed it out.
+    fn lasting(&self, name: Arc<LastingName>) -> Result<Cap, RpcError>;
 
     /// The objects of this process.
     fn objects(&self) -> Objects;

@@ -108,10 +108,13 @@ pub enum ErrorKind {
     Aborted,
     /// The method threw an error that is none of its signature's.
     Thrown,
+    /// The object could not make the [lasting](crate::Lasting) target again: its `restore` returned an error. The next
+    /// call has it tried again.
+    NotRestored,
 }
 
 /// Wire numbers: append only, never reuse.
-const KINDS: [ErrorKind; 19] = [
+const KINDS: [ErrorKind; 20] = [
     ErrorKind::NoSuchClass,
     ErrorKind::NoSuchMethod,
     ErrorKind::SignatureMismatch,
@@ -131,6 +134,7 @@ const KINDS: [ErrorKind; 19] = [
     ErrorKind::Failed,
     ErrorKind::Aborted,
     ErrorKind::Thrown,
+    ErrorKind::NotRestored,
 ];
 
 impl ErrorKind {
@@ -164,6 +168,7 @@ impl ErrorKind {
             Self::Failed => "failed dependency",
             Self::Aborted => "aborted",
             Self::Thrown => "thrown",
+            Self::NotRestored => "not restored",
         }
     }
 }

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form};
+use crate::object::lasting::MAX_PARAMS;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Passed, PeerInterface};
@@ -28,9 +29,10 @@ use crate::rpc::method::MethodDesc;
 use crate::rpc::promise::Promise;
 use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::session::Session;
-use crate::rpc::tables::import;
+use crate::rpc::tables::{import, name_of};
 use crate::rpc::wire::{
-    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, Released, WireError, decode_body,
+    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, Released, WireError, WirePlace,
+    WireTarget, decode_body,
 };
 use crate::stream;
 
@@ -72,7 +74,7 @@ const LONGEST_CLASS_NAME: usize = 512;
 
 /// What names something: a path, or an object's id with its name, which is left out when it is longer than objects
 /// get to know.
-const LONGEST_BIND: usize = 16 * 1024;
+const LONGEST_BIND: usize = MAX_PARAMS + 4 * 1024;
 
 /// Methods that all described classes may have together.
 const MAX_METHODS: usize = 1 << 20;
@@ -305,6 +307,7 @@ impl PeerSide {
                 let hosted = class.hosted.as_ref().filter(|_| self.access.names);
                 Named::Object(bind.class, hosted.and_then(|hosted| hosted.serve(*id, *name)))
             }
+            Bound::Lasting(target) => Named::Other(bind.class, Some(self.lasting(core, target))),
             Bound::Root => Named::Other(bind.class, self.access.root.clone()),
             Bound::Result { call, path } => {
                 let Some(kept) = self.kept.get(call) else {
@@ -324,6 +327,14 @@ impl PeerSide {
         self.bound.insert(bind.import, named);
         self.count(core);
         Ok(())
+    }
+
+    /// The target of that name, or what refuses all calls. A peer that knows the name was given it: it need not be
+    /// allowed to name objects.
+    fn lasting(&self, core: &Core, target: &WireTarget<'_>) -> Cap {
+        let none = || RpcError::new(ErrorKind::NoSuchClass, "this side hosts no objects");
+        let found = name_of(core, target).and_then(|name| self.host.as_ref().ok_or_else(none)?.lasting(name));
+        found.unwrap_or_else(nowhere_cap)
     }
 
     fn has_room(&self, core: &Core) -> Result<(), RpcError> {
@@ -401,7 +412,7 @@ impl PeerSide {
 
     fn receive_cap(&mut self, core: &Arc<Core>, cap: CapDescriptor<'_>) -> Result<Passed, RpcError> {
         match cap {
-            CapDescriptor::Mine { id, class, object } => {
+            CapDescriptor::Mine { id, class, place } => {
                 if id >= self.last_import {
                     return Err(protocol(&format!(
                         "a capability with the number {id}, which was used before"
@@ -411,11 +422,15 @@ impl PeerSide {
                 let Some(class) = self.classes.get(class as usize) else {
                     return Err(protocol(&format!("a capability of class {class}, which was not described")));
                 };
-                if object.as_ref().is_some_and(|object| object.class.len() > LONGEST_CLASS_NAME) {
+                let object = place.as_ref().map(|place| match place {
+                    WirePlace::Object(key) => key,
+                    WirePlace::Lasting(target) => &target.object,
+                });
+                if object.is_some_and(|object| object.class.len() > LONGEST_CLASS_NAME) {
                     return Err(protocol("an object whose class has too long a name"));
                 }
                 core.imported()?;
-                Ok(Passed::Cap(import(core, id, class.interface.clone(), object.as_ref())?))
+                Ok(Passed::Cap(import(core, id, class.interface.clone(), place.as_ref())?))
             }
             CapDescriptor::Yours(id) => {
                 let cap = if id < 0 {

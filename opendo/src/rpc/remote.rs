@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use crate::encoding::{Form, Shape, with_encoder};
 use crate::node::WeakNode;
 use crate::object::id::{ObjectKey, ToObjectId};
+use crate::object::lasting::LastingName;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::call::{Call, Named, deadline_after};
-use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
+use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::{CallInfo, Caller, Origin};
@@ -51,6 +52,8 @@ pub(crate) struct RemoteObject {
 pub(crate) enum Place {
     /// An object, by name: it is found again in every session.
     Object(Arc<ObjectKey>),
+    /// A target that an object of the peer's makes again: the same.
+    Lasting(Arc<LastingName>),
     /// The peer's main interface: there is one in every session.
     Root,
     /// What the peer gave us in one session, and takes with it.
@@ -132,19 +135,19 @@ impl Remote {
         Self(Arc::new(RemoteObject { uplink, place, interface, peer, binding, _client: client }))
     }
 
-    /// What a peer gave us, under its number in that session. A stub of an object goes by the client, if there is one,
-    /// and heals; everything else is bound to the session.
+    /// What a peer gave us, under its number in that session. What has a `place` of its own goes by the client, if there
+    /// is one, and heals; everything else is bound to the session.
     pub(crate) fn import(
         core: Arc<dyn AnyCore>,
         import: i64,
         peer: Option<Arc<PeerInterface>>,
-        key: Option<Arc<ObjectKey>>,
+        place: Option<Place>,
     ) -> Self {
         let binding = Binding { session: core.life().number, import, ..Binding::default() };
         let client = core.life().client();
-        match (key, client) {
-            (Some(key), Some(client)) => Self::bound(client, Place::Object(key), peer, binding, None),
-            (Some(key), None) => Self::bound(core.as_uplink(), Place::Object(key), peer, binding, None),
+        match (place, client) {
+            (Some(place), Some(client)) => Self::bound(client, place, peer, binding, None),
+            (Some(place), None) => Self::bound(core.as_uplink(), place, peer, binding, None),
             (None, client) => Self::bound(core.as_uplink(), Place::Import, peer, binding, client),
         }
     }
@@ -200,6 +203,7 @@ impl Remote {
     pub fn fresh(&self) -> Self {
         let place = match &self.0.place {
             Place::Object(key) => Place::Object(key.clone()),
+            Place::Lasting(name) => Place::Lasting(name.clone()),
             Place::Root => Place::Root,
             _ => return self.clone(),
         };
@@ -350,6 +354,7 @@ impl Named for RemoteObject {
     fn name(&self) -> String {
         match &self.place {
             Place::Object(key) | Place::Nowhere(key) => key.to_string(),
+            Place::Lasting(name) => name.to_string(),
             Place::Result(call, path) => {
                 // Results of results of results: their name would be as long as they are many.
                 let of = match &call.object.place {
@@ -381,7 +386,7 @@ impl Capability for Remote {
         self.0.known()
     }
 
-    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, _: &WeakNode) -> Option<Reference<'_>> {
         None
     }
 
@@ -418,6 +423,14 @@ impl Capability for Remote {
 impl Calls for Remote {
     fn key(&self) -> Option<&ObjectKey> {
         self.0.key().map(|key| &**key)
+    }
+
+    #[allow(private_interfaces)]
+    fn lasting(&self) -> Option<&LastingName> {
+        match &self.0.place {
+            Place::Lasting(name) => Some(name),
+            _ => None,
+        }
     }
 
     fn remote(&self) -> Option<&Remote> {

@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::node::WeakNode;
 use crate::object::id::{ObjectId, ObjectKey};
+use crate::object::lasting::LastingName;
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::method::Interface;
@@ -155,7 +156,14 @@ pub trait Calls: Send + Sync {
         None
     }
 
-    /// The node that hosts it, if it is an object of this process.
+    /// The target that its object makes again, if it is one.
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn lasting(&self) -> Option<&LastingName> {
+        None
+    }
+
+    /// The node that hosts it, if it is an object of this process, or a target that one makes again.
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn node(&self) -> Option<&WeakNode> {
@@ -199,9 +207,10 @@ impl<C: ?Sized> Clone for StubCore<C> {
 
 impl<C: Calls + ?Sized> fmt::Debug for StubCore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.calls.key() {
-            Some(key) => fmt::Display::fmt(key, f),
-            None => f.write_str("target"),
+        match (self.calls.key(), self.calls.lasting()) {
+            (Some(key), _) => fmt::Display::fmt(key, f),
+            (None, Some(name)) => fmt::Display::fmt(name, f),
+            (None, None) => f.write_str("target"),
         }
     }
 }

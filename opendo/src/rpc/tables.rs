@@ -13,12 +13,16 @@ use rustc_hash::FxHashMap;
 
 use crate::encoding::{Encoded, Form};
 use crate::object::id::ObjectKey;
+use crate::object::lasting::{LastingName, MAX_PARAMS};
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface};
+use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface, Reference};
 use crate::rpc::core::{Core, push_control};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::remote::{Place, Remote, RemoteObject};
-use crate::rpc::wire::{Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, WireKey, encode_body};
+use crate::rpc::wire::{
+    Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, WireKey, WirePlace, WireTarget,
+    encode_body,
+};
 use crate::stream::Chunks;
 
 /// Our half of a session's numbers.
@@ -102,6 +106,7 @@ impl Out<'_> {
                 let bound = Bound::Object { id: *key.bytes(), name: key.known_name() };
                 (key.class_arc().clone(), bound)
             }
+            Place::Lasting(name) => (object.known().name().into(), Bound::Lasting(wire_target(name))),
             Place::Root => (object.known().name().into(), Bound::Root),
             Place::Result(call, path) => {
                 let call = call.number_in(&self.core.life).ok_or_else(|| call.failure())?;
@@ -208,13 +213,16 @@ impl Out<'_> {
                 {
                     return Ok(CapDescriptor::Yours(self.place(remote.object())?));
                 }
-                let key = cap.hosted_key(&self.core.life.objects.0);
+                let place = cap.hosted(&self.core.life.objects.0).map(|reference| match reference {
+                    Reference::Object(key) => WirePlace::Object(wire_key(key)),
+                    Reference::Lasting(name) => WirePlace::Lasting(wire_target(name)),
+                });
                 let interface = cap.interface();
                 let class = self.describe(interface.name().into(), &interface)?;
                 let planned = i64::try_from(prepared.exports.len()).unwrap_or(i64::MAX);
                 let id = self.tables.last_export - 1 - planned;
                 prepared.exports.push((id, cap.clone()));
-                Ok(CapDescriptor::Mine { id, class, object: key.map(wire_key) })
+                Ok(CapDescriptor::Mine { id, class, place })
             }
             Passed::Chunks(chunks) => {
                 let id = self.tables.take_name();
@@ -236,7 +244,9 @@ impl Out<'_> {
         let object = remote.object();
         match &object.place {
             Place::Import => object.binding.lock().session == self.core.life.number,
-            Place::Object(_) | Place::Root => self.core.life.is_reached_by(object.uplink_number()),
+            Place::Object(_) | Place::Lasting(_) | Place::Root => {
+                self.core.life.is_reached_by(object.uplink_number())
+            }
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }
@@ -264,25 +274,43 @@ fn wire_key(key: &ObjectKey) -> WireKey<'_> {
     WireKey { class: key.class(), id: *key.bytes(), name: key.known_name() }
 }
 
+fn wire_target(name: &LastingName) -> WireTarget<'_> {
+    let LastingName { object, target, params, seal } = name;
+    WireTarget { object: wire_key(object), target, params, seal: *seal }
+}
+
+/// An object as the peer names it.
+fn key_of(wire: &WireKey<'_>) -> Result<Arc<ObjectKey>, RpcError> {
+    let WireKey { class, id, name } = wire;
+    let key = ObjectKey::verified(&(*class).into(), *id, *name);
+    key.map(Arc::new).ok_or_else(|| {
+        let text = format!("the peer sent an object of `{class}` under another class's id");
+        RpcError::new(ErrorKind::Protocol, text)
+    })
+}
+
+/// A target as the peer names it. Its parameters count as long as they are kept.
+pub(crate) fn name_of(core: &Core, wire: &WireTarget<'_>) -> Result<Arc<LastingName>, RpcError> {
+    let WireTarget { object, target, params, seal } = wire;
+    if params.len() > MAX_PARAMS {
+        return Err(RpcError::new(ErrorKind::Protocol, "the peer sent a target with too long parameters"));
+    }
+    let (object, params) = (key_of(object)?, core.life.keep(*params)?);
+    Ok(Arc::new(LastingName { object, target: (*target).into(), params, seal: *seal }))
+}
+
 /// What the peer passes to us under a number of its own: a way to it.
 pub(crate) fn import(
     core: &Arc<Core>,
     id: i64,
     peer: Arc<PeerInterface>,
-    object: Option<&WireKey<'_>>,
+    place: Option<&WirePlace<'_>>,
 ) -> Result<Cap, RpcError> {
-    let remote = match object {
-        None => Remote::import(core.clone(), id, Some(peer), None),
-        Some(WireKey { class, id: bytes, name }) => {
-            let key = ObjectKey::verified(&(*class).into(), *bytes, *name).ok_or_else(|| {
-                RpcError::new(
-                    ErrorKind::Protocol,
-                    format!("the peer sent an object of `{class}` under another class's id"),
-                )
-            })?;
-            Remote::import(core.clone(), id, Some(peer), Some(Arc::new(key)))
-        }
+    let place = match place {
+        None => None,
+        Some(WirePlace::Object(key)) => Some(Place::Object(key_of(key)?)),
+        Some(WirePlace::Lasting(target)) => Some(Place::Lasting(name_of(core, target)?)),
     };
-    let cap: Arc<dyn Capability> = Arc::new(remote);
+    let cap: Arc<dyn Capability> = Arc::new(Remote::import(core.clone(), id, Some(peer), place));
     Ok(cap)
 }

@@ -89,6 +89,9 @@ pub(crate) enum Bound<'a> {
         #[serde(borrow)]
         name: Option<&'a str>,
     },
+    /// A target that an object of the callee's makes again.
+    #[serde(borrow)]
+    Lasting(WireTarget<'a>),
     /// The callee's main interface.
     Root,
     /// A part of the result of a call that is kept, arrived or not.
@@ -120,7 +123,7 @@ pub(crate) enum CapDescriptor<'a> {
         class: u32,
         /// Where to find it in other sessions.
         #[serde(borrow)]
-        object: Option<WireKey<'a>>,
+        place: Option<WirePlace<'a>>,
     },
     /// The receiver's, by the number that the sender calls it by.
     Yours(i64),
@@ -143,6 +146,25 @@ pub(crate) struct WireKey<'a> {
     pub(crate) class: &'a str,
     pub(crate) id: [u8; 32],
     pub(crate) name: Option<&'a str>,
+}
+
+/// What is found again in other sessions.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum WirePlace<'a> {
+    #[serde(borrow)]
+    Object(WireKey<'a>),
+    #[serde(borrow)]
+    Lasting(WireTarget<'a>),
+}
+
+/// A target that an object makes again. Only its node reads the parameters, and knows by the seal that they are its own.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WireTarget<'a> {
+    #[serde(borrow)]
+    pub(crate) object: WireKey<'a>,
+    pub(crate) target: &'a str,
+    pub(crate) params: &'a [u8],
+    pub(crate) seal: [u8; 16],
 }
 
 /// A [`RpcError`] as it crosses the wire.

@@ -13,8 +13,7 @@ use super::{Chunk, aborted};
 use crate::encoding::Form;
 use crate::node::WeakNode;
 use crate::object::context::KeepAlive;
-use crate::object::id::ObjectKey;
-use crate::rpc::cap::{Capability, Known};
+use crate::rpc::cap::{Capability, Known, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, RemoteReply};
 use crate::rpc::remote::Remote;
@@ -324,7 +323,7 @@ impl<T: Send + 'static> Capability for SinkTarget<T> {
         Known::Here(const { &INTERFACE })
     }
 
-    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, _: &WeakNode) -> Option<Reference<'_>> {
         None
     }
 

@@ -5,8 +5,7 @@ use std::marker::PhantomData;
 
 use crate::encoding::Encoded;
 use crate::node::WeakNode;
-use crate::object::id::ObjectKey;
-use crate::rpc::cap::{Capability, Known};
+use crate::rpc::cap::{Capability, Known, Reference};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::remote::Remote;
@@ -76,7 +75,7 @@ impl<T: Streamed> Capability for Relay<T> {
         self.remote.interface()
     }
 
-    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, _: &WeakNode) -> Option<Reference<'_>> {
         None
     }
 

@@ -17,7 +17,7 @@ use crate::object::inbox::Receipt;
 use crate::object::storage::keys::Number;
 use crate::object::storage::{MAX_ENTRY, StorageError};
 use crate::rpc::call::Call;
-use crate::rpc::cap::Passed;
+use crate::rpc::cap::{Passed, StoredStub};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::outgoing::OutgoingCall;
@@ -119,8 +119,8 @@ struct Head {
     method_id: u32,
     fingerprint: u64,
     trace: Option<([u8; 16], [u8; 8], u8)>,
-    /// The objects whose stubs are in the arguments.
-    objects: Vec<(String, [u8; 32], Option<String>)>,
+    /// The stubs in the arguments.
+    stubs: Vec<StoredStub>,
 }
 
 /// A message as it was stored.
@@ -151,11 +151,7 @@ impl Message {
     /// The call that it is.
     pub(super) fn call(&self, node: &WeakNode, receipt: Receipt) -> Incoming {
         let head = &self.head;
-        let cap = |(class, id, name): &(String, [u8; 32], Option<String>)| {
-            let name = name.as_deref().map(Arc::from);
-            Passed::Cap(node.cap_of(&ObjectKey::kept(class.as_str().into(), *id, name)))
-        };
-        let passed = head.objects.iter().map(cap).collect();
+        let passed = head.stubs.iter().map(|stub| Passed::Cap(stub.cap(node))).collect();
         let args = Encoded { form: Form::Postcard, bytes: self.args.clone(), passed };
         let trace = head.trace.map(|(trace, span, flags)| TraceContext { trace, span, flags });
         Incoming::of_message(head.method_id, head.fingerprint, args, trace, receipt)
@@ -196,14 +192,11 @@ struct Recording {
 impl Recording {
     fn record(&self, outgoing: &OutgoingCall<'_>) -> Result<Bytes, SendError> {
         let OutgoingCall { call, parts, body, passed } = *outgoing;
-        let object = |passed: &Passed| match passed {
-            Passed::Cap(cap) => {
-                let key = cap.hosted_key(&self.node)?;
-                Some((key.class().to_owned(), *key.bytes(), key.known_name().map(str::to_owned)))
-            }
+        let stub = |passed: &Passed| match passed {
+            Passed::Cap(cap) => cap.hosted(&self.node).map(StoredStub::from),
             _ => None,
         };
-        let objects: Option<Vec<_>> = passed.iter().map(object).collect();
+        let stubs: Option<Vec<_>> = passed.iter().map(stub).collect();
         let to = call.object.key().ok_or(SendError::NotOneCall)?;
         let head = Head {
             class: to.class().to_owned(),
@@ -212,10 +205,11 @@ impl Recording {
             method_id: parts.method.id,
             fingerprint: parts.method.fingerprint,
             trace: parts.trace.map(|it| (it.trace, it.span, it.flags)),
-            objects: objects.ok_or_else(|| {
+            stubs: stubs.ok_or_else(|| {
                 SendError::Encode(
-                    "of what is passed by reference only stubs of this node's own objects can be stored: \
-                     callbacks, targets, streams and results of calls end with the process"
+                    "of what is passed by reference only stubs of this node's own objects and of their lasting \
+                     targets can be stored: callbacks, other targets, streams and results of calls end with the \
+                     process"
                         .to_owned(),
                 )
             })?,

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use crate::encoding::capnweb::{ALONE, Step, marker, step, sub_body};
 use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
-use crate::object::id::ObjectKey;
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed};
+use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::limits::Limits;
@@ -166,7 +165,7 @@ impl Capability for Bound {
         Known::Here(&FUNCTION)
     }
 
-    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, _: &WeakNode) -> Option<Reference<'_>> {
         None
     }
 

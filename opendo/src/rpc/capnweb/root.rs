@@ -7,7 +7,7 @@ use futures::FutureExt;
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed};
+use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed, Reference};
 use crate::rpc::driver::Host;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
@@ -81,7 +81,7 @@ impl Capability for Root {
         Known::Here(&INTERFACE)
     }
 
-    fn hosted_key(&self, _: &WeakNode) -> Option<&ObjectKey> {
+    fn hosted(&self, _: &WeakNode) -> Option<Reference<'_>> {
         None
     }
 

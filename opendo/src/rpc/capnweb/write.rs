@@ -109,7 +109,8 @@ impl<'a> Out<'a> {
                 binding.import = id;
                 Ok((id, here))
             }
-            Place::Import | Place::Promise(_) | Place::Nowhere(_) | Place::Group => {
+            // No text session gives out what lasts.
+            Place::Lasting(_) | Place::Import | Place::Promise(_) | Place::Nowhere(_) | Place::Group => {
                 Err(RpcError::new(ErrorKind::Broken, "it belongs to an earlier session; get a new one"))
             }
         }
@@ -208,7 +209,9 @@ impl<'a> Out<'a> {
         let object = remote.object();
         match &object.place {
             Place::Import => object.binding.lock().session == self.core.life.number,
-            Place::Object(_) | Place::Root => self.core.life.is_reached_by(object.uplink_number()),
+            Place::Object(_) | Place::Lasting(_) | Place::Root => {
+                self.core.life.is_reached_by(object.uplink_number())
+            }
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }

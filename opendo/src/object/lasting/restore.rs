@@ -1,0 +1,197 @@
+//! From the name of a lasting target to the target.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::{Lasting, LastingName};
+use crate::node::WeakNode;
+use crate::object::context::Control;
+use crate::object::job::{End, Job, Place, Running, until_end};
+use crate::object::local::Local;
+use crate::object::strand::{Activation, Birth, Pin};
+use crate::registry::class::{Class, HostedClass};
+use crate::rpc::cap::Cap;
+use crate::rpc::chain::{Link, Walk};
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodFlags;
+use crate::rpc::stub::{ServedBy, Stub, StubCore};
+
+/// Makes stubs of a target, where only the stub's type is known.
+pub(crate) type StubMaker<S> = Box<dyn Fn(Arc<LastingName>) -> S + Send + Sync>;
+
+/// A kind of target that objects of a class can make again, as their node keeps it.
+pub(crate) struct HostedTarget {
+    /// A [`StubMaker`] of its stub type.
+    pub(crate) stubs: Box<dyn Any + Send + Sync>,
+    pub(crate) cap: Box<dyn Fn(Arc<LastingName>) -> Cap + Send + Sync>,
+}
+
+/// Registers a target at its class; `None` when that is another type of the same name.
+pub(crate) type HostTarget = fn(&HostedClass) -> Option<HostedTarget>;
+
+pub(crate) fn host_target<T: Lasting>(class: &HostedClass) -> Option<HostedTarget> {
+    const { assert!(T::NAME.len() <= 256, "the name of a lasting target has 256 bytes at most") }
+    let class = class.class.as_any().downcast_ref::<Arc<Class<T::Object>>>()?.clone();
+    let stub = move |name| {
+        let origin = Restorer::<T> { class: class.clone(), name };
+        T::Stub::from_core(StubCore::new(T::Stub::local(Local::of_lasting(Arc::new(origin)))))
+    };
+    let stubs: StubMaker<T::Stub> = Box::new(stub.clone());
+    Some(HostedTarget { stubs: Box::new(stubs), cap: Box::new(move |name| Arc::new(stub(name))) })
+}
+
+/// Where a lasting target comes from.
+pub(crate) trait Origin<T>: Send + Sync {
+    fn name(&self) -> &LastingName;
+    fn node(&self) -> &WeakNode;
+    /// The live one, or one that is made at its first call.
+    fn activation(&self) -> Result<Arc<Activation<T>>, RpcError>;
+}
+
+struct Restorer<T: Lasting> {
+    class: Arc<Class<T::Object>>,
+    name: Arc<LastingName>,
+}
+
+impl<T: Lasting> Origin<T> for Restorer<T> {
+    fn name(&self) -> &LastingName {
+        &self.name
+    }
+
+    fn node(&self) -> &WeakNode {
+        self.class.node()
+    }
+
+    fn activation(&self) -> Result<Arc<Activation<T>>, RpcError> {
+        loop {
+            let object = self.class.activation(&self.name.object)?;
+            // Otherwise it has gone meanwhile, and there will be another.
+            if let Some(pin) = object.pin() {
+                return Ok(object.control.targets().find_or(&self.name, || self.activate(pin)));
+            }
+        }
+    }
+}
+
+impl<T: Lasting> Restorer<T> {
+    /// A target that is restored by the object that is pinned, which therefore stays until it has been asked.
+    fn activate(&self, pin: Pin<T::Object>) -> Arc<Activation<T>> {
+        let object = Arc::downgrade(pin.activation());
+        let host = pin.activation().control.clone();
+        let made = Arc::new(AtomicBool::new(false));
+        let (pin, name, is_made) = (Mutex::new(Some(pin)), self.name.clone(), made.clone());
+        let make = move |info: CallInfo| {
+            let (done, restored) = oneshot::channel();
+            // So that a cycle through `restore` is seen.
+            let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
+            if let Some(pin) = pin.lock().take() {
+                let job = Restore::<T> { name: name.clone(), chain, done };
+                if let Err(job) = pin.activation().submit(Box::new(job)) {
+                    job.fail(not_asked());
+                }
+            }
+            let made = made.clone();
+            async move {
+                let target = restored.await.unwrap_or_else(|_| Err(not_asked()))?;
+                made.store(true, Ordering::Relaxed);
+                Ok(target)
+            }
+            .boxed()
+        };
+        // Until then its calls wait for the object: one that the object waits for would wait for ever.
+        let within = move |chain: &Arc<Link>| match object.upgrade() {
+            Some(object) if !is_made.load(Ordering::Relaxed) => object.walk_running(chain),
+            _ => Walk::Clear,
+        };
+        let (name, weak) = (self.name.clone(), Arc::downgrade(&host));
+        let on_end = move |ended: &Arc<Activation<T>>| {
+            if let Some(host) = weak.upgrade() {
+                host.targets().remove(&name, ended);
+            }
+        };
+        let birth = Birth {
+            key: None,
+            make: Box::new(make),
+            within: Some(Box::new(within)),
+            predecessor: None,
+            on_end: Box::new(on_end),
+        };
+        Activation::to_be_made(birth, Control::of_lasting(&host), self.class.limits().max_mailbox)
+    }
+}
+
+fn not_asked() -> RpcError {
+    RpcError::new(ErrorKind::Reset, "the target's object is gone")
+}
+
+/// Has the object make a target, when its turn comes.
+struct Restore<T: Lasting> {
+    name: Arc<LastingName>,
+    /// Of the first call of the target.
+    chain: Option<Arc<Link>>,
+    done: oneshot::Sender<Result<T, RpcError>>,
+}
+
+impl<T: Lasting> Job<T::Object> for Restore<T> {
+    fn flags(&self) -> MethodFlags {
+        MethodFlags::default()
+    }
+
+    fn chain(&self) -> Option<&Arc<Link>> {
+        // One that closes a cycle is refused where it waits for this: others may wait for this, too.
+        None
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.done.is_closed()
+    }
+
+    fn start(
+        self: Box<Self>,
+        mut object: Arc<T::Object>,
+        place: Place,
+    ) -> Result<Running<T::Object>, Arc<T::Object>> {
+        if !self.is_wanted() {
+            return Err(object);
+        }
+        let Self { name, chain, done } = *self;
+        let Place { key, sequence, control } = place;
+        let span = tracing::debug_span!("restore", target = %name);
+        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control, key) };
+        Ok(Box::pin(async move {
+            let end = {
+                let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
+                let storage = control.storage().expect("an object restores them");
+                let run = async {
+                    let params = storage.decode(T::NAME, &name.params)?;
+                    T::restore(alone, params).await
+                };
+                let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
+                until_end(pin!(run), &control, None).await
+            };
+            let restored = match end {
+                End::Returned(restored) => {
+                    control.seal();
+                    restored.map_err(|error| RpcError::new(ErrorKind::NotRestored, error.to_string()))
+                }
+                End::Reset(error) => Err(error.may_run(false)),
+                End::Dropped => Err(not_asked()),
+            };
+            let _ = done.send(restored); // nobody is left who wants it
+            object
+        }))
+    }
+
+    fn fail(self: Box<Self>, error: RpcError) {
+        let _ = self.done.send(Err(error));
+    }
+}

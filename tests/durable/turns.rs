@@ -15,10 +15,15 @@ type Wait = for<'a> fn(&'a Ctx) -> BoxFuture<'a, ()>;
 
 /// What a method may wait for.
 const WAITS: [(&str, Wait); 6] = [
-    ("a read", |ctx| Box::pin(async { drop(ctx.storage().get::<u64>("sum").await.unwrap()) })),
+    ("a read", |ctx| {
+        Box::pin(async {
+            let _: Option<u64> = ctx.storage().get("sum").await.unwrap();
+        })
+    }),
     ("a transaction", |ctx| {
         Box::pin(async {
-            ctx.storage().transaction(async { ctx.storage().put("sum", &0_u64) }).await.unwrap()
+            let putting = ctx.storage().transaction(async { ctx.storage().put("sum", &0_u64) });
+            putting.await.unwrap();
         })
     }),
     ("the disk", |ctx| {
@@ -28,7 +33,11 @@ const WAITS: [(&str, Wait); 6] = [
         })
     }),
     ("a timer", |_| Box::pin(sleep(Duration::from_secs(1)))),
-    ("another object", |ctx| Box::pin(async { drop(ctx.get::<DeskStub>("other").calls().await.unwrap()) })),
+    ("another object", |ctx| {
+        Box::pin(async {
+            let _: u64 = ctx.get::<DeskStub>("other").calls().await.unwrap();
+        })
+    }),
     ("the runtime", |_| Box::pin(tokio::task::yield_now())),
 ];
 

@@ -79,7 +79,7 @@ pub use websocket::{Opening, SocketError, WebSocket};
 /// What most programs use: `use opendo::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Call, CallError, CallInfo, Callback, Client, Ctx, DurableObject, Group, Node, ObjectId, Pipelined,
-        RpcError, RpcStream, Stub, StubExt, durable_object, rpc_target,
+        Call, CallError, CallInfo, Callback, Client, Ctx, DurableObject, Group, Lasting, Node, ObjectId,
+        Pipelined, RpcError, RpcStream, Stub, StubExt, durable_object, rpc_target,
     };
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use opendo::prelude::*;
 use opendo::testing::{self, hibernate, reset};
 use opendo::{ErrorKind, NodeBuilder};
@@ -151,6 +152,16 @@ every_way! {
         stands.await?;
         asleep.await;
         assert!(world.node.live::<RoomStub>().is_empty());
+    }
+
+    async fn its_object_stays_as_long_as_a_stream_of_it_is_open(world: &World) {
+        let (room, gate): (RoomStub, _) = (world.get("a"), Gate::new());
+        let mut numbers = room.plain("front".into()).await?.numbers(gate.clone()).await?;
+        let mut next = numbers.next();
+        assert!(is_pending(&mut next).await);
+        assert_eq!(room.reasons().await?, "[Streams(1)]");
+        gate.open();
+        assert_eq!(next.await.transpose()?, Some(7));
     }
 
     async fn what_it_says_waits_for_what_its_object_has_written(world: &World) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opendo::prelude::*;
 use opendo::testing::{self, Disk, Network, hibernate, on_disk};
-use opendo::transport::{Connection, TransportError, kind, memory};
-use opendo::{Client, ErrorKind, Lasting, NodeBuilder, StartError};
+use opendo::transport::{AnyConnection, Connection, TransportError, kind, memory};
+use opendo::{Client, ErrorKind, NodeBuilder, StartError};
 use tokio::time::timeout;
 
 use crate::by_name::ByName;
@@ -15,17 +15,44 @@ use crate::world::failure;
 
 /// A client of whichever node is there.
 async fn client_of(node: &Arc<Mutex<Option<Node>>>) -> Client {
+    connect::<kind::Bytes>(node).await
+}
+
+async fn connect<K: kind::Kind>(node: &Arc<Mutex<Option<Node>>>) -> Client
+where
+    Connection<K>: Into<AnyConnection>,
+{
     let node = node.clone();
     let connector = move || {
         let node = node.lock().unwrap().clone();
         async move {
             let node = node.ok_or(TransportError::NotFound { address: "the node".into() })?;
-            let (ours, theirs) = memory::pair::<kind::Bytes>(16);
+            let (ours, theirs) = memory::pair::<K>(16);
             tokio::spawn(async move { node.serve_connection(Connection::new(theirs)).await });
             Ok(Connection::new(ours))
         }
     };
     Client::over(connector).connect().await.unwrap()
+}
+
+/// Cap'n Web has no words for names of its own.
+#[tokio::test(start_paused = true)]
+async fn to_a_text_client_it_is_a_target_like_others_and_outlives_its_objects_sleep_all_the_same() {
+    let node = hosted().start().await.unwrap();
+    let client = connect::<kind::Text>(&Arc::new(Mutex::new(Some(node.clone())))).await;
+    let room: RoomStub = client.get("a");
+    let door = room.plain("front".into()).await.unwrap();
+    assert_eq!(door.knock().await.unwrap(), 1);
+    hibernate(&node, &node.get::<RoomStub>("a")).await;
+    assert_eq!(door.knock().await.unwrap(), 1);
+    assert_eq!(room.knock(door.clone()).await.unwrap(), 2);
+    room.keep(door.clone()).await.unwrap();
+    assert_eq!(room.kept().await.unwrap()[0].knock().await.unwrap(), 3);
+
+    client.session().unwrap().abort("as the test wants");
+    assert_eq!(room.written().await.unwrap(), "");
+    assert_eq!(failure(door.knock().await).0, ErrorKind::Broken);
+    assert_eq!(room.kept().await.unwrap()[0].knock().await.unwrap(), 4);
 }
 
 #[tokio::test(start_paused = true)]

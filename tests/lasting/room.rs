@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use opendo::prelude::*;
-use opendo::{Lasting, NodeBuilder, Stored};
+use opendo::{NodeBuilder, Stored};
 use serde::{Deserialize, Serialize};
 
 use crate::by_name::{ByName, Gate, Log};
@@ -156,6 +156,13 @@ impl Door {
 
     pub async fn write_in_turn(&self, text: String) -> Result<(), RpcError> {
         self.ctx.this::<RoomStub>().write(text).await.map_err(rpc)
+    }
+
+    pub fn numbers(&self, gate: Gate) -> RpcStream<u64> {
+        RpcStream::from_stream(futures::stream::once(async move {
+            gate.pass().await;
+            7
+        }))
     }
 
     pub fn panic(&mut self) {

@@ -109,7 +109,11 @@ impl fmt::Debug for KeepAlive {
 }
 
 impl Control {
+    /// Keeps the object in memory, also for one of its lasting targets.
     pub(crate) fn keep_alive(self: &Arc<Self>, what: Keeping) -> KeepAlive {
+        if let Some(object) = self.object.as_ref().and_then(Weak::upgrade) {
+            return object.keep_alive(what);
+        }
         self.kept[what as usize].fetch_add(1, Ordering::Relaxed);
         KeepAlive { control: self.clone(), what }
     }

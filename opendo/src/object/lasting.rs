@@ -32,7 +32,7 @@ pub(crate) const MAX_PARAMS: usize = 16 * 1024;
 /// also after a restart of the node, and also where they may not name objects: the node recognises what it has handed out.
 ///
 /// ```
-/// use opendo::{Lasting, Stored, prelude::*};
+/// use opendo::{Stored, prelude::*};
 ///
 /// pub struct Room { ctx: Ctx, lines: Stored<Vec<String>> }
 ///

@@ -93,8 +93,8 @@ pub(crate) const MAX_ENTRY: usize = 2 << 20;
 /// [`transaction`](Self::transaction) for that. If the storage fails, the instance is thrown away, with what was not
 /// durable, and with everything that waited for it.
 ///
-/// Stubs of this node's objects can be stored, alone or inside values: they are found again by class and id. Stubs of
-/// anything else cannot.
+/// Stubs of this node's objects and of their [lasting](crate::Lasting) targets can be stored, alone or inside values: they are
+/// found again by class and id. Stubs of anything else cannot.
 ///
 /// ```
 /// # use opendo::prelude::*;

@@ -12,7 +12,7 @@ use crate::rpc::stub::{ServedBy, StubCore};
 ///
 /// The target lives as long as its stubs. Its `&self` methods overlap, its `&mut self` methods run alone, and all
 /// start in the order in which they were called. A panic in one of them resets it for good: it has nothing to be
-/// made from again. What it says waits like what the object says in whose method it was served, until what that object
+/// made from again (a [lasting](crate::Lasting) one has). What it says waits like what the object says in whose method it was served, until what that object
 /// has written is durable. A mock of an object is a target that implements the object's interface.
 ///
 /// # Panics

@@ -26,8 +26,8 @@ use crate::rpc::remote::Remote;
 /// **Stubs are values**: they can be arguments and results of remote methods, as they are or inside structs, options,
 /// lists and maps. Whoever gets one can call what it leads to, from wherever it is, as long as it (or a clone) is
 /// kept: `Clone` is a second hold, `Drop` lets go. One that comes back to the process it was made in leads straight
-/// to its object again. A stub of an object also heals after a reconnect and can be put into storage; one of a target
-/// ends with the session it came over.
+/// to its object again. A stub of an object, or of a [lasting](crate::Lasting) target, also heals after a reconnect and can be put into
+/// storage; one of another target ends with the session it came over.
 pub trait Stub: Clone + Send + Sync + fmt::Debug + Serialize + DeserializeOwned + Sized + 'static {
     /// The methods, as they are known on the wire.
     const INTERFACE: &'static Interface;

@@ -8,3 +8,5 @@ mod delivery;
 mod kept;
 #[path = "outbox/post.rs"]
 mod post;
+#[path = "outbox/threads.rs"]
+mod threads;

@@ -1,5 +1,6 @@
 //! How arguments and results are written down, and read.
 
+mod bytes;
 #[cfg(feature = "capnweb")]
 pub(crate) mod capnweb;
 mod postcard;
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::bytes::Bytes;
 
+use self::bytes::{AsBytes, List};
 use crate::rpc::cap::{self, Passed};
 
 /// An encoding.
@@ -240,7 +242,14 @@ impl Encoder {
         }
     }
 
-    pub(crate) fn append<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    pub(crate) fn append<T: serde::Serialize + 'static>(&mut self, value: &T) -> Result<(), EncodeError> {
+        match AsBytes::of(value) {
+            Some(bytes) => self.write(&bytes),
+            None => self.write(value),
+        }
+    }
+
+    fn write<T: serde::Serialize>(&mut self, value: &T) -> Result<(), EncodeError> {
         match self.form {
             Form::Postcard => postcard::append(value, &mut self.bytes).map_err(|error| {
                 EncodeError(cap::why().map_or(Unencodable::Value(error), Unencodable::Stub))
@@ -312,9 +321,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(crate) fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+    pub(crate) fn take<T: serde::de::DeserializeOwned + 'static>(&mut self) -> Result<T, DecodeError> {
         match &mut self.0 {
-            Input::Postcard(rest) => postcard::take(rest),
+            Input::Postcard(rest) => {
+                List::read(|| postcard::take(rest)).unwrap_or_else(|| postcard::take(rest))
+            }
             #[cfg(feature = "capnweb")]
             Input::Value(text) => text_error(capnweb::take(text)),
             #[cfg(feature = "capnweb")]
@@ -370,6 +381,36 @@ fn text_error<T>(taken: Result<T, capnweb::TextError>) -> Result<T, DecodeError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written<T: serde::Serialize + 'static>(value: &T) -> Vec<u8> {
+        let keep = |written: Result<(&[u8], Vec<Passed>), EncodeError>| written.unwrap().0.to_vec();
+        with_encoder(Form::Postcard, Shape::Value, |out| out.append(value), keep)
+    }
+
+    #[test]
+    fn lists_of_bytes_are_copied_and_look_as_serde_writes_them() {
+        for length in [0, 1, 127, 128, 300] {
+            let list: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let expected = ::postcard::to_allocvec(&list).unwrap();
+            assert_eq!(written(&list), expected);
+            assert_eq!(written::<Box<[u8]>>(&list.clone().into()), expected);
+            let read = |body: &[u8]| {
+                decode_all(Form::Postcard, &Shape::Value, body, Vec::new(), |input| input.take::<Vec<u8>>())
+            };
+            assert_eq!(read(&expected).unwrap(), list);
+            let boxed: Box<[u8]> =
+                decode_all(Form::Postcard, &Shape::Value, &expected, Vec::new(), |input| input.take())
+                    .unwrap();
+            assert_eq!(*boxed, *list);
+            // One byte short of what it says.
+            if length > 0 {
+                assert!(read(&expected[..expected.len() - 1]).is_err());
+            }
+        }
+        // What is no such list is not taken for one.
+        assert_eq!(written(&vec![300_u16]), ::postcard::to_allocvec(&[300_u16][..]).unwrap());
+        assert_eq!(written(&vec![-1_i8]), ::postcard::to_allocvec(&[-1_i8][..]).unwrap());
+    }
 
     #[test]
     fn values_in_a_row_have_the_bytes_of_a_tuple() {

@@ -34,7 +34,8 @@ pub use client::{Client, ClientBuilder, ConnectError, connect};
 #[cfg(feature = "sqlite")]
 pub use engine::sqlite::open::OpenError;
 pub use node::{ListenError, Node, NodeBuilder, StartError};
-pub use object::context::{Ctx, KeepAlive, KeepaliveReason};
+pub use object::context::Ctx;
+pub use object::control::{KeepAlive, KeepaliveReason};
 pub use object::id::{ObjectId, ObjectKey, ParseIdError, ToObjectId};
 pub use object::lasting::Lasting;
 pub use object::lifecycle::{DurableObject, Object};

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod control;
 mod drive;
 pub(crate) mod event;
 pub(crate) mod id;

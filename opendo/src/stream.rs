@@ -215,7 +215,7 @@ fn aborted(reason: impl Into<String>) -> RpcError {
     RpcError::new(ErrorKind::Aborted, reason)
 }
 
-fn encode<T: Serialize>(form: Form, value: &T) -> Result<Chunk, RpcError> {
+fn encode<T: Serialize + 'static>(form: Form, value: &T) -> Result<Chunk, RpcError> {
     encoding::encoded(form, Shape::Arguments, |out| out.append(value))
         .map_err(|error| RpcError::new(ErrorKind::Encode, format!("a value of a stream: {error}")))
 }
@@ -224,7 +224,7 @@ fn translate<T: Streamed>(chunk: Chunk, form: Form) -> Result<Chunk, RpcError> {
     if chunk.form == form { Ok(chunk) } else { encode(form, &decode::<T>(chunk)?) }
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(chunk: Chunk) -> Result<T, RpcError> {
+pub(crate) fn decode<T: DeserializeOwned + 'static>(chunk: Chunk) -> Result<T, RpcError> {
     chunk
         .decode(&Shape::Arguments, |input| input.take())
         .map_err(|error| RpcError::new(ErrorKind::Decode, format!("a value of a stream: {error}")))

@@ -7,7 +7,7 @@ use opendo::prelude::*;
 use opendo::{Limits, testing};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use crate::room::{Room, RoomStub, WAITING};
+use crate::room::{GATES, Room, RoomStub};
 use crate::world::{connect, let_others_run, until};
 
 async fn node() -> Node {
@@ -131,8 +131,8 @@ async fn a_message_has_a_limit() {
 async fn a_peer_that_is_quicker_than_the_object_has_to_wait() {
     let node = node().await;
     let mut peer = connect(&node, "/Room/a/socket").await;
-    peer.say("wait").await;
-    WAITING.started.notified().await;
+    peer.say("wait 0").await;
+    GATES[0].started.notified().await;
     // More than what is taken in advance, and what the connection and buffers hold.
     let big = Message::Binary(vec![1; 32 * 1024].into());
     let mut sent = 0;
@@ -141,7 +141,7 @@ async fn a_peer_that_is_quicker_than_the_object_has_to_wait() {
         let_others_run().await;
     }
     assert!((8..20).contains(&sent), "{sent}");
-    WAITING.go_on.add_permits(1);
+    GATES[0].go_on.add_permits(1);
     assert_eq!(peer.hear_text().await, "waited");
     let mut heard = 0;
     // The one that did not fit was accepted, too.
@@ -150,6 +150,31 @@ async fn a_peer_that_is_quicker_than_the_object_has_to_wait() {
         assert_eq!(peer.hear().await, big);
         heard += 1;
     }
+}
+
+/// 8.19b: a message that cannot be delivered is the end of its socket, and no other's. The object is told of it when it
+/// takes something again.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_finds_no_room_ends_its_socket() {
+    let limits = Limits { max_mailbox: 2, ..Limits::default() };
+    let node = Node::builder().object::<Room>().limits(limits).start().await.unwrap();
+    let mut ann = connect(&node, "/Room/a/socket?ann").await;
+    let mut ben = connect(&node, "/Room/a/socket?ben").await;
+    ann.say("wait 1").await;
+    GATES[1].started.notified().await;
+    ann.say("echo one").await;
+    ann.say("echo two").await;
+    let_others_run().await;
+    ben.say("echo three").await;
+    assert_eq!(ben.hear_close().await, (1013, "the object takes no more messages now".into()));
+    GATES[1].go_on.add_permits(1);
+    for expected in ["waited", "one", "two"] {
+        assert_eq!(ann.hear_text().await, expected);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let room: RoomStub = node.get("a");
+    assert_eq!(room.names(None).await.unwrap(), ["ann"]);
+    assert_eq!(room.log().await.unwrap(), ["ben left lost: 1013 the object takes no more messages now"]);
 }
 
 /// A peer that asks for auto-responses and does not read them is not read, either.

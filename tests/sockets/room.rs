@@ -17,13 +17,20 @@ pub struct Room {
     kept: Option<Opening>,
 }
 
-/// Holds `message` handlers that are told to wait: started ones are counted, and go on with a permit each.
-pub static WAITING: Gate = Gate { started: Notify::const_new(), go_on: Semaphore::const_new(0) };
-
+/// Holds `message` handlers that are told to wait: it says when one has started, and lets one go with each permit.
 pub struct Gate {
     pub started: Notify,
     pub go_on: Semaphore,
 }
+
+impl Gate {
+    const fn new() -> Self {
+        Self { started: Notify::const_new(), go_on: Semaphore::const_new(0) }
+    }
+}
+
+/// One for each test that needs one: handlers say which.
+pub static GATES: [Gate; 2] = [Gate::new(), Gate::new()];
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -194,8 +201,9 @@ impl DurableObject for Room {
                 socket.send(format!("{} {} {:?}", member.name, member.said, socket.tags()))?;
             }
             "wait" => {
-                WAITING.started.notify_one();
-                WAITING.go_on.acquire().await?.forget();
+                let gate = &GATES[rest.parse::<usize>()?];
+                gate.started.notify_one();
+                gate.go_on.acquire().await?.forget();
                 socket.send("waited")?;
             }
             "close" => {

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tracing::Instrument;
 
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::job::{End, Job, Place, Running, until_end};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;

@@ -10,7 +10,7 @@ use opendo_transport::envelope::TraceContext;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::rpc::chain::Link;

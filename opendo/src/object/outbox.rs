@@ -20,7 +20,7 @@ pub use self::message::{SendError, Undelivered};
 use crate::engine::{Changes, EngineResult, UnixMillis};
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
-use crate::object::context::{Control, Keeping};
+use crate::object::control::{Control, Keeping};
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::storage::Storage;

@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};

@@ -2,7 +2,7 @@
 
 use tokio::runtime::Handle;
 
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::local::Local;
 use crate::object::strand::Activation;
 use crate::rpc::limits::Limits;

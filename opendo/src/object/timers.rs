@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::engine::UnixMillis;
 use crate::object::clock::Clock;
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::outbox::Outbox;
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::{Storage, StorageError};

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::engine::{Engine, EngineResult, Id, UnixMillis, id};
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 use crate::object::timers::backoff;
 

@@ -315,7 +315,7 @@ impl Value {
 }
 
 /// The value of a call of this process, encoded when it is there.
-pub(crate) fn encoded<T: Serialize, E>(
+pub(crate) fn encoded<T: Serialize + 'static, E>(
     outcome: Result<&Result<T, E>, &RpcError>,
     method: &str,
 ) -> Result<Resolution, RpcError> {
@@ -326,7 +326,7 @@ pub(crate) fn encoded<T: Serialize, E>(
     }
 }
 
-fn result_of<T: Serialize>(value: &T, form: Form) -> Result<Resolution, RpcError> {
+fn result_of<T: Serialize + 'static>(value: &T, form: Form) -> Result<Resolution, RpcError> {
     let value = encoding::encoded(form, Shape::Value, |out| out.append(value))
         .map_err(|error| RpcError::new(ErrorKind::Encode, format!("the argument: {error}")))?;
     Ok(Resolution::Result { capabilities: Capabilities::None, value })

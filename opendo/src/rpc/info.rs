@@ -9,7 +9,7 @@ use std::time::Duration;
 use opendo_transport::envelope::TraceContext;
 use tokio::time::Instant;
 
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 use crate::object::storage::ledger::Ledger;
 use crate::rpc::chain::Link;

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Chunk, aborted};
 use crate::encoding::Form;
 use crate::node::WeakNode;
-use crate::object::context::KeepAlive;
+use crate::object::control::KeepAlive;
 use crate::rpc::cap::{Capability, Known, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, RemoteReply};

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 
-use crate::object::context::{Control, KeepAlive, Keeping};
+use crate::object::control::{Control, KeepAlive, Keeping};
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
 

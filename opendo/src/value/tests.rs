@@ -33,7 +33,7 @@ fn through_text<T: Serialize + DeserializeOwned>(value: &T) -> T {
     cap::decoding(passed, || take(&text)).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn through_bytes<T: Serialize + DeserializeOwned>(value: &T) -> T {
+fn through_bytes<T: Serialize + DeserializeOwned + 'static>(value: &T) -> T {
     let (body, passed) = with_encoder(
         Form::Postcard,
         Shape::Value,

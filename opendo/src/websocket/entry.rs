@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::shelf::AutoResponse;
 use super::{MAX_UNDELIVERED, MAX_UNDELIVERED_BYTES, OVERHEAD, SocketError, Sockets};
 use crate::object::clock::Clock;
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 
 /// See the module.

@@ -15,7 +15,7 @@ use super::entry::Entry;
 use super::pump::Pump;
 use super::socket::{WebSocket, attached, checked_tags};
 use super::{SocketError, Sockets};
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 
 /// What a client has asked for.

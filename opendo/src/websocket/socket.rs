@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::entry::Entry;
 use super::{MAX_ATTACHMENT, MAX_AUTO_RESPONSE, MAX_REASON, MAX_TAG, MAX_TAGS, SocketError};
-use crate::object::context::{Control, Ctx};
+use crate::object::context::Ctx;
+use crate::object::control::Control;
 use crate::object::storage::StorageError;
 
 /// A WebSocket that the object has [accepted](crate::Opening::accept). The node has the connection: it stays while the

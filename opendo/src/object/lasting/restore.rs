@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::{Lasting, LastingName};
 use crate::node::WeakNode;
-use crate::object::context::Control;
+use crate::object::control::Control;
 use crate::object::job::{End, Job, Place, Running, until_end};
 use crate::object::local::Local;
 use crate::object::strand::{Activation, Birth, Pin};

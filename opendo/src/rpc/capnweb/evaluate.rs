@@ -419,7 +419,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
 
 /// A value that was decoded for the session itself.
 #[cfg(feature = "http")]
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(value: Encoded) -> Result<T, RpcError> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned + 'static>(value: Encoded) -> Result<T, RpcError> {
     value
         .decode(&Shape::Value, |input| input.take())
         .map_err(|error| RpcError::new(ErrorKind::Decode, error.to_string()))

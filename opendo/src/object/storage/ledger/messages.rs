@@ -35,23 +35,6 @@ pub(crate) struct Sent {
     pub(crate) due: UnixMillis,
 }
 
-impl Layer {
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.sent.is_empty()
-    }
-
-    /// Adds what came later.
-    pub(super) fn follow(&mut self, later: Self) {
-        self.changes.follow(later.changes);
-        self.timers.follow(later.timers);
-        if later.forgets {
-            self.forgets = true;
-            self.sent.clear();
-        }
-        self.sent.extend(later.sent);
-    }
-}
-
 impl State {
     /// Numbers messages that are sealed.
     pub(super) fn number_messages(&mut self, sent: Vec<Sent>, forgets: bool, changes: &mut Changes) {

@@ -1,0 +1,388 @@
+//! The parts of an activation that do not depend on the object's type: its end, and what keeps it in memory.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::engine::Changes;
+use crate::object::inbox::Receipt;
+use crate::object::lasting::Targets;
+use crate::object::outbox::Outbox;
+use crate::object::storage::Storage;
+use crate::object::storage::ledger::Ledger;
+use crate::rpc::error::RpcError;
+use crate::rpc::info::CallInfo;
+
+/// See the module.
+pub(crate) struct Control {
+    /// Of the activation: in call chains.
+    number: u64,
+    runtime: Handle,
+    reset: OnceLock<RpcError>,
+    /// `None` for a target.
+    storage: Option<Storage>,
+    /// What has to be durable before something leaves: of the object, also for its targets.
+    ledger: Option<Arc<Ledger>>,
+    /// Something was written that no call commits.
+    wrote_outside: AtomicBool,
+    /// `None` for a target.
+    outbox: OnceLock<Arc<Outbox>>,
+    /// Has the activation look at the reset and the writes.
+    notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    background: Mutex<Background>,
+    /// The targets that the object has made again.
+    targets: Targets,
+    /// One of them was called since this was last asked.
+    visited: AtomicBool,
+    /// Of such a target: its object's.
+    object: Option<Weak<Control>>,
+    /// How many streams, guards, and messages that are on their way keep the object in memory.
+    kept: [AtomicUsize; 3],
+}
+
+/// Tasks that the object does not leave memory before.
+#[derive(Default)]
+struct Background {
+    /// What was given to `wait_until`: it ends with the instance.
+    work: JoinSet<()>,
+    /// Targets at work: they see themselves that the instance was reset.
+    targets: JoinSet<()>,
+}
+
+impl Background {
+    /// How many have not finished.
+    fn count(&mut self) -> (usize, usize) {
+        for tasks in [&mut self.work, &mut self.targets] {
+            while tasks.try_join_next().is_some() {}
+        }
+        (self.work.len(), self.targets.len())
+    }
+}
+
+/// What keeps an object in memory. See [`Ctx::keepalive_reasons`](crate::Ctx::keepalive_reasons).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeepaliveReason {
+    /// So many futures that were given to [`Ctx::wait_until`](crate::Ctx::wait_until) have not finished.
+    WaitUntil(usize),
+    /// So many streams that its methods have made are open.
+    Streams(usize),
+    /// So many [`KeepAlive`] guards are held.
+    Guards(usize),
+    /// So many of its [lasting](crate::Lasting) targets have calls that run or wait.
+    Targets(usize),
+    /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
+    Messages(usize),
+    /// Something it has written is not durable yet.
+    Unconfirmed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keeping {
+    Stream,
+    Guard,
+    Message,
+}
+
+/// Keeps an object in memory. See [`Ctx::keep_alive`](crate::Ctx::keep_alive).
+#[must_use = "the object may hibernate when this is dropped"]
+pub struct KeepAlive {
+    control: Arc<Control>,
+    what: Keeping,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.control.kept[self.what as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for KeepAlive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeepAlive").field(&self.what).finish()
+    }
+}
+
+impl Control {
+    /// Keeps the object in memory, also for one of its lasting targets.
+    pub(crate) fn keep_alive(self: &Arc<Self>, what: Keeping) -> KeepAlive {
+        if let Some(object) = self.object.as_ref().and_then(Weak::upgrade) {
+            return object.keep_alive(what);
+        }
+        self.kept[what as usize].fetch_add(1, Ordering::Relaxed);
+        KeepAlive { control: self.clone(), what }
+    }
+
+    pub(super) fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
+        let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed);
+        let (background, targets) = self.background.lock().count();
+        let counted = [
+            (background, KeepaliveReason::WaitUntil(background)),
+            (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
+            (kept(Keeping::Guard), KeepaliveReason::Guards(kept(Keeping::Guard))),
+            (targets, KeepaliveReason::Targets(targets)),
+            (kept(Keeping::Message), KeepaliveReason::Messages(kept(Keeping::Message))),
+            (usize::from(self.is_dirty()), KeepaliveReason::Unconfirmed),
+        ];
+        counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
+    }
+
+    /// Whether the object must not hibernate now, because it is idle or because it has to.
+    pub(crate) fn refuses(&self, if_idle: bool) -> bool {
+        if if_idle { self.is_kept_alive() } else { self.has_background() }
+    }
+
+    /// Whether something keeps the object in memory.
+    pub(crate) fn is_kept_alive(&self) -> bool {
+        self.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0)
+            || self.has_background()
+            || self.is_dirty()
+    }
+
+    /// Of an object.
+    pub(crate) fn new(runtime: Handle, storage: Storage) -> Arc<Self> {
+        let ledger = storage.ledger().clone();
+        let control = Self::of(runtime, Some(storage), Some(ledger.clone()), None);
+        ledger.belongs_to(&control);
+        control
+    }
+
+    /// Of a target: what it says waits for what the object has written that serves it, if one does.
+    pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
+        let ledger = CallInfo::with_current(|current| current?.control.ledger.clone());
+        Self::of(runtime, None, ledger, None)
+    }
+
+    /// Of a target that an object has made again.
+    pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
+        Self::of(object.runtime.clone(), None, object.ledger.clone(), Some(Arc::downgrade(object)))
+    }
+
+    fn of(
+        runtime: Handle,
+        storage: Option<Storage>,
+        ledger: Option<Arc<Ledger>>,
+        object: Option<Weak<Self>>,
+    ) -> Arc<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Numbers travel in call chains between processes: the random half keeps those apart.
+        static PROCESS: LazyLock<u64> =
+            LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
+        Arc::new(Self {
+            number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
+            runtime,
+            reset: OnceLock::new(),
+            storage,
+            ledger,
+            wrote_outside: AtomicBool::new(false),
+            outbox: OnceLock::new(),
+            notify: OnceLock::new(),
+            background: Mutex::default(),
+            targets: Targets::default(),
+            visited: AtomicBool::new(false),
+            object,
+            kept: Default::default(),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Whether it is that of a target that an object has made again.
+    pub(crate) fn is_of_lasting(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Has a task work on the queue of the activation. The object of a lasting target stays in memory meanwhile.
+    pub(crate) fn drive(&self, driver: impl Future<Output = ()> + Send + 'static) {
+        let Some(object) = self.object.as_ref().and_then(Weak::upgrade) else {
+            self.runtime.spawn(driver);
+            return;
+        };
+        object.visited.store(true, Ordering::Relaxed);
+        let kept = object.clone();
+        let mut background = object.background.lock();
+        background.count();
+        background.targets.spawn_on(
+            async move {
+                driver.await;
+                drop(kept);
+            },
+            &self.runtime,
+        );
+    }
+
+    /// Whether a lasting target was called since this was last asked.
+    pub(crate) fn takes_visit(&self) -> bool {
+        self.visited.swap(false, Ordering::Relaxed)
+    }
+
+    /// Condemns the instance; the first reason counts and is returned.
+    pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
+        let reason = self.reset.get_or_init(|| error);
+        if let Some(storage) = self.storage() {
+            storage.ledger().close();
+        }
+        self.background.lock().work.abort_all();
+        self.targets.reset(reason);
+        self.notify();
+        reason
+    }
+
+    pub(crate) fn is_reset(&self) -> Option<&RpcError> {
+        self.reset.get()
+    }
+
+    /// Something was written that no call commits: the activation does so, when no call runs.
+    pub(crate) fn wrote_outside(&self) {
+        if !self.wrote_outside.swap(true, Ordering::AcqRel) {
+            self.notify();
+        }
+    }
+
+    /// Whether something was, since this was last asked.
+    pub(crate) fn takes_what_was_written_outside(&self) -> bool {
+        self.wrote_outside.load(Ordering::Relaxed) && self.wrote_outside.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has `notify` called after each reset, and when something was written outside of calls. Once.
+    pub(crate) fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
+        let _ = self.notify.set(Box::new(notify));
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = self.notify.get() {
+            notify();
+        }
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Storage> {
+        self.storage.as_ref()
+    }
+
+    /// Gives the object its messages. Once.
+    pub(crate) fn send_by(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
+    }
+
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// A commit is durable.
+    pub(crate) fn committed(&self, changes: &Changes) {
+        if let Some(outbox) = self.outbox() {
+            outbox.committed(changes);
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.as_ref()
+    }
+
+    /// Lets `output` go when everything that was written is durable: at once, if it is.
+    pub(crate) fn hold(&self, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        match self.ledger() {
+            Some(ledger) => ledger.hold(output),
+            None => output(Ok(())),
+        }
+    }
+
+    /// The same for the answer to a call: a message was taken once that is durable, too.
+    pub(crate) fn hold_answer(
+        &self,
+        message: Option<&Receipt>,
+        output: impl FnOnce(Result<(), RpcError>) + Send + 'static,
+    ) {
+        match (message, self.ledger()) {
+            (Some(message), Some(ledger)) => message.take(ledger, output),
+            _ => self.hold(output),
+        }
+    }
+
+    /// Resolves when everything that was written is durable.
+    pub(crate) fn durable(&self) -> impl Future<Output = Result<(), RpcError>> + Send + use<> {
+        let durable = self.ledger().map(Ledger::durable);
+        async move {
+            match durable {
+                Some(durable) => durable.await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Whether what leaves now has to wait.
+    pub(crate) fn holds(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.holds())
+    }
+
+    /// Commits what was written, without waiting for it. A failure resets the instance.
+    pub(crate) fn seal(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.seal();
+        }
+    }
+
+    /// Commits what was written. Resolves when it is durable, or the instance is lost.
+    pub(crate) async fn drain(&self) {
+        if let Some(ledger) = self.ledger() {
+            let _ = ledger.durable().await;
+        }
+    }
+
+    /// Whether another instance would have to wait for this one, which is gone.
+    pub(crate) fn lingers(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.lingers())
+    }
+
+    /// Resolves when another instance may have the object.
+    pub(crate) async fn left(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.clone().left().await;
+        }
+    }
+
+    /// Whether something was written that is not durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.is_dirty())
+    }
+
+    /// Whether a commit has failed: the instance is lost by that.
+    pub(crate) fn storage_has_failed(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.has_failed())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut background = self.background.lock();
+        if self.reset.get().is_some() {
+            return;
+        }
+        background.count();
+        background.work.spawn_on(future, &self.runtime);
+    }
+
+    /// Whether something that was given to `wait_until` has not finished, or a lasting target is at work.
+    pub(crate) fn has_background(&self) -> bool {
+        self.background.lock().count() != (0, 0)
+    }
+
+    /// Waits for all of that.
+    pub(crate) async fn finish_background(&self) {
+        while poll_fn(|cx| self.background.lock().work.poll_join_next(cx)).await.is_some() {}
+        while poll_fn(|cx| self.background.lock().targets.poll_join_next(cx)).await.is_some() {}
+    }
+}

@@ -1,0 +1,307 @@
+//! What leaves the object waits for what it has written: seals, commits, and letting go.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::layer::Layer;
+use super::{Ledger, State};
+use crate::engine::committer::{CommitError, Committing};
+use crate::engine::{Changes, Commit};
+use crate::object::storage::keys;
+use crate::object::storage::own::Own;
+use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
+
+/// What leaves the object once what it has written is durable; told so, or why that failed.
+pub(crate) type Output = Box<dyn FnOnce(Result<(), RpcError>) + Send>;
+
+impl Ledger {
+    /// Lets `output` go once everything written so far is durable: at once, if it is.
+    pub(crate) fn hold(self: &Arc<Self>, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        let mut state = self.sealed();
+        // Behind what was said before, and with an error if what was written is lost.
+        let dropped = state.dropped.clone().map_or(Ok(()), Err);
+        let output = move |durable: Result<(), RpcError>| output(durable.and(dropped));
+        if let Some(error) = &state.failed {
+            let error = error.clone();
+            drop(state);
+            return output(Err(error));
+        }
+        if state.is_open() {
+            drop(state);
+            return output(Ok(()));
+        }
+        let seal = state.last_seal + u64::from(state.postponed);
+        state.held.push_back((seal, Box::new(output)));
+        self.carry_on(state);
+    }
+
+    /// Whether what leaves now would have to wait. What was written so far is on its way afterwards.
+    pub(crate) fn holds(self: &Arc<Self>) -> bool {
+        let state = self.sealed();
+        if state.lets_go() {
+            return false;
+        }
+        self.carry_on(state);
+        !self.state.lock().lets_go()
+    }
+
+    /// Whether something is written and not durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let is_written = self.own.as_ref().is_some_and(Own::is_written);
+        let state = self.state.lock();
+        let unsealed = || is_written || state.layers.iter().any(|layer| !layer.is_empty());
+        state.failed.is_none() && (!state.is_open() || unsealed())
+    }
+
+    /// Whether a commit has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().failed.is_some()
+    }
+
+    /// Commits what was written so far, without waiting for it.
+    pub(crate) fn seal(self: &Arc<Self>) {
+        let state = self.sealed();
+        self.carry_on(state);
+    }
+
+    /// Seals what could not be sealed because a statement or a transaction of the user's ran.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn seal_postponed(self: &Arc<Self>) {
+        if self.state.lock().postponed {
+            self.seal();
+            // Nothing may be left to wait for.
+            self.release_held(self.state.lock());
+        }
+    }
+
+    /// Seals what was written so far.
+    pub(super) fn sealed(&self) -> MutexGuard<'_, State> {
+        let Some(own) = &self.own else {
+            let mut state = self.state.lock();
+            state.seal();
+            return state;
+        };
+        let alone = own.alone();
+        let mut state = self.state.lock();
+        let is_written = own.is_written() || !state.layers[0].is_empty();
+        if state.failed.is_some() || state.closed {
+            return state;
+        }
+        if own.is_busy() {
+            state.postponed |= is_written;
+            return state;
+        }
+        if !std::mem::take(&mut state.postponed) && !is_written {
+            return state;
+        }
+        let Err(error) = state.seal_in(own) else { return state };
+        drop(state);
+        drop(alone);
+        self.fail(&error);
+        self.state.lock()
+    }
+
+    /// Sends the next commit on its way, if there is one to send and none there.
+    pub(super) fn carry_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.in_flight.is_some() || state.failed.is_some() {
+            return;
+        }
+        if self.own.is_some() {
+            let Some(unsynced) = state.unsynced.take() else {
+                state.confirmed = state.last_seal;
+                return;
+            };
+            state.in_flight = Some(Arc::new(std::mem::take(&mut state.sealed)));
+            state.in_flight_seal = state.last_seal;
+            drop(state);
+            let ledger = self.clone();
+            let done =
+                move |result: Result<(), String>| ledger.committed(result.map_err(CommitError::Failed));
+            return unsynced.sync_beside(self.committer.runtime(), done);
+        }
+        if state.sealed.is_empty() {
+            return;
+        }
+        let Some(ownership) = &mut state.ownership else { return };
+        ownership.sequence += 1;
+        let (epoch, sequence) = (ownership.epoch, ownership.sequence);
+        let changes = Arc::new(std::mem::take(&mut state.sealed));
+        state.in_flight = Some(changes.clone());
+        state.in_flight_seal = state.last_seal;
+        drop(state);
+        self.committer.submit(Commit { object: self.key.clone(), epoch, sequence, changes }, self.clone());
+    }
+
+    /// Nothing more becomes durable.
+    pub(super) fn fail(&self, error: &impl fmt::Display) {
+        let error = RpcError::new(ErrorKind::Reset, format!("storage: {error}")).may_run(true);
+        let mut state = self.state.lock();
+        state.failed = Some(error.clone());
+        state.sealed = Changes::default();
+        state.unsynced = None;
+        drop(state);
+        // Before anybody hears of it: whoever does may want a new instance at once.
+        if let Some(owner) = self.owner() {
+            owner.reset(error);
+        }
+        self.release_held(self.state.lock());
+    }
+
+    /// Lets go of what has waited long enough, in order.
+    pub(super) fn release_held(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::replace(&mut state.releasing, true) {
+            return;
+        }
+        loop {
+            let result = match &state.failed {
+                Some(error) => Err(error.clone()),
+                None => Ok(()),
+            };
+            let confirmed = state.confirmed;
+            let may_go = |(seal, _): &mut (u64, Output)| result.is_err() || *seal <= confirmed;
+            let Some((_, output)) = state.held.pop_front_if(may_go) else {
+                state.releasing = false;
+                return;
+            };
+            // It may run code of users: encodings of replies. What it says has waited: it does not do so again for
+            // what is written meanwhile.
+            let run = || catch_unwind(AssertUnwindSafe(|| CallInfo::in_no_call(|| output(result))));
+            if MutexGuard::unlocked(&mut state, run).is_err() {
+                tracing::error!(object = %self.key, "what was to leave the object panicked");
+            }
+        }
+    }
+
+    /// From here on nothing is written any more; what was written so far is committed.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.seal();
+        self.close();
+    }
+
+    /// From here on nothing is written any more, and what was not sealed is lost. What was sealed is committed.
+    pub(crate) fn close(&self) {
+        let _alone = self.own.as_ref().and_then(Own::alone);
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.closed, true) {
+            return;
+        }
+        let is_written = self.own.as_ref().is_some_and(Own::is_written);
+        if is_written || state.layers.iter().any(|layer| !layer.is_empty()) {
+            let text = "the instance was thrown away before what it wrote was durable";
+            state.dropped = Some(RpcError::new(ErrorKind::Reset, text).may_run(true));
+        }
+        state.layers = vec![Layer::default()];
+        state.postponed = false;
+        if let Some(own) = &self.own {
+            own.roll_back();
+        }
+        // A handler that was cut off is tried again.
+        if let Some((timer, retry)) = state.running.take() {
+            let (due, record) = retry().unzip();
+            state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
+            state.layers[0].timers.set.insert(timer, due);
+            match &self.own {
+                None => state.seal(),
+                // In the middle of a statement nothing can be written: then it is tried again at once.
+                Some(own) => drop(state.seal_in(own)),
+            }
+        }
+        if let Some(own) = &self.own {
+            own.end();
+        }
+    }
+
+    /// Resolves when everything written so far is durable, or will never be.
+    pub(crate) fn durable(self: &Arc<Self>) -> impl Future<Output = Result<(), RpcError>> + Send + use<> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.hold(move |result| {
+            let _ = done.send(result);
+        });
+        let gone = |_| Err(RpcError::new(ErrorKind::Reset, "the object's instance is gone"));
+        async move { wait.await.unwrap_or_else(gone) }
+    }
+}
+
+impl State {
+    /// Whether everything sealed is durable, and nothing that leaves is behind it.
+    pub(super) fn is_open(&self) -> bool {
+        !self.postponed && self.confirmed == self.last_seal && self.held.is_empty() && !self.releasing
+    }
+
+    /// Whether what leaves now need not wait, and may leave at all.
+    pub(super) fn lets_go(&self) -> bool {
+        self.is_open() && self.failed.is_none() && self.dropped.is_none()
+    }
+
+    pub(super) fn seal(&mut self) {
+        if self.layers[0].is_empty() {
+            return;
+        }
+        let changes = self.unsealed();
+        self.sealed.follow(changes);
+        self.last_seal += 1;
+    }
+
+    pub(super) fn seal_in(&mut self, own: &Own) -> Result<(), String> {
+        let changes = self.unsealed();
+        if let Some(sealed) = own.seal(&changes).map_err(|error| error.to_string())? {
+            self.unsynced = Some(sealed);
+        }
+        self.sealed.follow(changes);
+        self.last_seal += 1;
+        Ok(())
+    }
+
+    pub(super) fn unsealed(&mut self) -> Changes {
+        let Layer { mut changes, timers, sent, forgets } = std::mem::take(&mut self.layers[0]);
+        // Whoever sets the timer whose handler runs has decided what becomes of it.
+        self.running.take_if(|(running, _)| timers.get(running).is_some());
+        timers.apply(&mut self.timers);
+        self.number_messages(sent, forgets, &mut changes);
+        let wake = self.timers.values().min().copied();
+        if wake != self.wake {
+            self.wake = wake;
+            changes.wake = Some(wake);
+        }
+        changes
+    }
+}
+
+impl Committing for Ledger {
+    fn committed(self: Arc<Self>, result: Result<(), CommitError>) {
+        // Before anything else is on its way: it is told in order.
+        let in_flight = self.state.lock().in_flight.clone();
+        if let (Ok(()), Some(changes), Some(owner)) = (&result, in_flight, self.owner()) {
+            owner.committed(&changes);
+        }
+        let mut state = self.state.lock();
+        let in_flight = state.in_flight.take();
+        match result {
+            Ok(()) => {
+                state.confirmed = state.in_flight_seal;
+                self.tell_registry(&mut state);
+                if let (Some(loaded), Some(changes)) = (&mut state.loaded, in_flight) {
+                    for range in &changes.cleared {
+                        loaded.retain(|key, _| !range.contains(key));
+                    }
+                    for (key, value) in &changes.writes {
+                        match value {
+                            Some(value) => loaded.insert(key.clone(), value.clone()),
+                            None => loaded.remove(key),
+                        };
+                    }
+                }
+                self.carry_on(state);
+                self.release_held(self.state.lock());
+            }
+            Err(error) => {
+                drop(state);
+                self.fail(&error);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What was written and not sealed, layer by layer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Sent, Timer};
+use crate::engine::{Changes, KeyRange, UnixMillis};
+
+#[derive(Default)]
+pub(super) struct Layer {
+    pub(super) changes: Changes,
+    pub(super) timers: Timers,
+    /// Messages that were recorded in it, and whether all that were recorded before it are removed.
+    pub(super) sent: Vec<Sent>,
+    pub(super) forgets: bool,
+}
+
+impl Layer {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.sent.is_empty()
+    }
+
+    /// Adds what came later.
+    pub(super) fn follow(&mut self, later: Self) {
+        self.changes.follow(later.changes);
+        self.timers.follow(later.timers);
+        if later.forgets {
+            self.forgets = true;
+            self.sent.clear();
+        }
+        self.sent.extend(later.sent);
+    }
+}
+
+/// What a layer says of timers.
+#[derive(Default)]
+pub(super) struct Timers {
+    /// Those that were set before are removed.
+    pub(super) cleared: bool,
+    /// `None` removes.
+    pub(super) set: BTreeMap<Timer, Option<UnixMillis>>,
+}
+
+impl Timers {
+    /// Adds what came later.
+    pub(super) fn follow(&mut self, later: Self) {
+        if later.cleared {
+            *self = later;
+        } else {
+            self.set.extend(later.set);
+        }
+    }
+
+    pub(super) fn apply(&self, timers: &mut BTreeMap<Timer, UnixMillis>) {
+        if self.cleared {
+            timers.clear();
+        }
+        for (timer, due) in &self.set {
+            match due {
+                Some(due) => timers.insert(timer.clone(), *due),
+                None => timers.remove(timer),
+            };
+        }
+    }
+
+    /// What it says of a timer: when it is due, that it is not set, or nothing.
+    pub(super) fn get(&self, timer: &Timer) -> Option<Option<UnixMillis>> {
+        self.set.get(timer).copied().or_else(|| self.cleared.then_some(None))
+    }
+}
+
+impl Changes {
+    /// Adds what came later.
+    pub(super) fn follow(&mut self, later: Self) {
+        for range in &later.cleared {
+            self.writes.retain(|key, _| !range.contains(key));
+        }
+        self.cleared.extend(later.cleared);
+        self.writes.extend(later.writes);
+        self.wake = later.wake.or(self.wake);
+    }
+
+    /// What it says of a key: its value, that there is none, or nothing.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        let cleared = || self.cleared.iter().any(|range| range.contains(key)).then_some(None);
+        self.writes.get(key).cloned().or_else(cleared)
+    }
+}
+
+/// What the layers say of a range, to be laid over what the engine says.
+pub(in crate::object::storage) struct Overlay {
+    pub(in crate::object::storage) cleared: Vec<KeyRange>,
+    pub(in crate::object::storage) writes: BTreeMap<Bytes, Option<Bytes>>,
+    /// What lies below, if that is known.
+    pub(in crate::object::storage) below: Option<Vec<(Bytes, Bytes)>>,
+}
+
+pub(super) fn within(
+    values: &BTreeMap<Bytes, Bytes>,
+    range: &KeyRange,
+) -> impl Iterator<Item = (Bytes, Bytes)> {
+    let from = values.range::<Bytes, _>(range.start.clone()..);
+    let end = range.end.clone();
+    from.take_while(move |(key, _)| end.as_ref().is_none_or(|end| *key < end))
+        .map(|(key, value)| (key.clone(), value.clone()))
+}

@@ -208,6 +208,31 @@ async fn names_are_unique_in_a_class_and_the_class_is_hosted() {
     assert_eq!(homeless, StartError::NoClass { class: "Room", target: "door" });
 }
 
+/// A new one waits until the one before is dropped, which may take its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_race_with_panics_find_the_only_one() {
+    let node = hosted().start().await.unwrap();
+    let room: RoomStub = node.get("a");
+    let door = room.door("front".into(), Does::Alone(ByName::new())).await.unwrap();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let door = door.clone();
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    assert_eq!(failure(door.fresh().panic().await).0, ErrorKind::Reset);
+                    let _ = door.fresh().knock().await; // of the one that somebody else has reset, perhaps
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        timeout(Duration::from_secs(60), caller).await.expect("a call hangs").unwrap();
+    }
+    // `restore` panics when there are two, which is a reset of the room.
+    room.written().await.unwrap();
+    assert!(door.fresh().knock().await.unwrap() > 0);
+}
+
 /// Every knock is counted, whenever the room falls asleep, and no two doors of one name are there at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_that_race_with_hibernation_all_arrive_at_the_only_one() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 
 use crate::object::lifecycle::Object;
 use crate::object::strand::Activation;
@@ -116,6 +117,9 @@ struct Live {
     many: usize,
 }
 
+/// Resolves (to nothing of interest) when a target is gone.
+pub(super) type Ended = oneshot::Receiver<()>;
+
 /// A target in memory, or on its way there.
 trait Target: Send + Sync {
     /// Lets go of it, if it has nothing to do. Whether it is gone.
@@ -139,11 +143,11 @@ impl<T: Send + Sync + 'static> Target for Activation<T> {
 }
 
 impl Targets {
-    /// The target of that name: the live one, or what `make` makes.
+    /// The target of that name: the live one, or what `make` makes, given the end of the one before if that is to come.
     pub(crate) fn find_or<T: Send + Sync + 'static>(
         &self,
         name: &Arc<LastingName>,
-        make: impl FnOnce() -> Arc<Activation<T>>,
+        make: impl FnOnce(Option<Ended>) -> Arc<Activation<T>>,
     ) -> Arc<Activation<T>> {
         if self.are_many() {
             self.sleep();
@@ -152,14 +156,16 @@ impl Targets {
         }
         let _reset; // dropped after the lock
         let mut live = self.0.lock();
+        let mut before = None;
         if let Some(target) = live.targets.get(name) {
             let found = target.clone().as_any().downcast::<Activation<T>>();
             let found = found.expect("one type has the name in its class");
             if found.is_live() {
                 return found;
             }
+            before = found.watch_instance();
         }
-        let target = make();
+        let target = make(before);
         _reset = live.targets.insert(name.clone(), target.clone());
         target
     }

@@ -417,19 +417,10 @@ impl<O: Send + Sync + 'static> Activation<O> {
     /// Resolves when the instance is gone, what it wrote is durable, and the same holds for all before it. `None` if
     /// so.
     pub(crate) fn watch_end(&self) -> Option<Ended> {
-        let before = self.predecessor();
-        let mut state = self.state.lock();
-        let watch = if matches!(state.phase, Phase::Gone(_)) {
-            if before.is_none() && !self.control.lingers() {
-                return None;
-            }
-            None
-        } else {
-            let (gone, watch) = oneshot::channel();
-            state.watchers.push(gone);
-            Some(watch)
-        };
-        drop(state);
+        let (before, watch) = (self.predecessor(), self.watch_instance());
+        if watch.is_none() && before.is_none() && !self.control.lingers() {
+            return None;
+        }
         let control = self.control.clone();
         let ended = async move {
             if let Some(watch) = watch {
@@ -441,6 +432,17 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
         };
         Some(ended.boxed().shared())
+    }
+
+    /// Resolves when the instance is gone. `None` if it is.
+    pub(crate) fn watch_instance(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Gone(_)) {
+            return None;
+        }
+        let (gone, watch) = oneshot::channel();
+        state.watchers.push(gone);
+        Some(watch)
     }
 
     /// Resolves when the instance was reset, with the reason; never for one that went to sleep.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::{Lasting, LastingName};
+use super::{Ended, Lasting, LastingName};
 use crate::node::WeakNode;
 use crate::object::control::Control;
 use crate::object::job::{End, Job, Place, Running, until_end};
@@ -76,7 +76,7 @@ impl<T: Lasting> Origin<T> for Restorer<T> {
             let object = self.class.activation(&self.name.object)?;
             // Otherwise it has gone meanwhile, and there will be another.
             if let Some(pin) = object.pin() {
-                return Ok(object.control.targets().find_or(&self.name, || self.activate(pin)));
+                return Ok(object.control.targets().find_or(&self.name, |before| self.activate(pin, before)));
             }
         }
     }
@@ -84,23 +84,25 @@ impl<T: Lasting> Origin<T> for Restorer<T> {
 
 impl<T: Lasting> Restorer<T> {
     /// A target that is restored by the object that is pinned, which therefore stays until it has been asked.
-    fn activate(&self, pin: Pin<T::Object>) -> Arc<Activation<T>> {
+    fn activate(&self, pin: Pin<T::Object>, before: Option<Ended>) -> Arc<Activation<T>> {
         let object = Arc::downgrade(pin.activation());
         let host = pin.activation().control.clone();
         let made = Arc::new(AtomicBool::new(false));
-        let (pin, name, is_made) = (Mutex::new(Some(pin)), self.name.clone(), made.clone());
+        let (once, name, is_made) = (Mutex::new(Some((pin, before))), self.name.clone(), made.clone());
         let make = move |info: CallInfo| {
-            let (done, restored) = oneshot::channel();
-            // So that a cycle through `restore` is seen.
-            let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
-            if let Some(pin) = pin.lock().take() {
-                let job = Restore::<T> { name: name.clone(), chain, done };
-                if let Err(job) = pin.activation().submit(Box::new(job)) {
+            let (once, name, made) = (once.lock().take(), name.clone(), made.clone());
+            async move {
+                let (pin, before) = once.ok_or_else(not_asked)?;
+                if let Some(before) = before {
+                    let _ = before.await; // its sender is dropped, not used
+                }
+                // So that a cycle through `restore` is seen.
+                let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
+                let (done, restored) = oneshot::channel();
+                if let Err(job) = pin.activation().submit(Box::new(Restore::<T> { name, chain, done })) {
                     job.fail(not_asked());
                 }
-            }
-            let made = made.clone();
-            async move {
+                drop(pin);
                 let target = restored.await.unwrap_or_else(|_| Err(not_asked()))?;
                 made.store(true, Ordering::Relaxed);
                 Ok(target)

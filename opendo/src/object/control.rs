@@ -76,7 +76,7 @@ pub enum KeepaliveReason {
     Guards(usize),
     /// So many of its [lasting](crate::Lasting) targets have calls that run or wait.
     Targets(usize),
-    /// So many [messages](Ctx::send) are on their way. Those that wait for another attempt do not count.
+    /// So many [messages](crate::Ctx::send) are on their way. Those that wait for another attempt do not count.
     Messages(usize),
     /// Something it has written is not durable yet.
     Unconfirmed,

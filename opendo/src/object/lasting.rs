@@ -54,8 +54,8 @@ pub(crate) const MAX_PARAMS: usize = 16 * 1024;
 ///
 /// #[rpc_target]
 /// impl Seat {
-///     pub async fn say(&self, text: String) -> opendo::Result<(), RpcError> {
-///         self.room.say(format!("{}: {text}", self.name)).await
+///     pub async fn say(&self, text: String) -> Result<(), RpcError> {
+///         Ok(self.room.say(format!("{}: {text}", self.name)).await?)
 ///     }
 /// }
 ///

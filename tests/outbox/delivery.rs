@@ -331,7 +331,8 @@ async fn what_cannot_be_stored_or_sent_is_refused_at_once() {
     let teller = opendo::serve::<TellerStub, _>(Ear);
     let said = from.try_all(to.clone(), teller, Callback::new(|_| async {})).await.unwrap();
     let not_here = "messages go to objects of this node only";
-    let by_reference = "of what is passed by reference only stubs of this node's own objects can be stored";
+    let by_reference =
+        "of what is passed by reference only stubs of this node's own objects and of their lasting targets";
     let expected = [
         not_here,
         not_here,

@@ -422,15 +422,16 @@ impl PeerSide {
                 let Some(class) = self.classes.get(class as usize) else {
                     return Err(protocol(&format!("a capability of class {class}, which was not described")));
                 };
-                let object = place.as_ref().map(|place| match place {
-                    WirePlace::Object(key) => key,
-                    WirePlace::Lasting(target) => &target.object,
-                });
+                let object = match &place {
+                    WirePlace::Nowhere => None,
+                    WirePlace::Object(key) => Some(key),
+                    WirePlace::Lasting(target) => Some(&target.object),
+                };
                 if object.is_some_and(|object| object.class.len() > LONGEST_CLASS_NAME) {
                     return Err(protocol("an object whose class has too long a name"));
                 }
                 core.imported()?;
-                Ok(Passed::Cap(import(core, id, class.interface.clone(), place.as_ref())?))
+                Ok(Passed::Cap(import(core, id, class.interface.clone(), &place)?))
             }
             CapDescriptor::Yours(id) => {
                 let cap = if id < 0 {

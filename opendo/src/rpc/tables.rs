@@ -213,10 +213,11 @@ impl Out<'_> {
                 {
                     return Ok(CapDescriptor::Yours(self.place(remote.object())?));
                 }
-                let place = cap.hosted(&self.core.life.objects.0).map(|reference| match reference {
-                    Reference::Object(key) => WirePlace::Object(wire_key(key)),
-                    Reference::Lasting(name) => WirePlace::Lasting(wire_target(name)),
-                });
+                let place = match cap.hosted(&self.core.life.objects.0) {
+                    None => WirePlace::Nowhere,
+                    Some(Reference::Object(key)) => WirePlace::Object(wire_key(key)),
+                    Some(Reference::Lasting(name)) => WirePlace::Lasting(wire_target(name)),
+                };
                 let interface = cap.interface();
                 let class = self.describe(interface.name().into(), &interface)?;
                 let planned = i64::try_from(prepared.exports.len()).unwrap_or(i64::MAX);
@@ -304,12 +305,12 @@ pub(crate) fn import(
     core: &Arc<Core>,
     id: i64,
     peer: Arc<PeerInterface>,
-    place: Option<&WirePlace<'_>>,
+    place: &WirePlace<'_>,
 ) -> Result<Cap, RpcError> {
     let place = match place {
-        None => None,
-        Some(WirePlace::Object(key)) => Some(Place::Object(key_of(key)?)),
-        Some(WirePlace::Lasting(target)) => Some(Place::Lasting(name_of(core, target)?)),
+        WirePlace::Nowhere => None,
+        WirePlace::Object(key) => Some(Place::Object(key_of(key)?)),
+        WirePlace::Lasting(target) => Some(Place::Lasting(name_of(core, target)?)),
     };
     let cap: Arc<dyn Capability> = Arc::new(Remote::import(core.clone(), id, Some(peer), place));
     Ok(cap)

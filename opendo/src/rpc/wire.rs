@@ -89,9 +89,6 @@ pub(crate) enum Bound<'a> {
         #[serde(borrow)]
         name: Option<&'a str>,
     },
-    /// A target that an object of the callee's makes again.
-    #[serde(borrow)]
-    Lasting(WireTarget<'a>),
     /// The callee's main interface.
     Root,
     /// A part of the result of a call that is kept, arrived or not.
@@ -100,6 +97,9 @@ pub(crate) enum Bound<'a> {
         #[serde(borrow)]
         path: Vec<&'a str>,
     },
+    /// A target that an object of the callee's makes again.
+    #[serde(borrow)]
+    Lasting(WireTarget<'a>),
 }
 
 /// One thing that travels beside a body. They stand one behind the other, without a count.
@@ -123,7 +123,7 @@ pub(crate) enum CapDescriptor<'a> {
         class: u32,
         /// Where to find it in other sessions.
         #[serde(borrow)]
-        place: Option<WirePlace<'a>>,
+        place: WirePlace<'a>,
     },
     /// The receiver's, by the number that the sender calls it by.
     Yours(i64),
@@ -148,9 +148,10 @@ pub(crate) struct WireKey<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
-/// What is found again in other sessions.
+/// Where something is found in other sessions.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WirePlace<'a> {
+    Nowhere,
     #[serde(borrow)]
     Object(WireKey<'a>),
     #[serde(borrow)]

@@ -261,7 +261,7 @@ every_way! {
     async fn only_stubs_of_the_nodes_own_objects_can_be_stored(world: &World) {
         let broker: BrokerStub = world.get(unique("a"));
         let (target, ear) = listener();
-        let only = "only stubs of this node's own objects can be stored";
+        let only = "only stubs of this node's own objects, and of their lasting targets, can be stored";
         let refused = broker.store_listener(target.clone()).await.unwrap_err().to_string();
         assert!(refused.contains(only), "{refused}");
         let made = broker.make(ear.clone()).await?;

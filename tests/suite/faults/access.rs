@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opendo::prelude::*;
 use opendo::testing::Network;
-use opendo::{ErrorKind, ListenError, NodeBuilder};
+use opendo::{ErrorKind, Lasting, ListenError, NodeBuilder};
 
 use super::raw::*;
 use super::world::*;
@@ -91,4 +91,50 @@ async fn everybody_may_come_in_only_where_that_was_said() {
         assert_eq!(soon(stub.tag(1)).await, Ok(1));
         soon(client.close()).await;
     }
+}
+
+/// What workers make again.
+pub(super) struct Bench;
+
+#[rpc_target]
+impl Bench {
+    pub fn tag(&self, tag: u32) -> u32 {
+        tag
+    }
+}
+
+impl Lasting for Bench {
+    type Object = Worker;
+    type Stub = BenchStub;
+    type Params = u8;
+    const NAME: &'static str = "bench";
+
+    async fn restore(_: &mut Worker, _: u8) -> opendo::Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_targets_that_were_not_handed_out_are_refused_before_an_object_is_asked() {
+    forget_runs();
+    let node = Node::builder().object::<Worker>().lasting::<Bench>().start().await.unwrap();
+    let network = Network::new(&node);
+    let mut raw = Raw::greeted(&network).await;
+    let guesses = [
+        (bind_lasting(1, "a", "bench", &[7], [0; 16]), ErrorKind::Unauthorized),
+        (bind_lasting(2, "a", "bench", &[], [0xff; 16]), ErrorKind::Unauthorized),
+        (bind_lasting(3, "a", "stool", &[7], [0; 16]), ErrorKind::NoSuchClass),
+        (bind_lasting(4, "a", "bench", &[0; 16 * 1024 + 1], [0; 16]), ErrorKind::Protocol),
+    ];
+    for (import, (guess, kind)) in (1..).zip(guesses) {
+        raw.send(guess).await;
+        raw.send(call(import as u64, import, "tag", &[1])).await;
+        assert_eq!(raw.refused().await.kind, kind, "{import}");
+    }
+    assert_eq!((all_runs().len(), node.live::<WorkerStub>().len()), (0, 0));
+    raw.send(bind_worker(5, "a")).await;
+    raw.works(5, 5).await;
+
+    raw.send(bind_lasting(6, "a", "bench", &[0; 64 * 1024], [0; 16])).await;
+    assert_eq!(raw.aborted().await.kind, ErrorKind::Protocol);
 }

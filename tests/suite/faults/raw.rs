@@ -336,6 +336,28 @@ pub(super) fn bind_root(import: i64, class: u32) -> Vec<u8> {
     out
 }
 
+/// Names a target that a worker makes again.
+pub(super) fn bind_lasting(
+    import: i64,
+    worker: &str,
+    target: &str,
+    params: &[u8],
+    seal: [u8; 16],
+) -> Vec<u8> {
+    let mut out = control(EnvelopeKind::Bind, &[]);
+    put_signed(&mut out, import);
+    put_varint(&mut out, 0);
+    out.push(3);
+    put_text(&mut out, "Worker");
+    out.extend_from_slice(&id_of(worker));
+    out.push(0);
+    put_text(&mut out, target);
+    put_varint(&mut out, params.len() as u64);
+    out.extend_from_slice(params);
+    out.extend_from_slice(&seal);
+    out
+}
+
 /// Names a part of the result of a call.
 pub(super) fn bind_result(import: i64, class: u32, call: u64, path: &[&str]) -> Vec<u8> {
     let mut out = control(EnvelopeKind::Bind, &[]);

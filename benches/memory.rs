@@ -73,6 +73,57 @@ async fn main() {
         &["", "in process", "`memory:`, both sides", "`unix:`, node", "`unix:`, client"],
         &rows,
     );
+    let [less, more] = [kept(few).await, kept(many).await];
+    let each = |at: usize| Number((more[at] - less[at]) / (many - few) as f64);
+    table(
+        "Bytes for each object with a number in storage (SQLite), without a stub",
+        &["in memory, idle", "asleep"],
+        &[vec![each(0).to_string(), each(1).to_string()]],
+    );
+}
+
+// ---- objects with storage
+
+struct Kept {
+    value: opendo::Stored<u64>,
+}
+
+#[durable_object(vis = "")]
+impl Kept {
+    pub fn set(&mut self, value: u64) {
+        *self.value.edit() = value;
+    }
+}
+
+impl DurableObject for Kept {
+    const IDLE: Option<Duration> = Some(Duration::MAX);
+
+    async fn new(ctx: Ctx) -> opendo::Result<Self> {
+        Ok(Self { value: ctx.stored("value").await? })
+    }
+}
+
+/// What so many objects take: in memory, and asleep.
+async fn kept(count: usize) -> [f64; 2] {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::builder().object::<Kept>().storage(data.path()).start().await.expect("it starts");
+    let name = |number: usize| format!("kept-{number}");
+    // What grows with the first of them is there.
+    node.get::<KeptStub>(name(0)).set(1).await.expect("it answers");
+    settle().await;
+    let (before, _) = live();
+    for number in 1..=count {
+        node.get::<KeptStub>(name(number)).set(number as u64).await.expect("it answers");
+    }
+    settle().await;
+    let (awake, _) = live();
+    for number in 1..=count {
+        opendo::testing::hibernate(&node, &node.get::<KeptStub>(name(number))).await;
+    }
+    settle().await;
+    let (asleep, _) = live();
+    node.shutdown(Duration::from_secs(60)).await;
+    [awake as f64 - before as f64, asleep as f64 - before as f64]
 }
 
 // ---- what is held

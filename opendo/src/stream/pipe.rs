@@ -136,9 +136,13 @@ impl<T> Writer<T> {
     /// The end, for a writer that is told when the reader has come to it.
     fn close(&self, reply: RemoteReply) {
         let mut shared = self.0.lock();
-        // Whether its writes came to somebody, it was told with each of them.
-        let is_over = shared.end.is_some() || shared.reader_gone.is_some();
-        let reply = if is_over { Some(reply) } else { shared.closing.replace(reply) };
+        if let Some(gone) = &shared.reader_gone {
+            // As it is told in this process, whether it comes before this or behind it.
+            let gone = gone.clone();
+            drop(shared);
+            return reply.fail(gone);
+        }
+        let reply = if shared.end.is_some() { Some(reply) } else { shared.closing.replace(reply) };
         drop(shared);
         self.end(Ok(()));
         if let Some(reply) = reply {
@@ -244,11 +248,12 @@ impl<T> Stream for Reader<T> {
 impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
         let mut shared = self.0.lock();
+        let is_content = shared.reader_gone.is_none();
         let gone = shared.reader_gone.get_or_insert_with(reader_gone).clone();
         let queue = std::mem::take(&mut shared.queue);
         let closing = shared.closing.take();
         let _kept = shared.kept.take();
-        let was_read = queue.is_empty();
+        let was_read = is_content && queue.is_empty();
         shared.bytes = 0;
         let writers = std::mem::take(&mut shared.writers);
         let on_drop = shared.on_drop.take().filter(|_| shared.end.is_none());

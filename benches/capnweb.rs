@@ -3,7 +3,7 @@
 //!
 //! The load is the library's own client, and opendo's, which takes less of the processor and so leaves it to the
 //! server; clients and servers are processes of their own. Servers alternate. Needs Node and npm, which fetches
-//! `capnweb/package-lock.json` once into the target directory.
+//! what `capnweb/package.json` names, into the target directory once.
 //!
 //! `-- --pinned` puts all on one core: only there is the latency of a call the work, and not the waking of a core.
 //! `-- --memory` measures what an idle connection takes of its server instead. `-- --quick` shows that it works.

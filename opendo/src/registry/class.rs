@@ -122,7 +122,8 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     /// The class itself.
     this: Weak<Self>,
     live: Mutex<Live<O>>,
-    idle: Arc<Idle<O>>,
+    /// `None`: its objects stay in memory, however long they are idle.
+    idle: Option<Arc<Idle<O>>>,
     surroundings: Surroundings,
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
     let mut registration = Registration { parts: None };
     O::register(&mut registration);
     let parts = registration.parts.expect("the macro's `register` names a stub");
+    let time = O::IDLE.unwrap_or(surroundings.limits.idle_timeout);
     let class = Arc::new_cyclic(|this| Class::<O> {
         name: O::CLASS.into(),
         interface: parts.interface,
@@ -199,22 +201,19 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         sockets: sockets::OfClass::new(),
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
-        idle: Idle::new(),
+        idle: (time != Duration::MAX).then(Idle::new),
         surroundings,
     });
-    class.watch_idle(O::IDLE);
+    class.watch_idle(time);
     HostedClass { stubs: (parts.stubs)(class.clone()), class: Arc::new(class), lasting: FxHashMap::default() }
 }
 
 impl<O: Send + Sync + 'static> Class<O> {
-    /// Sends objects to sleep that have nothing to do.
-    fn watch_idle(&self, own: Option<Duration>) {
-        let time = own.unwrap_or(self.surroundings.limits.idle_timeout);
-        if time == Duration::MAX {
-            return;
-        }
+    /// Sends objects to sleep that have nothing to do for so long.
+    fn watch_idle(&self, time: Duration) {
+        let Some(idle) = &self.idle else { return };
         let (runtime, hibernate) = (self.surroundings.runtime.clone(), self.hibernate);
-        let watching = self.idle.clone().run(time, move |activation| {
+        let watching = idle.clone().run(time, move |activation| {
             runtime.spawn(async move { activation.hibernate_if_idle(hibernate).await });
         });
         let closing = self.surroundings.closing.clone();
@@ -302,7 +301,9 @@ impl<O: Send + Sync + 'static> Class<O> {
         });
         let birth = Birth { key: Some(key), make, within: None, predecessor, on_end };
         let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
-        self.idle.add(&activation);
+        if let Some(idle) = &self.idle {
+            idle.add(&activation);
+        }
         activation
     }
 

@@ -6,7 +6,6 @@
 #![cfg(unix)]
 
 #[path = "fixtures/crash/pair.rs"]
-#[allow(dead_code)] // here it is only called
 mod pair;
 
 use std::collections::VecDeque;

@@ -30,7 +30,6 @@
 //! | 9.17 to 9.22 | what holds stubs | `suite/capabilities`, `suite/targets` |
 
 #[path = "suite/behaviour/by_name.rs"]
-#[allow(dead_code)] // the suite needs more of it
 mod by_name;
 #[macro_use]
 #[path = "durable/world.rs"]
@@ -47,6 +46,8 @@ mod gates;
 mod idle;
 #[path = "durable/keeper.rs"]
 mod keeper;
+#[path = "durable/lasting.rs"]
+mod lasting;
 #[path = "durable/lifecycle.rs"]
 mod lifecycle;
 #[path = "durable/list.rs"]

@@ -1,12 +1,12 @@
 //! A process that hosts objects.
 
 use std::fmt;
-#[cfg(feature = "sqlite")]
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+#[cfg(feature = "tls")]
+use opendo_transport::tls::Identity;
 use opendo_transport::{Address, AnyConnection, TransportError};
 #[cfg(feature = "capnweb")]
 use opendo_transport::{Connection, kind};
@@ -14,50 +14,37 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-#[cfg(feature = "sqlite")]
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, ClientBuilder};
-use crate::engine::Engine;
 use crate::engine::committer::Committer;
-use crate::engine::memory::Memory;
-#[cfg(feature = "sqlite")]
-use crate::engine::sqlite::{Sqlite, open::OpenError};
-use crate::object::clock::Clock;
 use crate::object::id::{ObjectId, ObjectKey, ToObjectId};
-use crate::object::lasting::{
-    HostTarget, HostedTarget, Lasting, LastingName, Secret, StubMaker as StubMakerOf, host_target,
-};
-use crate::object::lifecycle::Object;
-#[cfg(feature = "sqlite")]
-use crate::object::sql::Databases;
+use crate::object::lasting::Secret;
 use crate::object::storage::StorageError;
-use crate::registry::class::{AnyClass, HostedClass, StubMaker, Surroundings, host};
-use crate::registry::namespace::{Namespace, Objects};
-use crate::registry::wakes::{Wakes, Woken};
+use crate::registry::class::{AnyClass, HostedClass};
+use crate::registry::namespace::Namespace;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::cap::Cap;
 #[cfg(feature = "capnweb")]
 use crate::rpc::capnweb::{Sort, as_text};
-use crate::rpc::driver::{Access, Host, Hosted};
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::incoming::Incoming;
 use crate::rpc::limits::Limits;
-use crate::rpc::remote::{cap_of, nowhere, nowhere_cap};
 use crate::rpc::session::Session;
 use crate::rpc::stub::Stub;
 #[cfg(any(feature = "websocket", feature = "http"))]
 use crate::web::Origins;
-#[cfg(feature = "tls")]
-use opendo_transport::tls::Identity;
 
+mod builder;
 #[cfg(feature = "http")]
 mod plain;
 mod serving;
+mod weak;
 #[cfg(any(feature = "websocket", feature = "http"))]
 mod web;
+
+pub use self::builder::{NodeBuilder, StartError};
+pub(crate) use self::weak::WeakNode;
 
 /// A process that hosts objects and listens for callers. Clones are the same node.
 ///
@@ -119,7 +106,6 @@ struct Inner {
     _close_on_drop: DropGuard,
 }
 
-type HostClass = fn(Surroundings) -> HostedClass;
 type Authenticate = Box<dyn Fn(&Session) -> Result<(), String> + Send + Sync>;
 /// Gives a new session its root target.
 type Accept = Box<dyn Fn(&Session) -> Result<Cap, String> + Send + Sync>;
@@ -131,43 +117,6 @@ impl Drop for Inner {
             core.end(&error);
         }
     }
-}
-
-/// Why a node could not start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Two registered classes have the same wire name.
-    #[error(
-        "two classes are called `{class}`; give one of them another name with `#[durable_object(name = \"…\")]`"
-    )]
-    DuplicateClass {
-        /// The name.
-        class: &'static str,
-    },
-    /// Two lasting targets of a class have the same name.
-    #[error("two lasting targets of `{class}` are called `{target}`; give one of them another `NAME`")]
-    DuplicateTarget {
-        /// The class.
-        class: &'static str,
-        /// The name.
-        target: &'static str,
-    },
-    /// A lasting target was registered, and the class of its object was not.
-    #[error("`{target}` is a target of `{class}`, which is not hosted; register that with `.object::<…>()`")]
-    NoClass {
-        /// The class.
-        class: &'static str,
-        /// The target's name.
-        target: &'static str,
-    },
-    /// What the node knows lasting targets by could not be read or written.
-    #[error("the node's secret: {0}")]
-    Secret(StorageError),
-    /// The data directory could not be opened.
-    #[cfg(feature = "sqlite")]
-    #[error(transparent)]
-    Storage(#[from] OpenError),
 }
 
 /// Why a node could not listen.
@@ -191,309 +140,10 @@ pub enum ListenError {
     Closed,
 }
 
-/// Puts a node together. See [`Node::builder`].
-#[must_use = "a node is started with `.start().await`"]
-pub struct NodeBuilder {
-    classes: Vec<(&'static str, HostClass)>,
-    lasting: Vec<(&'static str, &'static str, HostTarget)>,
-    limits: Limits,
-    allow_anonymous: bool,
-    authenticate: Option<Authenticate>,
-    accept: Option<Accept>,
-    allow_names: bool,
-    pub(crate) clock: Clock,
-    /// Instead of one of its own.
-    pub(crate) engine: Option<Arc<dyn Engine>>,
-    #[cfg(feature = "sqlite")]
-    storage: Option<PathBuf>,
-    /// Instead of those in `storage`.
-    #[cfg(feature = "sqlite")]
-    pub(crate) databases: Option<Arc<Databases>>,
-    #[cfg(any(feature = "websocket", feature = "http"))]
-    origins: Origins,
-    #[cfg(feature = "tls")]
-    identity: Option<Identity>,
-}
-
-impl NodeBuilder {
-    /// Hosts the objects of class `O`.
-    pub fn object<O: Object>(mut self) -> Self {
-        self.classes.push((O::CLASS, host::<O>));
-        self
-    }
-
-    /// Has the objects of a class make targets `T` again. See [`Lasting`].
-    pub fn lasting<T: Lasting>(mut self) -> Self {
-        self.lasting.push((T::Object::CLASS, T::NAME, host_target::<T>));
-        self
-    }
-
-    /// Other bounds than the default ones.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Asks `judge` about each new session, by its peer and its credentials, before any of its calls is looked
-    /// at. The text of a refusal goes to the peer.
-    ///
-    /// ```
-    /// use opendo::Node;
-    ///
-    /// # async fn run() -> opendo::Result<()> {
-    /// let node = Node::builder()
-    ///     .authenticate(|session| match session.credentials() {
-    ///         b"sesame" => Ok(()),
-    ///         _ => Err("wrong password".into()),
-    ///     })
-    ///     .start()
-    ///     .await?;
-    /// node.listen("tcp://0.0.0.0:7000").await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn authenticate(
-        mut self,
-        judge: impl Fn(&Session) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.authenticate = Some(Box::new(judge));
-        self
-    }
-
-    /// Gives each new session a root target of its own, and nothing else: a peer reaches what that target gives it,
-    /// by its methods, and no object by name. Stubs are the permissions.
-    ///
-    /// A peer finds it with [`Client::root`](crate::Client::root) or [`Session::root`]. It is dropped with the
-    /// session. An error refuses the peer, who is told its text. Runs after the authenticator, if there is one; a
-    /// node that only gives out a root needs none to listen where others can reach it.
-    ///
-    /// ```
-    /// use opendo::{Namespace, prelude::*};
-    ///
-    /// # pub struct Account { ctx: Ctx }
-    /// # #[durable_object] impl Account { pub fn owner(&self) -> String { self.ctx.key().name().unwrap_or("").into() } }
-    /// # impl DurableObject for Account { async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Account { ctx }) } }
-    /// /// All that a stranger can reach.
-    /// pub struct Gate { accounts: Namespace<AccountStub> }
-    ///
-    /// #[rpc_target]
-    /// impl Gate {
-    ///     /// The account whose token this is.
-    ///     pub fn authenticate(&self, token: String) -> Result<AccountStub, String> {
-    ///         match token.as_str() {
-    ///             "sesame" => Ok(self.accounts.get("ann")),
-    ///             _ => Err("who are you?".into()),
-    ///         }
-    ///     }
-    /// }
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
-    /// let node = Node::builder()
-    ///     .object::<Account>()
-    ///     .accept(|session| {
-    ///         let accounts = session.objects().namespace();
-    ///         Ok(opendo::serve::<GateStub, _>(Gate { accounts }))
-    ///     })
-    ///     .start()
-    ///     .await?;
-    /// node.listen("memory:gate").await?;
-    ///
-    /// let client = opendo::connect("memory:gate").await?;
-    /// let gate: GateStub = client.root();
-    /// assert_eq!(gate.authenticate("sesame".into()).owner().await?, "ann"); // one round trip
-    /// assert!(gate.authenticate("guess".into()).owner().await.is_err());
-    /// # Ok(()) }
-    /// ```
-    pub fn accept<S: Stub>(
-        mut self,
-        root: impl Fn(&Session) -> Result<S, String> + Send + Sync + 'static,
-    ) -> Self {
-        self.accept = Some(Box::new(move |session| root(session).map(|stub| cap_of(&stub))));
-        self
-    }
-
-    /// Lets peers name objects although the node gives them a root target: every object of every class, then.
-    pub fn allow_names(mut self) -> Self {
-        self.allow_names = true;
-        self
-    }
-
-    /// Whose pages a browser lets talk to this node. Default: [`Origins::Same`].
-    #[cfg(any(feature = "websocket", feature = "http"))]
-    pub fn origins(mut self, origins: Origins) -> Self {
-        self.origins = origins;
-        self
-    }
-
-    /// Who this node is, for `tls://`, `wss://` and `https://`, which it cannot listen on without.
-    #[cfg(feature = "tls")]
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self
-    }
-
-    /// Keeps the state of objects in that directory, which is made if it is not there, in a SQLite database: it survives
-    /// the process, and the loss of power. Nobody else can open the directory meanwhile. Without this, everything is
-    /// gone with the process.
-    ///
-    /// ```
-    /// # use opendo::prelude::*;
-    /// # pub struct Counter { value: opendo::Stored<u64> }
-    /// # #[durable_object]
-    /// # impl Counter { pub fn increment(&mut self) -> u64 { *self.value.edit() += 1; *self.value } }
-    /// # impl DurableObject for Counter {
-    /// #     async fn new(ctx: Ctx) -> opendo::Result<Self> { Ok(Counter { value: ctx.stored("value").await? }) }
-    /// # }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> opendo::Result<()> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let data = directory.path().join("data");
-    /// for times in 1..=2 {
-    ///     let node = Node::builder().object::<Counter>().storage(&data).start().await?;
-    ///     let counter: CounterStub = node.get("visits");
-    ///     assert_eq!(counter.increment().await?, times);
-    ///     node.shutdown(std::time::Duration::from_secs(5)).await;
-    /// }
-    /// # Ok(()) }
-    /// ```
-    #[cfg(feature = "sqlite")]
-    pub fn storage(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.storage = Some(directory.into());
-        self
-    }
-
-    /// Lets the node listen on addresses that other machines can reach, without an authenticator: everybody who
-    /// can connect can call everything.
-    pub fn allow_anonymous(mut self) -> Self {
-        self.allow_anonymous = true;
-        self
-    }
-
-    /// Starts the node, in the current Tokio runtime. It listens nowhere yet.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    ///
-    /// # Panics
-    /// Outside of a Tokio runtime.
-    pub async fn start(self) -> Result<Node, StartError> {
-        let Self { classes, lasting, limits, allow_anonymous, authenticate, accept, allow_names, .. } = self;
-        let allow_names = allow_names || accept.is_none();
-        for (at, (class, _)) in classes.iter().enumerate() {
-            if classes[..at].iter().any(|(other, _)| other == class) {
-                return Err(StartError::DuplicateClass { class });
-            }
-        }
-        for (at, (class, target, _)) in lasting.iter().enumerate() {
-            if lasting[..at].iter().any(|(other, name, _)| (other, name) == (class, target)) {
-                return Err(StartError::DuplicateTarget { class, target });
-            }
-        }
-        #[cfg(feature = "sqlite")]
-        let databases = match (self.databases, &self.storage) {
-            (Some(databases), _) => databases,
-            (None, Some(directory)) => Arc::new(Databases::below(directory)),
-            (None, None) => Arc::default(),
-        };
-        let engine: Arc<dyn Engine> = match self.engine {
-            Some(engine) => engine,
-            #[cfg(feature = "sqlite")]
-            None if let Some(directory) = self.storage => {
-                let opening = spawn_blocking(move || Sqlite::open(&directory));
-                Arc::new(opening.await.expect("opening does not panic")?)
-            }
-            None => Arc::new(Memory::default()),
-        };
-        let runtime = Handle::current();
-        let closing = CancellationToken::new();
-        let clock = self.clock;
-        let wakes = Wakes::new(clock);
-        let waking = (wakes.clone(), engine.clone());
-        let committer = Committer::new(engine, runtime.clone(), wakes);
-        let secret = match lasting.is_empty() {
-            true => None,
-            false => Some(Secret::load(&committer).await.map_err(StartError::Secret)?),
-        };
-        let mut homeless = None;
-        let node = Arc::new_cyclic(|node: &Weak<Inner>| {
-            let surroundings = Surroundings {
-                runtime: runtime.clone(),
-                committer: committer.clone(),
-                #[cfg(feature = "sqlite")]
-                databases: databases.clone(),
-                limits: limits.clone(),
-                node: WeakNode(node.clone()),
-                clock,
-                closing: closing.clone(),
-            };
-            let hosted = classes.into_iter().map(|(class, host)| (class.into(), host(surroundings.clone())));
-            let mut classes: FxHashMap<Arc<str>, HostedClass> = hosted.collect();
-            for (class, target, host) in lasting {
-                let hosted = classes.get_mut(class).and_then(|hosted| Some((host(hosted)?, hosted)));
-                match hosted {
-                    Some((made, hosted)) => drop(hosted.lasting.insert(target, made)),
-                    None => homeless = Some(StartError::NoClass { class, target }),
-                }
-            }
-            Inner {
-                classes,
-                secret,
-                session_permits: Arc::new(Semaphore::new(limits.max_sessions)),
-                limits,
-                allow_anonymous,
-                authenticate,
-                accept,
-                allow_names,
-                #[cfg(any(feature = "websocket", feature = "http"))]
-                origins: self.origins,
-                #[cfg(feature = "tls")]
-                identity: self.identity,
-                runtime,
-                committer,
-                sessions: Mutex::default(),
-                _close_on_drop: closing.clone().drop_guard(),
-                closing,
-            }
-        });
-        if let Some(error) = homeless {
-            return Err(error);
-        }
-        let node = Node(node);
-        let (wakes, engine) = waking;
-        let (closing, weak) = (node.0.closing.clone(), node.weak());
-        let waking = async move { closing.run_until_cancelled(wakes.run(engine, weak)).await };
-        node.0.runtime.spawn(waking);
-        Ok(node)
-    }
-}
-
-impl fmt::Debug for NodeBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let classes: Vec<_> = self.classes.iter().map(|(class, _)| class).collect();
-        f.debug_struct("NodeBuilder").field("classes", &classes).finish_non_exhaustive()
-    }
-}
-
 impl Node {
     /// Begins to put a node together.
     pub fn builder() -> NodeBuilder {
-        NodeBuilder {
-            classes: Vec::new(),
-            lasting: Vec::new(),
-            limits: Limits::default(),
-            allow_anonymous: false,
-            authenticate: None,
-            accept: None,
-            allow_names: false,
-            clock: Clock::System,
-            engine: None,
-            #[cfg(feature = "sqlite")]
-            storage: None,
-            #[cfg(feature = "sqlite")]
-            databases: None,
-            #[cfg(any(feature = "websocket", feature = "http"))]
-            origins: Origins::default(),
-            #[cfg(feature = "tls")]
-            identity: None,
-        }
+        NodeBuilder::new()
     }
 
     /// A stub of an object of this node. No I/O, and nothing is started: the object is made at its first call.
@@ -713,153 +363,4 @@ pub(crate) fn text_off() -> RpcError {
 
 pub(crate) fn transport_limits(limits: &Limits) -> opendo_transport::Limits {
     opendo_transport::Limits { max_message: limits.max_message }
-}
-
-/// The node as its own parts hold it.
-#[derive(Clone)]
-pub(crate) struct WeakNode(Weak<Inner>);
-
-impl WeakNode {
-    /// Whether both are the same node.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Weak::ptr_eq(&self.0, &other.0)
-    }
-
-    /// No node.
-    pub(crate) fn none() -> Self {
-        Self(Weak::new())
-    }
-
-    /// Has the object look at its timers. False when the node is gone.
-    pub(crate) fn wake(&self, key: &ObjectKey, woken: Woken) -> bool {
-        let Some(node) = self.0.upgrade() else { return false };
-        match node.classes.get(key.class()) {
-            Some(entry) => entry.class.wake(key, woken),
-            None => {
-                // A node that hosts it will.
-                tracing::warn!(object = %key, "its time has come, but this node does not host its class");
-                woken.never();
-            }
-        }
-        true
-    }
-
-    /// Hands a message to the object it is for.
-    pub(crate) fn receive(&self, key: &Arc<ObjectKey>, call: Incoming) {
-        let Some(node) = self.0.upgrade() else {
-            return call.reply.fail(RpcError::new(ErrorKind::Closed, "the node is gone"));
-        };
-        match node.classes.get(key.class()) {
-            Some(entry) => entry.class.receive(key, call),
-            None => call.reply.fail(no_class(key.class())),
-        }
-    }
-
-    /// The object of that key.
-    pub(crate) fn cap_of(&self, key: &ObjectKey) -> Cap {
-        let class = Host::class(self, key.class());
-        let served = class.and_then(|class| class.serve(*key.bytes(), key.name()));
-        served.unwrap_or_else(|| nowhere_cap(no_class(key.class())))
-    }
-
-    pub(crate) fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        self.stub(id, S::INTERFACE.name)
-    }
-
-    pub(crate) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
-        match id.into_key(class) {
-            Ok(key) => self.stub_of(key),
-            Err(error) => {
-                let error = RpcError::new(ErrorKind::NoSuchClass, error.to_string());
-                nowhere(ObjectKey::refused(class), error)
-            }
-        }
-    }
-
-    /// A stub of the object of that key.
-    pub(crate) fn stub_of<S: Stub>(&self, key: ObjectKey) -> S {
-        let Some(node) = self.0.upgrade() else {
-            return nowhere(key, RpcError::new(ErrorKind::Closed, "the node is gone"));
-        };
-        let class = key.class_arc().clone();
-        let Some(entry) = node.classes.get(&class) else {
-            return nowhere(key, no_class(&class));
-        };
-        let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
-            let text = format!("class `{class}` is not called through `{}`", std::any::type_name::<S>());
-            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
-        };
-        make(key)
-    }
-}
-
-impl WeakNode {
-    /// A stub of the target that the object makes again from those parameters.
-    pub(crate) fn lasting<S: Stub>(&self, object: ObjectKey, target: &str, params: Vec<u8>) -> S {
-        let Some(node) = self.0.upgrade() else {
-            return nowhere(object, RpcError::new(ErrorKind::Closed, "the node is gone"));
-        };
-        let (secret, hosted) = match node.lasting(&object, target) {
-            Ok(found) => found,
-            Err(error) => return nowhere(object, error),
-        };
-        let Some(make) = hosted.stubs.downcast_ref::<StubMakerOf<S>>() else {
-            let text = format!("`{target}` is not called through `{}`", std::any::type_name::<S>());
-            return nowhere(object, RpcError::new(ErrorKind::NoSuchClass, text));
-        };
-        make(Arc::new(secret.sealed(object, target, params)))
-    }
-
-    /// The target that the object makes again from those parameters.
-    pub(crate) fn cap_of_lasting(&self, object: ObjectKey, target: &str, params: &[u8]) -> Cap {
-        let Some(node) = self.0.upgrade() else {
-            return nowhere_cap(RpcError::new(ErrorKind::Closed, "the node is gone"));
-        };
-        match node.lasting(&object, target) {
-            Ok((secret, hosted)) => (hosted.cap)(Arc::new(secret.sealed(object, target, params.to_vec()))),
-            Err(error) => nowhere_cap(error),
-        }
-    }
-}
-
-impl Inner {
-    /// How objects of that class make a target of that name.
-    fn lasting(&self, object: &ObjectKey, target: &str) -> Result<(&Secret, &HostedTarget), RpcError> {
-        let hosted = self.classes.get(object.class()).and_then(|class| class.lasting.get(target));
-        self.secret.as_ref().zip(hosted).ok_or_else(|| {
-            let class = object.class();
-            let text = format!("`{class}` has no target `{target}` here; register it with `.lasting::<…>()`");
-            RpcError::new(ErrorKind::NoSuchClass, text)
-        })
-    }
-}
-
-impl Host for WeakNode {
-    fn lasting(&self, name: Arc<LastingName>) -> Result<Cap, RpcError> {
-        let node = self.0.upgrade().ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
-        let (secret, hosted) = node.lasting(&name.object, &name.target)?;
-        if !secret.knows(&name) {
-            let text = format!("`{name}` was not handed out by this node");
-            return Err(RpcError::new(ErrorKind::Unauthorized, text));
-        }
-        Ok((hosted.cap)(name))
-    }
-
-    fn class(&self, name: &str) -> Option<Arc<dyn Hosted>> {
-        self.0.upgrade()?.classes.get(name).map(|entry| entry.class.clone().as_hosted())
-    }
-
-    fn objects(&self) -> Objects {
-        Objects(self.clone())
-    }
-
-    fn accept(&self, session: &Session) -> Result<Access, RpcError> {
-        let node = self.0.upgrade().ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
-        let refused = |text| RpcError::new(ErrorKind::Unauthorized, text);
-        if let Some(judge) = &node.authenticate {
-            judge(session).map_err(refused)?;
-        }
-        let root = node.accept.as_ref().map(|accept| accept(session)).transpose().map_err(refused)?;
-        Ok(Access { root, names: node.allow_names })
-    }
 }

@@ -16,7 +16,6 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 #[path = "../suite/simulation/chance.rs"]
-#[allow(dead_code)] // the suite needs more of it
 mod chance;
 #[path = "simulation/purse.rs"]
 mod purse;

@@ -92,7 +92,6 @@ macro_rules! every_way {
     ($($(#[doc = $doc:literal])* async fn $case:ident($world:ident: &World) $body:block)*) => {$(
         $(#[doc = $doc])*
         mod $case {
-            #[allow(unused_imports)]
             use super::*;
             use crate::world::Way;
 

@@ -7,8 +7,8 @@ use opendo::prelude::*;
 use opendo::testing::{self, hibernate, reset};
 use opendo::{ErrorKind, NodeBuilder};
 
+use super::room::{self, Does, RoomStub};
 use crate::by_name::{Gate, Log};
-use crate::room::{self, Does, RoomStub};
 use crate::world::{World, failure, is_pending, let_others_run};
 
 fn hosted() -> NodeBuilder {

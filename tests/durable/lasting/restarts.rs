@@ -9,8 +9,8 @@ use opendo::transport::{AnyConnection, Connection, TransportError, kind, memory}
 use opendo::{Client, ErrorKind, NodeBuilder, StartError};
 use tokio::time::timeout;
 
+use super::room::{Does, Door, DoorStub, Room, RoomStub, hosted};
 use crate::by_name::ByName;
-use crate::room::{Does, Door, DoorStub, Room, RoomStub, hosted};
 use crate::world::failure;
 
 /// A client of whichever node is there.

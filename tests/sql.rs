@@ -75,6 +75,29 @@ impl Bank {
         })
     }
 
+    /// Stands in a transaction of keys and timers until it is let go, which sets an alarm.
+    #[method(concurrent)]
+    pub async fn stand_in_transaction(&self, inside: Callback<(), ()>) -> Done<()> {
+        let body = async {
+            self.ctx.alarm().set_in(Duration::from_secs(3600))?;
+            inside.call(()).await.map_err(|error| error.to_string())
+        };
+        self.ctx.storage().transaction(body).await
+    }
+
+    /// Beside it: a transaction of rows, which may not touch keys now. What it knows of the alarm, and what it is told.
+    #[method(concurrent)]
+    pub async fn transact_beside(&self) -> Done<(bool, String)> {
+        let (sql, storage) = (self.ctx.sql(), self.ctx.storage());
+        sql.transaction(|sql| {
+            sql.exec("INSERT INTO entry VALUES ('beside', 1)", ())?;
+            let nested = sql.transaction(|_| storage.put("nested", &1).map_err(String::from));
+            assert_eq!(nested, storage.put("booked", &1).map_err(String::from));
+            let refused = nested.expect_err("a transaction of keys runs beside it");
+            Ok((self.ctx.alarm().get().is_some(), refused))
+        })
+    }
+
     pub fn alarm_at(&mut self, seconds: u64) -> Done<bool> {
         self.ctx.alarm().set_in(Duration::from_secs(seconds))?;
         Ok(self.ctx.alarm().get().is_some())
@@ -237,6 +260,24 @@ async fn a_transaction_undoes_rows_keys_and_the_alarm() {
     assert_eq!(bank.booked().await.unwrap(), booked);
     hibernate(&node, &bank).await;
     assert_eq!(bank.booked().await.unwrap(), booked);
+}
+
+/// Its keys could not be undone alone, so it has none; and of the other one it sees nothing.
+#[tokio::test]
+async fn a_transaction_beside_one_of_keys_writes_rows_only() {
+    let node = node().await;
+    let bank: BankStub = node.get("a");
+    let beside = bank.clone();
+    let (told, hear) = tokio::sync::oneshot::channel();
+    let told = std::sync::Mutex::new(Some(told));
+    let inside = Callback::new(move |()| {
+        let (beside, told) = (beside.clone(), told.lock().unwrap().take().expect("it is called once"));
+        async move { told.send(beside.transact_beside().await).unwrap() }
+    });
+    bank.stand_in_transaction(inside).await.unwrap();
+    let (alarm, refused) = hear.await.unwrap().unwrap();
+    assert!(!alarm && refused.contains("another transaction"), "{alarm} {refused}");
+    assert_eq!(bank.booked().await.unwrap(), (vec![entry("beside", 1)], None));
 }
 
 /// What is said in the middle of a transaction leaves when it has ended, however it does.

@@ -53,8 +53,9 @@ pub enum StorageError {
         /// How long it may be.
         limit: usize,
     },
-    /// Two transactions run within the same one at the same time: await one before the other.
-    #[error("storage: another transaction runs within this one; await it first")]
+    /// Two transactions run within the same one at the same time: await one before the other. Or keys are written in a
+    /// `Sql::transaction` while a transaction of another method runs.
+    #[error("storage: another transaction runs; await it first")]
     Transaction,
     /// The instance this storage belongs to was thrown away; what it would still write must not count.
     #[error("storage: the object's instance is gone")]

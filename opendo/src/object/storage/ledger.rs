@@ -268,8 +268,8 @@ impl Ledger {
         let depth = self.depth();
         let mut state = self.state.lock();
         state.check()?;
-        let layer = state.layers.get_mut(depth).ok_or(StorageError::Transaction)?;
-        change(layer);
+        let layer = state.layers.get_mut(depth).filter(|_| self.writes());
+        change(layer.ok_or(StorageError::Transaction)?);
         drop(state);
         if depth == 0 {
             self.written();

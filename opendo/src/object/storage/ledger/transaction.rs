@@ -5,8 +5,17 @@ use super::layer::Layer;
 use crate::object::storage::StorageError;
 
 tokio::task_local! {
-    /// The transaction that the task runs: of which ledger, and how deep.
-    static TRANSACTION: (usize, usize);
+    /// The transaction that the task runs.
+    static TRANSACTION: Scope;
+}
+
+#[derive(Clone, Copy)]
+struct Scope {
+    /// Whose it is.
+    ledger: usize,
+    depth: usize,
+    /// It has a layer of its own to write into.
+    writes: bool,
 }
 
 /// Undoes a transaction of that depth: also when its body panics, or is dropped.
@@ -19,10 +28,28 @@ impl Drop for Undo<'_> {
 }
 
 impl Ledger {
-    /// How deep the transaction is in which this task runs; 0 outside of one.
+    fn scope(&self, depth: usize, writes: bool) -> Scope {
+        Scope { ledger: std::ptr::from_ref(self).addr(), depth, writes }
+    }
+
+    /// The transaction in which this task runs, if one of this ledger.
+    fn current(&self) -> Scope {
+        let outside = self.scope(0, true);
+        TRANSACTION
+            .try_with(|scope| *scope)
+            .ok()
+            .filter(|scope| scope.ledger == outside.ledger)
+            .unwrap_or(outside)
+    }
+
+    /// How deep that is; 0 outside of one.
     pub(super) fn depth(&self) -> usize {
-        let own = std::ptr::from_ref(self).addr();
-        TRANSACTION.try_with(|(ledger, depth)| if *ledger == own { *depth } else { 0 }).unwrap_or(0)
+        self.current().depth
+    }
+
+    /// Whether this task may write: not in a transaction that could not undo it alone.
+    pub(super) fn writes(&self) -> bool {
+        self.current().writes
     }
 
     /// Runs a transaction: what `body` writes is kept if it returns `Ok`, as if it had been written then.
@@ -41,8 +68,7 @@ impl Ledger {
             state.layers.push(Layer::default());
         }
         let undo = Undo(self, depth);
-        let own = std::ptr::from_ref(self).addr();
-        let result = TRANSACTION.scope((own, depth), body).await;
+        let result = TRANSACTION.scope(self.scope(depth, true), body).await;
         if result.is_ok() {
             self.state.lock().check()?;
             self.keep(depth);
@@ -56,7 +82,7 @@ impl Ledger {
     pub(crate) fn transact_at_once<R, E>(&self, body: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let depth = self.depth() + 1;
         let only = (depth == 1).then(|| self.transaction.try_lock());
-        let is_alone = !matches!(only, Some(Err(_))) && {
+        let is_alone = self.writes() && !matches!(only, Some(Err(_))) && {
             let mut state = self.state.lock();
             let fits = state.layers.len() == depth;
             if fits {
@@ -64,12 +90,11 @@ impl Ledger {
             }
             fits
         };
-        let own = std::ptr::from_ref(self).addr();
         if !is_alone {
-            return TRANSACTION.sync_scope((own, usize::MAX - 1), body);
+            return TRANSACTION.sync_scope(self.scope(depth - 1, false), body);
         }
         let undo = Undo(self, depth);
-        let result = TRANSACTION.sync_scope((own, depth), body);
+        let result = TRANSACTION.sync_scope(self.scope(depth, true), body);
         if result.is_ok() {
             self.keep(depth);
         }
@@ -78,7 +103,7 @@ impl Ledger {
     }
 
     /// What the transaction of that depth has written counts.
-    pub(super) fn keep(&self, depth: usize) {
+    fn keep(&self, depth: usize) {
         let mut state = self.state.lock();
         if state.layers.len() <= depth {
             return; // it was closed meanwhile

@@ -1,12 +1,9 @@
 //! What arrives, when, and what does not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use opendo::prelude::*;
 use opendo::testing::{Disk, Fault, crash, hibernate, reset};
-use tokio::sync::Notify;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::post::{
@@ -74,12 +71,11 @@ async fn a_transaction_that_is_rolled_back_takes_its_messages_along() {
 async fn a_message_of_a_transaction_is_not_lost_behind_later_ones() {
     let node = node_on(&Disk::new()).await;
     let [from, to, _] = three(&node, ["slow/from", "slow/to", ""]);
-    let gate = Arc::new(Notify::new());
-    *Fate::of("slow/from").gate.lock().unwrap() = Some(gate.clone());
+    Fate::of("slow/from").shut();
     let slow = from.send_slowly(to.clone(), 1);
     from.send_beside(to.clone(), 2).await.unwrap();
     has_got(&to, &[2]).await;
-    gate.notify_one();
+    Fate::of("slow/from").open();
     slow.await.unwrap();
     has_got(&to, &[2, 1]).await;
 }
@@ -176,14 +172,12 @@ async fn a_sender_that_sleeps_is_woken_for_the_next_attempt() {
 async fn only_messages_that_are_on_their_way_keep_the_sender_in_memory() {
     let node = node_on(&Disk::new()).await;
     let [from, to, _] = three(&node, ["kept/from", "kept/to", ""]);
-    let gate = Arc::new(Notify::new());
-    *Fate::of("kept/to").gate.lock().unwrap() = Some(gate.clone());
+    Fate::of("kept/to").shut();
     from.send(vec![to.clone()], 1).await.unwrap();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(from.messages_on_their_way().await.unwrap(), 1);
     assert!(node.live::<PostStub>().contains(&from.id().unwrap()));
-    *Fate::of("kept/to").gate.lock().unwrap() = None;
-    gate.notify_one();
+    Fate::of("kept/to").open();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(from.messages_on_their_way().await.unwrap(), 0);
     sleep(Duration::from_secs(20)).await;
@@ -197,17 +191,13 @@ async fn only_messages_that_are_on_their_way_keep_the_sender_in_memory() {
 async fn a_sender_that_is_reset_delivers_once_what_was_on_its_way() {
     let node = node_on(&Disk::new()).await;
     let [from, to, _] = three(&node, ["reset/from", "reset/to", ""]);
-    let gate = Arc::new(Notify::new());
-    *Fate::of("reset/to").gate.lock().unwrap() = Some(gate.clone());
+    Fate::of("reset/to").shut();
     from.send(vec![to.clone()], 3).await.unwrap();
-    while Fate::of("reset/to").runs.lock().unwrap().is_empty() {
-        yield_now().await;
-    }
+    Fate::of("reset/to").runs_one().await;
     assert!(reset(&node, &from, "as the test wants").await);
     from.fresh().sent().await.unwrap(); // the new instance sends it, too
     sleep(Duration::from_millis(10)).await;
-    *Fate::of("reset/to").gate.lock().unwrap() = None;
-    gate.notify_one();
+    Fate::of("reset/to").open();
     has_got(&to, &[1, 2, 3]).await;
     assert_eq!(*Fate::of("reset/to").runs.lock().unwrap(), [1, 2, 3]);
 }
@@ -216,14 +206,11 @@ async fn a_sender_that_is_reset_delivers_once_what_was_on_its_way() {
 async fn a_receiver_that_is_reset_or_sleeps_takes_it_afterwards() {
     let node = node_on(&Disk::new()).await;
     let [from, to, _] = three(&node, ["resets/from", "resets/to", ""]);
-    let gate = Arc::new(Notify::new());
-    *Fate::of("resets/to").gate.lock().unwrap() = Some(gate.clone());
+    Fate::of("resets/to").shut();
     from.send(vec![to.clone()], 2).await.unwrap();
-    while Fate::of("resets/to").runs.lock().unwrap().is_empty() {
-        yield_now().await;
-    }
+    Fate::of("resets/to").runs_one().await;
     assert!(reset(&node, &to, "as the test wants").await);
-    *Fate::of("resets/to").gate.lock().unwrap() = None;
+    Fate::of("resets/to").open();
     has_got(&to.fresh(), &[1, 2]).await;
     hibernate(&node, &to).await;
     from.send(vec![to.clone()], 1).await.unwrap();

@@ -2,13 +2,11 @@
 
 #![allow(clippy::needless_pass_by_value)] // remote methods own their arguments
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opendo::prelude::*;
 use opendo::sql::SqlError;
 use opendo::testing::crash;
-use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::post::{Fate, Post, PostStub};
@@ -90,15 +88,14 @@ async fn objects_with_sql_send_and_take_messages() {
         node.start().await.unwrap()
     };
     let node = start().await;
-    let gate = Arc::new(Notify::new());
-    *Fate::of("sql/post").gate.lock().unwrap() = Some(gate);
+    Fate::of("sql/post").shut();
     let (one, two, post): (TillStub, TillStub, PostStub) =
         (node.get("one"), node.get("two"), node.get("sql/post"));
     for cents in 1..=10 {
         one.book(cents, two.clone(), post.clone()).await.unwrap();
     }
     crash(&node).await;
-    *Fate::of("sql/post").gate.lock().unwrap() = None;
+    Fate::of("sql/post").open();
     let node = start().await;
     let (one, two): (TillStub, TillStub) = (node.get("one"), node.get("two"));
     assert_eq!(one.entries().await.unwrap(), (1..=10).collect::<Vec<_>>());

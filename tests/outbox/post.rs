@@ -29,8 +29,8 @@ pub(crate) struct Fate {
     pub(crate) hook_panics: Mutex<u32>,
     /// How many messages have run, committed or not.
     pub(crate) runs: Mutex<Vec<u64>>,
-    /// Lets messages go on that wait.
-    pub(crate) gate: Mutex<Option<Arc<Notify>>>,
+    /// Where messages wait, as long as it is shut.
+    gate: Mutex<Option<Arc<Notify>>>,
 }
 
 impl Fate {
@@ -38,6 +38,32 @@ impl Fate {
     pub(crate) fn of(name: &str) -> Arc<Self> {
         static ALL: LazyLock<Mutex<HashMap<String, Arc<Fate>>>> = LazyLock::new(Mutex::default);
         ALL.lock().unwrap().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Messages wait from now on.
+    pub(crate) fn shut(&self) {
+        *self.gate.lock().unwrap() = Some(Arc::default());
+    }
+
+    /// No others wait, and the one goes on that does.
+    pub(crate) fn open(&self) {
+        if let Some(gate) = self.gate.lock().unwrap().take() {
+            gate.notify_one();
+        }
+    }
+
+    async fn passes(&self) {
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.notified().await;
+        }
+    }
+
+    /// Until a message runs.
+    pub(crate) async fn runs_one(&self) {
+        while self.runs.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn takes(count: &Mutex<u32>) -> bool {
@@ -65,10 +91,7 @@ impl Post {
     pub async fn take(&mut self, number: u64) {
         let fate = self.fate();
         fate.runs.lock().unwrap().push(number);
-        let gate = fate.gate.lock().unwrap().clone();
-        if let Some(gate) = gate {
-            gate.notified().await;
-        }
+        fate.passes().await;
         self.got.edit().push(number);
         assert!(!Fate::takes(&fate.panics), "as the test wants");
     }
@@ -141,12 +164,12 @@ impl Post {
     /// Sends in a transaction that ends when it is told to.
     #[method(concurrent)]
     pub async fn send_slowly(&self, to: PostStub, number: u64) -> Result<(), String> {
-        let gate = self.fate().gate.lock().unwrap().clone().unwrap();
+        let fate = self.fate();
         let storage = self.ctx.storage();
         storage
             .transaction(async {
                 self.ctx.send(&to, |to| to.take(number))?;
-                gate.notified().await;
+                fate.passes().await;
                 Ok::<_, String>(())
             })
             .await

@@ -9,6 +9,7 @@ mod conformance;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::committer::Committer;
+pub(crate) use self::writes::Writes;
 use crate::object::id::ObjectKey;
 
 /// Class and id: the order in which objects are listed.
@@ -102,8 +104,7 @@ impl KeyRange {
 pub(crate) struct Changes {
     /// Emptied first.
     pub(crate) cleared: Vec<KeyRange>,
-    /// `None` deletes.
-    pub(crate) writes: BTreeMap<Bytes, Option<Bytes>>,
+    pub(crate) writes: Writes,
     /// When the object is to be woken: `Some(None)` for not at all, `None` for as before.
     pub(crate) wake: Option<Option<UnixMillis>>,
 }

@@ -48,40 +48,65 @@ pub(crate) struct Committer {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Entry>,
+    waiting: Commits,
     /// Those whose outcome is unknown. Nothing else is sent before they are.
-    unknown: Vec<Entry>,
+    unknown: Commits,
     /// Somebody has the engine take what gathers.
     is_carrying: bool,
 }
 
-struct Entry {
-    commit: Commit,
-    done: Arc<dyn Committing>,
+/// Commits, and who is told of each.
+#[derive(Default)]
+struct Commits {
+    commits: Vec<Commit>,
+    done: Vec<Arc<dyn Committing>>,
+}
+
+impl Commits {
+    fn push(&mut self, commit: Commit, done: Arc<dyn Committing>) {
+        self.commits.push(commit);
+        self.done.push(done);
+    }
+
+    fn append(&mut self, mut others: Self) {
+        self.commits.append(&mut others.commits);
+        self.done.append(&mut others.done);
+    }
+
+    /// The first ones. As much room is left as they took: that many will come again.
+    fn take(&mut self, most: usize) -> Self {
+        let rest = self.commits.len().saturating_sub(most);
+        let room = self.commits.len();
+        let mut left = Self { commits: Vec::with_capacity(room), done: Vec::with_capacity(room) };
+        if rest > 0 {
+            left.commits.extend(self.commits.drain(most..));
+            left.done.extend(self.done.drain(most..));
+        }
+        std::mem::replace(self, left)
+    }
 }
 
 /// Commits that are with the engine.
 pub(crate) struct Batch {
-    commits: Vec<Commit>,
-    done: Vec<Arc<dyn Committing>>,
+    all: Commits,
     committer: Arc<Committer>,
 }
 
 impl Batch {
     pub(crate) fn commits(&self) -> &[Commit] {
-        &self.commits
+        &self.all.commits
     }
 
     /// The same answer to each.
     pub(crate) fn all(&self, error: &EngineError) -> Vec<EngineResult<Outcome>> {
-        vec![Err(error.clone()); self.commits.len()]
+        vec![Err(error.clone()); self.all.commits.len()]
     }
 
     /// What became of them, in their order. It may run code of users.
     pub(crate) fn answer(self, answers: Vec<EngineResult<Outcome>>) {
-        debug_assert_eq!(answers.len(), self.commits.len(), "one answer for each commit");
-        let Self { commits, done, committer } = self;
-        let mut unknown = Vec::new();
+        let Self { all: Commits { commits, done }, committer } = self;
+        debug_assert_eq!(answers.len(), commits.len(), "one answer for each commit");
+        let mut unknown = Commits::default();
         for ((commit, done), answer) in commits.into_iter().zip(done).zip(answers) {
             match judged(&commit, answer) {
                 Poll::Ready(result) => {
@@ -91,10 +116,10 @@ impl Batch {
                     drop(commit);
                     done.committed(result);
                 }
-                Poll::Pending => unknown.push(Entry { commit, done }),
+                Poll::Pending => unknown.push(commit, done),
             }
         }
-        if !unknown.is_empty() {
+        if !unknown.commits.is_empty() {
             committer.again(unknown);
         }
     }
@@ -122,8 +147,8 @@ impl Committer {
     pub(crate) fn submit(self: &Arc<Self>, commit: Commit, done: Arc<dyn Committing>) {
         {
             let mut queue = self.queue.lock();
-            queue.waiting.push(Entry { commit, done });
-            if queue.is_carrying || !queue.unknown.is_empty() {
+            queue.waiting.push(commit, done);
+            if queue.is_carrying || !queue.unknown.commits.is_empty() {
                 return;
             }
             queue.is_carrying = true;
@@ -144,29 +169,24 @@ impl Committer {
     /// What has gathered, for the engine. `None` when it is to stop: it is asked anew.
     pub(crate) fn next(self: &Arc<Self>) -> Option<Batch> {
         let mut queue = self.queue.lock();
-        if queue.waiting.is_empty() || !queue.unknown.is_empty() {
+        if queue.waiting.commits.is_empty() || !queue.unknown.commits.is_empty() {
             queue.is_carrying = false;
             return None;
         }
-        let taken = if queue.waiting.len() <= BATCH {
-            std::mem::take(&mut queue.waiting)
-        } else {
-            queue.waiting.drain(..BATCH).collect()
-        };
-        drop(queue);
-        let (commits, done) = taken.into_iter().map(|Entry { commit, done }| (commit, done)).unzip();
-        Some(Batch { commits, done, committer: self.clone() })
+        Some(Batch { all: queue.waiting.take(BATCH), committer: self.clone() })
     }
 
-    fn again(self: &Arc<Self>, unknown: Vec<Entry>) {
-        self.queue.lock().unknown.extend(unknown);
+    fn again(self: &Arc<Self>, unknown: Commits) {
+        self.queue.lock().unknown.append(unknown);
         let this = self.clone();
         self.runtime.spawn(async move {
             sleep(RETRY).await;
             {
                 let mut queue = this.queue.lock();
-                let unknown = std::mem::take(&mut queue.unknown);
-                queue.waiting.splice(..0, unknown);
+                let Queue { waiting, unknown, .. } = &mut *queue;
+                let mut first = std::mem::take(unknown);
+                first.append(std::mem::take(waiting));
+                *waiting = first;
                 if std::mem::replace(&mut queue.is_carrying, true) {
                     return;
                 }

@@ -55,7 +55,7 @@ impl Record {
             let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
             keys.into_iter().for_each(|key| self.set(key, None));
         }
-        for (key, value) in &changes.writes {
+        for (key, value) in changes.writes.iter() {
             self.set(key.clone(), value.clone());
         }
     }

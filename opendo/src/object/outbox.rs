@@ -121,7 +121,7 @@ impl Outbox {
     pub(crate) fn committed(self: &Arc<Self>, changes: &Changes) {
         let range = keys::messages();
         let cleared = changes.cleared.iter().any(|cleared| cleared.contains(&range.start));
-        let written = changes.writes.range(range.start.clone()..);
+        let written = changes.writes.starting(&range.start);
         let mut written = written.take_while(|(key, _)| range.contains(key)).peekable();
         if !cleared && written.peek().is_none() {
             return;

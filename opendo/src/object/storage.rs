@@ -6,6 +6,7 @@ mod list;
 pub(crate) mod own;
 mod stored;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -81,6 +82,9 @@ const MAX_KEY: usize = 2048;
 
 /// The most that a key and its value may take together, in bytes (checklist 5.9).
 pub(crate) const MAX_ENTRY: usize = 2 << 20;
+
+/// What is encoded is copied if it is no longer than that: then it takes as much memory as it has bytes.
+const SMALL: usize = 4 << 10;
 
 /// The keys and values of one object.
 ///
@@ -303,7 +307,16 @@ impl Storage {
         key: &str,
         value: &T,
     ) -> Result<Vec<u8>, StorageError> {
-        let encoded = storing(self.0.node(), || postcard::to_allocvec(value));
+        self.encode_to(Vec::new(), key, value)
+    }
+
+    fn encode_to<T: Serialize + ?Sized>(
+        &self,
+        to: Vec<u8>,
+        key: &str,
+        value: &T,
+    ) -> Result<Vec<u8>, StorageError> {
+        let encoded = storing(self.0.node(), || postcard::to_extend(value, to));
         encoded.map_err(|error| StorageError::Encode {
             key: key.to_owned(),
             reason: why().unwrap_or_else(|| error.to_string()),
@@ -311,7 +324,19 @@ impl Storage {
     }
 
     fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
-        Ok((keys::of_user(key)?, self.encode_entry(key, value)?.into()))
+        thread_local! {
+            static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        let bytes = self.encode_to(scratch, key, value)?;
+        fits(key, &bytes)?;
+        if bytes.len() > SMALL {
+            return Ok((keys::of_user(key)?, bytes.into()));
+        }
+        let value = Bytes::copy_from_slice(&bytes);
+        SCRATCH.set(bytes);
+        Ok((keys::of_user(key)?, value))
     }
 
     /// The same, if it is not too large together with its key.
@@ -321,10 +346,7 @@ impl Storage {
         value: &T,
     ) -> Result<Vec<u8>, StorageError> {
         let bytes = self.encoded(key, value)?;
-        let size = key.len() + bytes.len();
-        if size > MAX_ENTRY {
-            return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
-        }
+        fits(key, &bytes)?;
         Ok(bytes)
     }
 
@@ -345,6 +367,15 @@ impl Storage {
         let value = self.decode(&key, value)?;
         Ok((key, value))
     }
+}
+
+/// Whether a value is not too large together with its key.
+fn fits(key: &str, value: &[u8]) -> Result<(), StorageError> {
+    let size = key.len() + value.len();
+    if size > MAX_ENTRY {
+        return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Storage {

@@ -37,6 +37,7 @@ use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
 use crate::registry::retained::{Entry as Held, Keeper, Lost, Shelf};
+use crate::registry::shrink;
 use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
@@ -361,11 +362,13 @@ impl<O: Send + Sync + 'static> Class<O> {
     }
 
     fn remove(&self, ended: &Arc<Activation<O>>) {
-        if let Some(key) = ended.key()
-            && let Entry::Occupied(entry) = self.live.lock().objects.entry(key.clone())
+        let Some(key) = ended.key() else { return };
+        let mut live = self.live.lock();
+        if let Entry::Occupied(entry) = live.objects.entry(key.clone())
             && Arc::ptr_eq(entry.get(), ended)
         {
             entry.remove();
+            shrink(&mut live.objects);
         }
     }
 

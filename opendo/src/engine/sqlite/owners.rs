@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::{Commit, Epoch, Turn, page};
 use crate::object::id::ObjectKey;
+use crate::registry::shrink;
 
 #[derive(Debug)]
 pub(super) struct Owners {
@@ -85,6 +86,7 @@ impl Owners {
     pub(super) fn release(&mut self, object: &ObjectKey, epoch: Epoch) {
         if self.table.get(object).is_some_and(|owner| owner.epoch == epoch) {
             self.table.remove(object);
+            shrink(&mut self.table);
         }
     }
 

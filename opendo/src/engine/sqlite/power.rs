@@ -74,7 +74,7 @@ fn changes(random: &mut Random) -> Changes {
 
 fn apply(values: &mut Values, changes: &Changes) {
     values.retain(|key, _| !changes.cleared.iter().any(|range| range.contains(key)));
-    for (key, value) in &changes.writes {
+    for (key, value) in changes.writes.iter() {
         match value {
             Some(value) => values.insert(key.clone(), value.clone()),
             None => values.remove(key),

@@ -75,7 +75,8 @@ impl<'a> Statements<'a> {
         let Accepted { commit, row, name } = accepted;
         let name = name.as_deref();
         let changes = &commit.changes;
-        let adds = changes.writes.values().any(Option::is_some) || matches!(changes.wake, Some(Some(_)));
+        let adds =
+            changes.writes.iter().any(|(_, value)| value.is_some()) || matches!(changes.wake, Some(Some(_)));
         let number = match row.number {
             Some(number) => {
                 if name.is_some() {
@@ -102,7 +103,7 @@ impl<'a> Statements<'a> {
                 None => self.run("DELETE FROM kv WHERE object = ? AND key >= ?", params![number, start])?,
             };
         }
-        for (key, value) in &changes.writes {
+        for (key, value) in changes.writes.iter() {
             match value {
                 Some(value) => self.put.execute(params![number, &key[..], &value[..]])?,
                 None => self.run("DELETE FROM kv WHERE object = ? AND key = ?", params![number, &key[..]])?,

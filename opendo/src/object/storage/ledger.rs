@@ -324,7 +324,7 @@ impl Ledger {
         let mut all = Changes::default();
         let layers: Vec<_> = state.below_to(depth).collect();
         for changes in layers.into_iter().rev() {
-            let writes = changes.writes.range::<Bytes, _>(range.start.clone()..);
+            let writes = changes.writes.starting(&range.start);
             let writes = writes.take_while(|(key, _)| range.contains(key));
             all.follow(Changes {
                 cleared: changes.cleared.clone(),
@@ -333,7 +333,7 @@ impl Ledger {
             });
         }
         let below = state.loaded().map(|loaded| within(loaded, range).collect());
-        Ok(Overlay { cleared: all.cleared, writes: all.writes, below })
+        Ok(Overlay { cleared: all.cleared, writes: all.writes.into_iter().collect(), below })
     }
 
     /// Whether another instance would have to wait for this one, which is gone.

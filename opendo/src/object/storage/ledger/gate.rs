@@ -321,7 +321,7 @@ impl Committing for Ledger {
                     for range in &changes.cleared {
                         loaded.retain(|key, _| !range.contains(key));
                     }
-                    for (key, value) in &changes.writes {
+                    for (key, value) in changes.writes.iter() {
                         match value {
                             Some(value) => loaded.insert(key.clone(), value.clone()),
                             None => loaded.remove(key),

@@ -82,7 +82,7 @@ impl Changes {
             return;
         }
         for range in &later.cleared {
-            self.writes.retain(|key, _| !range.contains(key));
+            self.writes.retain(|key| !range.contains(key));
         }
         self.cleared.extend(later.cleared);
         self.writes.extend(later.writes);

@@ -301,6 +301,11 @@ impl Control {
         self.wrote_outside.load(Ordering::Relaxed) && self.wrote_outside.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether the activation has to look at the reset, or at the writes.
+    pub(crate) fn has_something_to_do(&self) -> bool {
+        self.reset.get().is_some() || self.wrote_outside.load(Ordering::Acquire)
+    }
+
     /// Has `notify` called after each reset, and when something was written outside of calls. Once.
     pub(crate) fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
         let _ = self.notify.set(Box::new(notify));

@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
+use crate::object::control::Control;
 use crate::object::job::{Access, Job, Place, Running, panicked};
 use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -52,6 +53,38 @@ impl<O: Send + Sync + 'static> Drop for Driver<O> {
 impl<O: Send + Sync + 'static> Driver<O> {
     pub(super) fn new(activation: Arc<Activation<O>>, object: Option<Arc<O>>) -> Self {
         Self { activation, object, doing: Doing::Nothing, finished: false }
+    }
+
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.activation.control
+    }
+
+    pub(super) fn place(&self, sequence: u64) -> Place {
+        let Activation { control, .. } = &*self.activation;
+        Place { key: self.activation.key().cloned(), sequence, control: control.clone() }
+    }
+
+    /// Works on what came while a call had its turn, if anything did.
+    pub(super) fn leave(mut self, object: Arc<O>) {
+        self.object = None;
+        match self.activation.leave(object) {
+            None => self.finished = true,
+            Some(object) => {
+                self.object = Some(object);
+                self.spawn();
+            }
+        }
+    }
+
+    /// Goes on with a call that has its turn.
+    pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
+        self.runs(sequence, access, running);
+        self.spawn();
+    }
+
+    fn spawn(self) {
+        let control = self.control().clone();
+        control.drive(self.run());
     }
 
     pub(super) async fn run(mut self) {
@@ -102,6 +135,10 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         continue;
                     }
                     state.phase = Phase::Idle(self.object.take());
+                    // It would keep the memory of this task as long as the object is there.
+                    let waker = state.driver.take();
+                    drop(state);
+                    drop(waker);
                     return true;
                 }
                 return false;
@@ -178,26 +215,29 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) {
-        let place =
-            Place { key: self.activation.key().cloned(), sequence, control: self.activation.control.clone() };
         if access == Access::Exclusive {
             self.object = None; // so that `object` is the only one
         }
-        match (job.start(object, place), access) {
-            (Ok(running), Access::Exclusive) => self.doing = Doing::One(sequence, running),
-            (Ok(running), Access::Shared) => {
-                let running = running.map(move |object| (sequence, object)).boxed();
-                match &mut self.doing {
-                    Doing::Several(several) => several.push(running),
-                    doing => *doing = Doing::Several(FuturesUnordered::from_iter([running])),
-                }
-            }
-            (Err(object), access) => {
+        match job.start(object, self.place(sequence)) {
+            Ok(running) => self.runs(sequence, access, running),
+            Err(object) => {
                 if access == Access::Exclusive {
                     self.object = Some(object);
                 }
                 self.ended(sequence);
             }
+        }
+    }
+
+    fn runs(&mut self, sequence: u64, access: Access, running: Running<O>) {
+        if access == Access::Exclusive {
+            self.doing = Doing::One(sequence, running);
+            return;
+        }
+        let running = running.map(move |object| (sequence, object)).boxed();
+        match &mut self.doing {
+            Doing::Several(several) => several.push(running),
+            doing => *doing = Doing::Several(FuturesUnordered::from_iter([running])),
         }
     }
 

@@ -47,7 +47,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
                 let alone = Arc::get_mut(&mut object).expect("events run alone");
                 let run = async { react(alone, control.clone()).await };
                 let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(std::pin::pin!(run), &control, None).await
+                until_end(std::pin::pin!(run), &control, None, None).await
             };
             // A reset has been told to whoever waits.
             if let End::Returned(()) = end {

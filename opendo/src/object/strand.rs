@@ -22,6 +22,7 @@ use crate::registry::idle::LOOKS;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodFlags;
 
 /// Makes an instance: at the first job, and at the first one after a hibernation.
 pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, Result<O, RpcError>> + Send + Sync>;
@@ -199,10 +200,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
             control,
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
-                queue: VecDeque::new(),
+                // Most never have more.
+                queue: VecDeque::with_capacity(1),
                 sweep_at: SWEEP,
                 since_sweep: 0,
-                running: Vec::new(),
+                running: Vec::with_capacity(1),
                 access: Access::Exclusive,
                 next_sequence: 1,
                 touched: true,
@@ -231,10 +233,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Queues a call. Gives it back when the instance has gone to sleep: a new activation takes it.
     pub(crate) fn submit(self: &Arc<Self>, job: Box<dyn Job<O>>) -> Result<(), Box<dyn Job<O>>> {
-        let flags = job.flags();
-        // Objects: what is marked. Targets: what the receiver says.
-        let overlaps = if self.key().is_some() { flags.concurrent } else { flags.shared };
-        let access = if overlaps { Access::Shared } else { Access::Exclusive };
+        let access = self.access(job.flags());
         let mut state = self.state.lock();
         match &state.phase {
             Phase::Gone(None) => return Err(job),
@@ -287,6 +286,37 @@ impl<O: Send + Sync + 'static> Activation<O> {
             self.look_again(&link, sequence);
         }
         Ok(())
+    }
+
+    /// What overlaps: in objects what is marked, in targets what the receiver says.
+    pub(crate) fn access(&self, flags: MethodFlags) -> Access {
+        let overlaps = if self.key().is_some() { flags.concurrent } else { flags.shared };
+        if overlaps { Access::Shared } else { Access::Exclusive }
+    }
+
+    /// Gives a call the object at once, with its sequence, if it is there and has nothing to do.
+    pub(super) fn enter(&self, access: Access) -> Option<(Arc<O>, u64)> {
+        let mut state = self.state.lock();
+        let Phase::Idle(object @ Some(_)) = &mut state.phase else { return None };
+        let object = object.take()?;
+        state.phase = Phase::Driven;
+        state.touched = true;
+        state.access = access;
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        state.running.push(sequence);
+        Some((object, sequence))
+    }
+
+    /// Takes it back from that call; gives it back if there is something to do by now.
+    pub(super) fn leave(&self, object: Arc<O>) -> Option<Arc<O>> {
+        let mut state = self.state.lock();
+        state.running.clear();
+        if !state.queue.is_empty() || self.control.has_something_to_do() {
+            return Some(object);
+        }
+        state.phase = Phase::Idle(Some(object));
+        None
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {

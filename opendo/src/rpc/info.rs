@@ -15,7 +15,6 @@ use crate::object::storage::ledger::Ledger;
 use crate::rpc::chain::Link;
 use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::session::Session;
-use crate::rpc::slot::Slot;
 
 tokio::task_local! {
     /// `None`: what was said in a call, and leaves only now.
@@ -67,7 +66,8 @@ pub struct CallInfo {
     /// Of the activation that runs it.
     pub(crate) control: Arc<Control>,
     pub(crate) sequence: u64,
-    pub(crate) waiting: Arc<dyn Waiting>,
+    /// `None` where nobody asks.
+    pub(crate) waiting: Option<Arc<dyn Waiting>>,
 }
 
 /// Where a call comes from.
@@ -101,7 +101,7 @@ impl CallInfo {
             chain: None,
             control: control.clone(),
             sequence: u64::MAX,
-            waiting: Arc::new(Slot::<()>::new()),
+            waiting: None,
         }
     }
 
@@ -145,12 +145,15 @@ impl CallInfo {
 
     /// Whether the caller is gone: it dropped the call, ran out of time, or lost its connection.
     pub fn is_cancelled(&self) -> bool {
-        self.waiting.is_gone()
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_gone())
     }
 
     /// Resolves when the caller is gone. The method goes on all the same, unless it stops itself.
     pub async fn cancelled(&self) {
-        poll_fn(|cx| self.waiting.poll_gone(cx)).await;
+        match &self.waiting {
+            Some(waiting) => poll_fn(|cx| waiting.poll_gone(cx)).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.

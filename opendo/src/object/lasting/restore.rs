@@ -178,7 +178,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
                     T::restore(alone, params).await
                 };
                 let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(pin!(run), &control, None).await
+                until_end(pin!(run), &control, None, None).await
             };
             let restored = match end {
                 End::Returned(restored) => {

@@ -14,8 +14,9 @@ use crate::object::job::{Access, Job, Place, Running, panicked};
 use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
 use crate::rpc::error::{ErrorKind, RpcError};
 
-/// Jobs run before others of the runtime get a turn.
-const BUDGET: usize = 64;
+/// Jobs run before others of the runtime get a turn: those that are queued, if there are more, up to so many. What is
+/// then done with its queue is idle again, and calls need none.
+const BUDGET: std::ops::Range<usize> = 64..1024;
 
 /// The sequence of the constructor: before every call.
 const CONSTRUCTOR: u64 = 0;
@@ -71,7 +72,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..BUDGET {
+        let queued = self.activation.state.lock().queue.len();
+        // One more turn finds that there is nothing left.
+        for _ in 0..=queued.clamp(BUDGET.start, BUDGET.end) {
             // Before the reset and the queue are looked at: what comes later wakes.
             self.register(cx);
             if let Some(error) = self.activation.control.is_reset() {

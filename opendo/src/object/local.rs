@@ -60,8 +60,11 @@ impl<O: Send + Sync + 'static> By<O> {
 /// Where a job waits for whoever has the object.
 type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
 
+type SlotOf<M> = Slot<ResultOf<M>>;
+type ReplyOf<M> = Reply<<M as Method>::Ok, <M as Method>::Err>;
+
 /// The two sides of an answer that stays in this process.
-fn local_reply<M: Method>() -> (Reply<M::Ok, M::Err>, Arc<Slot<ResultOf<M>>>) {
+fn local_reply<M: Method>() -> (ReplyOf<M>, Arc<SlotOf<M>>) {
     let slot = Arc::new(Slot::new());
     (Reply::Local(LocalReply(slot.clone())), slot)
 }
@@ -131,7 +134,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     /// Starts a call, or queues it: its result, or where that will be.
-    fn begin<M: Run<O>>(&self, args: M::Args, facts: Facts) -> Result<ResultOf<M>, Arc<Slot<ResultOf<M>>>> {
+    fn begin<M: Run<O>>(&self, args: M::Args, facts: Facts) -> Result<ResultOf<M>, Arc<SlotOf<M>>> {
         let Some(turn) = self.turn::<M>(&facts) else {
             let (reply, slot) = local_reply::<M>();
             self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
@@ -154,7 +157,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             Started::Waits(waits) => {
                 let (reply, slot) = early.unwrap_or_else(local_reply::<M>);
                 reply.start();
-                waits.go_on(reply);
+                (*waits).go_on(reply);
                 Err(slot)
             }
         }
@@ -192,7 +195,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                 reply.answer::<M>(ended.control(), end);
                 ended.leave();
             }
-            Started::Waits(waits) => waits.go_on(reply),
+            Started::Waits(waits) => (*waits).go_on(reply),
         }
     }
 

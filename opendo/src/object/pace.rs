@@ -47,7 +47,7 @@ impl Pace {
         let runs = RUNS.get().wrapping_add(1);
         RUNS.set(runs);
         let known = self.0.load(Ordering::Relaxed);
-        (runs % SAMPLED == 0 || known == 0 || known > LONG).then(Instant::now)
+        (runs.is_multiple_of(SAMPLED) || known == 0 || known > LONG).then(Instant::now)
     }
 
     /// Times `run`, a method, until it first waits, if it is to be timed.

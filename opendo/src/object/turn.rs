@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::runtime::{self, Handle};
 use tokio::task;
 
@@ -84,7 +85,7 @@ struct Held<O: Send + Sync + 'static>(Option<Arc<Activation<O>>>);
 /// How far it came.
 pub(crate) enum Started<O: Send + Sync + 'static, M: Method> {
     Ended(Ended<O>, End<ResultOf<M>>),
-    Waits(Waits<O, M>),
+    Waits(Box<Waits<O, M>>),
 }
 
 /// The method is at its end: what it has written is not sealed yet, and the object is not free.
@@ -95,6 +96,9 @@ pub(crate) struct Ended<O: Send + Sync + 'static> {
     object: Option<Arc<O>>,
 }
 
+/// What a method leaves: the object, and its result.
+type Returned<O, M> = (Arc<O>, ResultOf<M>);
+
 /// The method has not come to its end.
 #[must_use]
 pub(crate) struct Waits<O: Send + Sync + 'static, M: Method> {
@@ -102,8 +106,8 @@ pub(crate) struct Waits<O: Send + Sync + 'static, M: Method> {
     /// Others may join what overlaps.
     shared: Option<Arc<O>>,
     access: Access,
-    rest: Pin<Box<dyn Future<Output = (Arc<O>, ResultOf<M>)> + Send>>,
-    info: CallInfo,
+    rest: BoxFuture<'static, Returned<O, M>>,
+    info: Box<CallInfo>,
 }
 
 impl<O: Send + Sync + 'static> Turn<O> {
@@ -146,7 +150,10 @@ impl<O: Send + Sync + 'static> Turn<O> {
         let polled = if M::WAITS {
             // What was polled cannot be moved any more.
             let mut rest = Box::pin(run);
-            poll(rest.as_mut()).map_err(|info| (rest, info))
+            match poll(rest.as_mut()) {
+                Ok(result) => Ok(result),
+                Err(info) => Err((rest, info)),
+            }
         } else {
             poll(pin!(run)).map_err(|_| unreachable!("what is no `async fn` does not wait"))
         };
@@ -160,7 +167,7 @@ impl<O: Send + Sync + 'static> Turn<O> {
                 };
                 Started::Ended(Ended { held, object }, end)
             }
-            Err((rest, info)) => Started::Waits(Waits { held, shared, access, rest, info }),
+            Err((rest, info)) => Started::Waits(Box::new(Waits { held, shared, access, rest, info })),
         }
     }
 }
@@ -206,7 +213,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Waits<O, M> {
         let Self { held, shared, access, rest, info } = self;
         let (control, sequence) = (held.control().clone(), info.sequence);
         let running = async move {
-            let (object, end) = match to_its_end::<M, _>(rest, info).await {
+            let (object, end) = match to_its_end::<M, _>(rest, *info).await {
                 End::Returned((object, result)) => (Some(object), End::Returned(result)),
                 End::Reset(error) => (None, End::Reset(error)),
                 End::Dropped => (None, End::Dropped),

@@ -156,10 +156,10 @@ impl CallInfo {
     }
 
     /// Runs (a part of) this call here. Gives the call back if it waits.
-    pub(crate) fn here<R>(self, run: impl FnOnce() -> Poll<R>) -> Result<R, Self> {
+    pub(crate) fn here<R>(self, run: impl FnOnce() -> Poll<R>) -> Result<R, Box<Self>> {
         CURRENT.sync_scope(Some(self), || match run() {
             Poll::Ready(result) => Ok(result),
-            Poll::Pending => Err(CURRENT.with(Option::clone).expect("this runs within it")),
+            Poll::Pending => Err(CURRENT.with(Option::clone).expect("this runs within it").into()),
         })
     }
 

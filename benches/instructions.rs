@@ -1,10 +1,13 @@
 //! How many instructions plain calls take: a number that does not depend on what else the machine does.
 //!
-//! `-- --top` also shows which functions they are spent in.
+//! `-- --top` also shows which functions they are spent in. `-- --check` fails where they have become more than
+//! `instructions.txt` expects, `-- --record` writes that file anew.
 
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use opendo::Stored;
+use opendo::prelude::*;
 use opendo_transport::envelope::{CallHeader, EnvelopeView};
 
 use crate::callgrind::Case;
@@ -14,6 +17,8 @@ use crate::table::for_real;
 
 #[path = "common/callgrind.rs"]
 mod callgrind;
+#[path = "common/expected.rs"]
+mod expected;
 // Only its part in one process is used here.
 #[allow(dead_code)]
 #[path = "common/floor.rs"]
@@ -25,26 +30,67 @@ mod subject;
 #[path = "common/table.rs"]
 mod table;
 
-const CASES: [Case; 7] = [
+const FLOOR: &str = "floor";
+
+const CASES: [Case; 10] = [
+    (FLOOR, "round trip in process, by hand (actor task)"),
     ("encode", "envelope and `(u64,)`, encode"),
     ("parse", "envelope and `(u64,)`, decode"),
-    ("floor", "round trip in process, by hand (actor task)"),
     ("local", "round trip in process"),
     ("ready", "round trip in process, 64 in flight"),
     ("session", "round trip over a session (`memory:`), both sides"),
     ("unix", "round trip over a session (`unix:`), both sides"),
+    ("activation", "first call of an object"),
+    ("commit", "round trip in process, committed in memory"),
+    ("sqlite", "round trip in process, committed by SQLite"),
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((case, times)) = callgrind::is_counted(&arguments) {
+    let is_set = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let succeeded = if let Some((case, times)) = callgrind::is_counted(&arguments) {
         repeat(case, times);
+        true
     } else if !for_real() {
         CASES.iter().for_each(|(case, _)| repeat(case, 64));
-    } else if !callgrind::report(&CASES, arguments.iter().any(|argument| argument == "--top")) {
-        return ExitCode::FAILURE;
+        true
+    } else if is_set("--check") {
+        expected::check(&CASES, FLOOR)
+    } else if is_set("--record") {
+        expected::record(&CASES)
+    } else {
+        callgrind::report(&CASES, is_set("--top"))
+    };
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An object whose number is stored: its answers wait for their commits.
+struct Keeper {
+    value: Stored<u64>,
+}
+
+#[durable_object(vis = "")]
+impl Keeper {
+    pub fn increment(&mut self, by: u64) -> u64 {
+        *self.value.edit() += by;
+        *self.value
     }
-    ExitCode::SUCCESS
+}
+
+impl DurableObject for Keeper {
+    async fn new(ctx: Ctx) -> opendo::Result<Self> {
+        Ok(Self { value: ctx.stored("value").await? })
+    }
+}
+
+impl Subject for KeeperStub {
+    async fn increment(&self, by: u64) -> u64 {
+        self.increment(by).await.expect("the object answers")
+    }
+
+    async fn echo(&self, data: Vec<u8>) -> Vec<u8> {
+        data
+    }
 }
 
 fn repeat(case: &str, times: u32) {
@@ -67,7 +113,7 @@ fn repeat(case: &str, times: u32) {
                 black_box((view.call(), view.target(), view.method(), args));
             }
         }
-        "floor" => runtime.block_on(async { increment(Actor::spawn(), times).await }),
+        FLOOR => runtime.block_on(async { increment(Actor::spawn(), times).await }),
         "local" => runtime.block_on(async {
             let node = subject::node().await;
             increment(node.get::<CounterStub>("bench"), times).await;
@@ -97,6 +143,23 @@ fn repeat(case: &str, times: u32) {
             let client = opendo::connect(&address).await.expect("it listens");
             increment(client.get::<CounterStub>("bench"), times).await;
             let _ = std::fs::remove_file(path);
+        }),
+        "activation" => runtime.block_on(async {
+            let node = subject::node().await;
+            for number in 0..times {
+                increment(node.get::<CounterStub>(number.to_string()), 1).await;
+            }
+        }),
+        "commit" => runtime.block_on(async {
+            let node = Node::builder().object::<Keeper>().start().await.expect("one class");
+            increment(node.get::<KeeperStub>("bench"), times).await;
+        }),
+        "sqlite" => runtime.block_on(async {
+            let directory = tempfile::tempdir().expect("a directory");
+            let node = Node::builder().object::<Keeper>().storage(directory.path());
+            let node = node.start().await.expect("one class");
+            increment(node.get::<KeeperStub>("bench"), times).await;
+            node.shutdown(std::time::Duration::from_secs(10)).await;
         }),
         other => panic!("`{other}` is none of the cases"),
     }

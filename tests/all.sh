@@ -10,15 +10,9 @@ command -v npm >/dev/null || missing+=(npm)
 if [ -z "${OPENDO_CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
     missing+=(chromium)
 fi
-if [ ${#missing[@]} -gt 0 ]; then
-    if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
-        as_root=() && [ "$(id -u)" = 0 ] || as_root=(sudo)
-        "${as_root[@]}" apt-get update -q
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
-    else
-        echo "please install ${missing[*]}, or set OPENDO_SKIP_NODE=1 and OPENDO_SKIP_BROWSER=1 to go without" >&2
-        exit 1
-    fi
+if [ ${#missing[@]} -gt 0 ] && ! .ci/apt-install "${missing[@]}"; then
+    echo "please install ${missing[*]}, or set OPENDO_SKIP_NODE=1 and OPENDO_SKIP_BROWSER=1 to go without" >&2
+    exit 1
 fi
 
 # All of them, also when one fails.

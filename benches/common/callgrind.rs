@@ -20,22 +20,31 @@ pub(crate) fn is_counted(arguments: &[String]) -> Option<(&str, u32)> {
     }
 }
 
+/// Whether there is valgrind; says so if not.
+pub(crate) fn can_count() -> bool {
+    let found = Command::new("valgrind").arg("--version").output().is_ok();
+    if !found {
+        eprintln!("`valgrind` counts the instructions, and is not installed");
+    }
+    found
+}
+
 /// Prints the instructions of each case; with `top` also which functions they are spent in. False without valgrind.
 pub(crate) fn report(cases: &[Case], top: bool) -> bool {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        eprintln!("`valgrind` counts the instructions, and is not installed");
+    if !can_count() {
         return false;
     }
     let rows: Vec<_> = cases
         .iter()
-        .map(|(case, name)| {
-            let count = f64::from(TIMES);
-            let each = (counted(case, 2 * TIMES, top) - counted(case, TIMES, false)) / count;
-            vec![(*name).to_owned(), Number(each).to_string()]
-        })
+        .map(|(case, name)| vec![(*name).to_owned(), Number(each(case, top)).to_string()])
         .collect();
     table("Instructions", &["", "instructions each"], &rows);
     true
+}
+
+/// Instructions of one repetition of this case.
+pub(crate) fn each(case: &str, top: bool) -> f64 {
+    (counted(case, 2 * TIMES, top) - counted(case, TIMES, false)) / f64::from(TIMES)
 }
 
 /// Instructions of a whole run.

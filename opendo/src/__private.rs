@@ -35,6 +35,7 @@ pub use crate::object::lifecycle::{DurableObject, Object};
 pub const HAS_SQL: bool = cfg!(feature = "sqlite");
 
 pub use crate::object::local::Local;
+pub use crate::object::pace::Pace;
 pub use crate::registry::class::Registration;
 pub use crate::rpc::call::Call;
 pub use crate::rpc::cap::{Capabilities, deserialize_stub, serialize_stub};

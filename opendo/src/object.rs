@@ -12,9 +12,11 @@ pub(crate) mod lasting;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
 pub(crate) mod outbox;
+pub(crate) mod pace;
 #[cfg(feature = "sqlite")]
 pub mod sql;
 pub(crate) mod storage;
 pub(crate) mod strand;
 pub(crate) mod target;
 pub(crate) mod timers;
+pub(crate) mod turn;

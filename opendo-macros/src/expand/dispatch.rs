@@ -135,12 +135,29 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
             quote_spanned!(span=> { let __outcome = #outcome; #split })
         }
     };
+    let waits = method.is_async;
+    let pace = if it.service.is_inline {
+        quote_spanned! {span=>
+            static PACE: #p::Pace = #p::Pace::new();
+            ::core::option::Option::Some(&PACE)
+        }
+    } else {
+        quote_spanned!(span=> ::core::option::Option::None)
+    };
+    let call = if method.args.iter().any(|arg| arg.is_call) {
+        quote_spanned!(span=> #p::CallInfo)
+    } else {
+        quote_spanned!(span=> ())
+    };
     quote_spanned! {span=>
         #cfg impl #params #p::Run<#server> for #marker {
+            const WAITS: ::core::primitive::bool = #waits;
+            type Call = #call;
+            fn pace() -> ::core::option::Option<&'static #p::Pace> { #pace }
             fn run(
                 __object: &mut #p::Arc<#server>,
                 __args: Self::Args,
-                __call: &#p::CallInfo,
+                __call: &Self::Call,
             ) -> impl ::core::future::Future<Output = ::core::result::Result<Self::Ok, Self::Err>> + ::core::marker::Send {
                 async move {
                     let (#(#names,)*) = __args;

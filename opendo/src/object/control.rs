@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::engine::Changes;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
+use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::lasting::Targets;
 use crate::object::outbox::Outbox;
@@ -301,6 +302,11 @@ impl Control {
         self.wrote_outside.load(Ordering::Relaxed) && self.wrote_outside.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether the activation has to look at the reset, or at the writes.
+    pub(crate) fn has_something_to_do(&self) -> bool {
+        self.reset.get().is_some() || self.wrote_outside.load(Ordering::Acquire)
+    }
+
     /// Has `notify` called after each reset, and when something was written outside of calls. Once.
     pub(crate) fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
         let _ = self.notify.set(Box::new(notify));
@@ -314,6 +320,11 @@ impl Control {
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+
+    /// The object; `None` for a target.
+    pub(crate) fn key(&self) -> Option<&Arc<ObjectKey>> {
+        Some(self.storage()?.ledger().key())
     }
 
     /// The messages of the object, if it has any.

@@ -25,7 +25,7 @@ enum Doing<O> {
     Nothing,
     Making(BoxFuture<'static, std::thread::Result<Result<O, RpcError>>>),
     One(u64, Running<O>),
-    Several(FuturesUnordered<BoxFuture<'static, (u64, Arc<O>)>>),
+    Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
 }
 
@@ -52,6 +52,17 @@ impl<O: Send + Sync + 'static> Drop for Driver<O> {
 impl<O: Send + Sync + 'static> Driver<O> {
     pub(super) fn new(activation: Arc<Activation<O>>, object: Option<Arc<O>>) -> Self {
         Self { activation, object, doing: Doing::Nothing, finished: false }
+    }
+
+    fn place(&self, sequence: u64) -> Place {
+        Place { sequence, control: self.activation.control.clone() }
+    }
+
+    /// Goes on with a call that has its turn.
+    pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
+        self.runs(sequence, access, running);
+        let control = self.activation.control.clone();
+        control.drive(self.run());
     }
 
     pub(super) async fn run(mut self) {
@@ -182,26 +193,29 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) {
-        let place =
-            Place { key: self.activation.key().cloned(), sequence, control: self.activation.control.clone() };
         if access == Access::Exclusive {
             self.object = None; // so that `object` is the only one
         }
-        match (job.start(object, place), access) {
-            (Ok(running), Access::Exclusive) => self.doing = Doing::One(sequence, running),
-            (Ok(running), Access::Shared) => {
-                let running = running.map(move |object| (sequence, object)).boxed();
-                match &mut self.doing {
-                    Doing::Several(several) => several.push(running),
-                    doing => *doing = Doing::Several(FuturesUnordered::from_iter([running])),
-                }
-            }
-            (Err(object), access) => {
+        match job.start(object, self.place(sequence)) {
+            Ok(running) => self.runs(sequence, access, running),
+            Err(object) => {
                 if access == Access::Exclusive {
                     self.object = Some(object);
                 }
                 self.ended(sequence);
             }
+        }
+    }
+
+    fn runs(&mut self, sequence: u64, access: Access, running: Running<O>) {
+        if access == Access::Exclusive {
+            self.doing = Doing::One(sequence, running);
+            return;
+        }
+        let running = running.map(move |object| (sequence, object)).boxed();
+        match &mut self.doing {
+            Doing::Several(several) => several.push(running),
+            doing => *doing = Doing::Several(FuturesUnordered::from_iter([running])),
         }
     }
 
@@ -233,7 +247,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             Doing::One(sequence, running) => {
                 let object = ready!(running.poll_unpin(cx));
                 let sequence = *sequence;
-                self.object = Some(object);
+                self.object = object;
                 self.doing = Doing::Nothing;
                 self.ended(sequence);
                 Poll::Ready(())

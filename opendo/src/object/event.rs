@@ -39,9 +39,9 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
 
     fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { name, react } = *self;
-        let Place { key, sequence, control } = place;
-        let span = tracing::debug_span!("event", object = key.as_deref().map(tracing::field::display), name);
-        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control, key) };
+        let Place { sequence, control } = place;
+        let span = tracing::debug_span!("event", object = control.key().map(tracing::field::display), name);
+        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control) };
         Ok(Box::pin(async move {
             let end = {
                 let alone = Arc::get_mut(&mut object).expect("events run alone");
@@ -53,7 +53,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
             if let End::Returned(()) = end {
                 control.seal();
             }
-            object
+            Some(object)
         }))
     }
 

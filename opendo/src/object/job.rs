@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::object::control::Control;
-use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
+use crate::object::pace::Pace;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::RemoteReply;
 use crate::rpc::info::{CallInfo, Caller, Waiting};
-use crate::rpc::method::{Method, MethodFlags, Run};
+use crate::rpc::method::{Called, Method, MethodFlags, Run};
 use crate::rpc::slot::Slot;
 
 /// Whether something may run beside others of its kind.
@@ -31,13 +31,12 @@ pub(crate) enum Access {
 
 /// Where a job runs.
 pub(crate) struct Place {
-    pub(crate) key: Option<Arc<ObjectKey>>,
     pub(crate) sequence: u64,
     pub(crate) control: Arc<Control>,
 }
 
-/// A started job: gives the object back.
-pub(crate) type Running<O> = BoxFuture<'static, Arc<O>>;
+/// A started job: gives the object back, unless the instance is lost.
+pub(crate) type Running<O> = BoxFuture<'static, Option<Arc<O>>>;
 
 /// What a strand runs.
 pub(crate) trait Job<O>: Send {
@@ -54,11 +53,32 @@ pub(crate) trait Job<O>: Send {
 pub(crate) struct MethodJob<M: Method> {
     pub(crate) args: M::Args,
     pub(crate) reply: Reply<M::Ok, M::Err>,
+    pub(crate) facts: Facts,
+}
+
+/// A call's circumstances.
+pub(crate) struct Facts {
     pub(crate) caller: Caller,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
 }
+
+impl Facts {
+    pub(crate) fn is_too_late(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The facts of the call, which runs there.
+    pub(super) fn of<M: Method>(self, place: Place, waiting: Option<Arc<dyn Waiting>>) -> CallInfo {
+        let Self { caller, deadline, trace, chain } = self;
+        let Place { sequence, control } = place;
+        CallInfo { caller, method: M::DESC, deadline, trace, chain, control, sequence, waiting }
+    }
+}
+
+/// What a method gives.
+pub(crate) type ResultOf<M> = Result<<M as Method>::Ok, <M as Method>::Err>;
 
 /// Where the answer goes.
 pub(crate) enum Reply<T, E> {
@@ -80,14 +100,15 @@ impl<V> Drop for LocalReply<V> {
 
 impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     /// False when the caller is gone.
-    fn start(&self) -> bool {
+    pub(crate) fn start(&self) -> bool {
         match self {
             Self::Local(reply) => reply.0.start(),
             Self::Remote(reply) => !reply.call().is_unwanted(),
         }
     }
 
-    fn waiting(&self) -> Arc<dyn Waiting> {
+    /// The caller's side.
+    pub(crate) fn waiting(&self) -> Arc<dyn Waiting> {
         match self {
             Self::Local(reply) => reply.0.clone(),
             Self::Remote(reply) => reply.call().clone(),
@@ -102,12 +123,38 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
         }
     }
 
+    /// Answers a call whose method has ended. Nobody hears of it before what it wrote is durable; the object goes on
+    /// meanwhile.
+    pub(super) fn answer<M: Method<Ok = T, Err = E>>(self, control: &Control, end: End<Result<T, E>>) {
+        match end {
+            End::Returned(result) => {
+                let receipt = self.receipt();
+                control.hold_answer(receipt.as_deref(), move |durable| match (durable, self) {
+                    (Ok(()), Self::Local(reply)) => reply.0.complete(Ok(result)),
+                    (Ok(()), Self::Remote(reply)) => reply.send::<M>(&result),
+                    (Err(error), reply) => reply.fail(error),
+                });
+            }
+            End::Reset(error) => self.fail(error.may_run(true)),
+            End::Dropped => {
+                control.seal();
+                let error = RpcError::new(ErrorKind::Cancelled, "its caller went away while it ran");
+                self.fail(error.may_run(true));
+            }
+        }
+    }
+
     pub(crate) fn fail(self, error: RpcError) {
         match self {
             Self::Local(reply) => reply.0.complete(Err(error)),
             Self::Remote(reply) => reply.fail(error),
         }
     }
+}
+
+/// Of a call that came too late.
+pub(super) fn too_late() -> RpcError {
+    RpcError::new(ErrorKind::Deadline, "its time was over before its turn came")
 }
 
 impl<V: Send> Waiting for Slot<V> {
@@ -121,7 +168,7 @@ impl<V: Send> Waiting for Slot<V> {
 }
 
 /// How a run ended.
-pub(super) enum End<R> {
+pub(crate) enum End<R> {
     Returned(R),
     /// The instance is lost.
     Reset(RpcError),
@@ -135,7 +182,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     }
 
     fn chain(&self) -> Option<&Arc<Link>> {
-        self.chain.as_ref()
+        self.facts.chain.as_ref()
     }
 
     fn is_wanted(&self) -> bool {
@@ -146,58 +193,37 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     }
 
     fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
-        let Self { args, reply, caller, deadline, trace, chain } = *self;
+        let Self { args, reply, facts } = *self;
         if !reply.start() {
             reply.fail(RpcError::new(ErrorKind::Cancelled, "its caller went away before it ran"));
             return Err(object);
         }
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            reply.fail(RpcError::new(ErrorKind::Deadline, "its time was over before its turn came"));
+        if facts.is_too_late() {
+            reply.fail(too_late());
             return Err(object);
         }
-        let Place { key, sequence, control } = place;
-        let span = tracing::debug_span!("call", object = key.as_deref().map(display), method = M::DESC.name);
-        let info = CallInfo {
-            caller,
-            object: key,
-            method: M::DESC,
-            deadline,
-            trace,
-            chain,
-            control: control.clone(),
-            sequence,
-            waiting: reply.waiting(),
-        };
+        let info = facts.of::<M>(place, M::WATCHES.then(|| reply.waiting()));
         Ok(Box::pin(async move {
-            let end = {
-                let run = info.clone().scope(M::run(&mut object, args, &info)).instrument(span);
-                let run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
-                until_end(run, &control, M::DESC.flags.cancel.then_some(&*info.waiting)).await
-            };
-            match end {
-                // Nobody hears of it before what it wrote is durable; the object goes on meanwhile.
-                End::Returned(result) => {
-                    let receipt = reply.receipt();
-                    control.hold_answer(receipt.as_deref(), move |durable| match (durable, reply) {
-                        (Ok(()), Reply::Local(reply)) => reply.0.complete(Ok(result)),
-                        (Ok(()), Reply::Remote(reply)) => reply.send::<M>(&result),
-                        (Err(error), reply) => reply.fail(error),
-                    });
-                }
-                End::Reset(error) => reply.fail(error.may_run(true)),
-                End::Dropped => {
-                    control.seal();
-                    let error = RpcError::new(ErrorKind::Cancelled, "its caller went away while it ran");
-                    reply.fail(error.may_run(true));
-                }
-            }
-            object
+            let call = M::Call::of(&info);
+            let run = Pace::time(M::pace(), M::run(&mut object, args, &call));
+            let control = info.control.clone();
+            let end = to_its_end::<M, _>(run, info).await;
+            reply.answer::<M>(&control, end);
+            Some(object)
         }))
     }
 
     fn fail(self: Box<Self>, error: RpcError) {
         self.reply.fail(error);
     }
+}
+
+/// Runs a method, or the rest of one, in the scope of its call.
+pub(super) async fn to_its_end<M: Method, R>(run: impl Future<Output = R>, info: CallInfo) -> End<R> {
+    let (control, span) = (info.control.clone(), info.span());
+    let cancel = if M::DESC.flags.cancel { info.waiting.clone() } else { None };
+    let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
+    until_end(std::pin::pin!(run), &control, cancel.as_deref()).await
 }
 
 /// Runs a method until it returns, panics, or loses its reason to go on.
@@ -215,15 +241,21 @@ pub(super) async fn until_end<R>(
         }
         let polled = run.as_mut().poll(cx);
         // A method that aborted its object and caught the unwinding has still lost it.
-        if let Some(error) = control.is_reset() {
-            return Poll::Ready(End::Reset(error.clone()));
+        match (polled, control.is_reset()) {
+            (_, Some(error)) => Poll::Ready(End::Reset(error.clone())),
+            (polled, None) => polled.map(|result| end_of(control, result)),
         }
-        polled.map(|result| match result {
-            Ok(result) => End::Returned(result),
-            Err(panic) => End::Reset(control.reset(panicked("the method", &*panic)).clone()),
-        })
     })
     .await
+}
+
+/// How a method ended that returned, or panicked.
+pub(super) fn end_of<R>(control: &Control, result: std::thread::Result<R>) -> End<R> {
+    match (result, control.is_reset()) {
+        (_, Some(error)) => End::Reset(error.clone()),
+        (Ok(result), None) => End::Returned(result),
+        (Err(panic), None) => End::Reset(control.reset(panicked("the method", &*panic)).clone()),
+    }
 }
 
 /// The error of callers after a panic. Its text goes to the log: it is not for peers.

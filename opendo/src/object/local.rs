@@ -10,15 +10,17 @@ use parking_lot::Mutex;
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::object::job::{Job, LocalReply, MethodJob, Reply};
+use crate::object::job::{End, Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
+use crate::object::pace::Pace;
 use crate::object::strand::{Activation, short_type_name};
+use crate::object::turn::{Started, Turn};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::{self, CallInfo};
-use crate::rpc::method::Run;
+use crate::rpc::method::{Method, Run};
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::slot::Slot;
@@ -54,8 +56,15 @@ impl<O: Send + Sync + 'static> By<O> {
         }
     }
 }
+
 /// Where a job waits for whoever has the object.
 type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
+
+/// The two sides of an answer that stays in this process.
+fn local_reply<M: Method>() -> (Reply<M::Ok, M::Err>, Arc<Slot<ResultOf<M>>>) {
+    let slot = Arc::new(Slot::new());
+    (Reply::Local(LocalReply(slot.clone())), slot)
+}
 
 impl<O: Send + Sync + 'static> Local<O> {
     pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Self {
@@ -93,45 +102,97 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// Queues a call of this process.
     pub fn call<M: Run<O>>(&self, options: &CallOptions, args: M::Args) -> Call<M::Ok, M::Err> {
-        let name: Arc<dyn Named> = self.0.clone();
         if M::has_promises(&args) {
             let here = Arc::new(Here { local: Self(self.0.clone()), accept: Self::accept::<M> });
             let remote = Remote::new(here, Place::Promise(Arc::new([])));
-            return remote.call::<M>(options, args).named(name, M::DESC.name);
+            return remote.call::<M>(options, args).named(self.0.clone(), M::DESC.name);
         }
         let deadline = deadline_after(options.timeout);
         let info::Origin { caller, chain, trace, gate } = CallInfo::for_call_out();
-        let slot = Arc::new(Slot::new());
-        let job = MethodJob::<M> {
-            args,
-            reply: Reply::Local(LocalReply(slot.clone())),
-            caller,
-            deadline,
-            trace: options.trace.or(trace),
-            chain: chain.clone(),
-        };
-        match gate {
-            None => self.submit(Box::new(job)),
+        let facts = Facts { caller, deadline, trace: options.trace.or(trace), chain: chain.clone() };
+        let slot = match gate {
+            None => match self.begin::<M>(args, facts) {
+                // A result has nothing to say of where it comes from.
+                Ok(result @ Ok(_)) => return Call::ended(result),
+                Ok(error) => return Call::ended(error).named(self.0.clone(), M::DESC.name),
+                Err(slot) => slot,
+            },
             Some(gate) => {
-                let local = Self(self.0.clone());
+                let (reply, slot) = local_reply::<M>();
+                let (local, job) = (Self(self.0.clone()), MethodJob::<M> { args, reply, facts });
                 gate.hold(move |durable| match durable {
                     Ok(()) => local.submit(Box::new(job)),
                     Err(error) => job.reply.fail(error.may_run(false)),
                 });
+                slot
             }
-        }
-        Call::local(slot, chain, deadline).named(name, M::DESC.name)
+        };
+        Call::local(slot, chain, deadline).named(self.0.clone(), M::DESC.name)
     }
 
-    /// Queues a call that came encoded: the only place where its arguments are decoded.
-    pub fn accept<M: Run<O>>(&self, mut call: Incoming) {
-        match call.decode::<M>() {
-            Err(error) => call.reply.fail(error),
-            Ok(args) => {
-                let Incoming { reply, deadline, trace, chain, caller, .. } = call;
-                let reply = Reply::Remote(reply);
-                self.submit(Box::new(MethodJob::<M> { args, reply, caller, deadline, trace, chain }));
+    /// Starts a call, or queues it: its result, or where that will be.
+    fn begin<M: Run<O>>(&self, args: M::Args, facts: Facts) -> Result<ResultOf<M>, Arc<Slot<ResultOf<M>>>> {
+        let Some(turn) = self.turn::<M>(&facts) else {
+            let (reply, slot) = local_reply::<M>();
+            self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
+            return Err(slot);
+        };
+        // Only what asks for its caller needs it from the start.
+        let early = M::WATCHES.then(local_reply::<M>);
+        let waiting = early.as_ref().map(|(reply, _)| reply.waiting());
+        match turn.start::<M>(args, facts, waiting) {
+            Started::Ended(ended, End::Returned(result)) if early.is_none() && !ended.control().holds() => {
+                ended.leave();
+                Ok(result)
             }
+            Started::Ended(ended, end) => {
+                let (reply, slot) = early.unwrap_or_else(local_reply::<M>);
+                reply.answer::<M>(ended.control(), end);
+                ended.leave();
+                Err(slot)
+            }
+            Started::Waits(waits) => {
+                let (reply, slot) = early.unwrap_or_else(local_reply::<M>);
+                reply.start();
+                waits.go_on(reply);
+                Err(slot)
+            }
+        }
+    }
+
+    /// The turn of a call that may start here and now.
+    fn turn<M: Run<O>>(&self, facts: &Facts) -> Option<Turn<O>> {
+        // What is dropped with its caller has to be dropped apart from its object.
+        if M::DESC.flags.cancel || !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
+            return None;
+        }
+        let activation = match &*self.0 {
+            Home::Target(activation) => activation.clone(),
+            Home::Found { connected, .. } => connected.lock().clone()?,
+            Home::InTurn(_) => return None,
+        };
+        let access = activation.access(M::DESC.flags);
+        Turn::take(activation, access)
+    }
+
+    /// Starts or queues a call that came encoded: the only place where its arguments are decoded.
+    pub fn accept<M: Run<O>>(&self, mut call: Incoming) {
+        let args = match call.decode::<M>() {
+            Err(error) => return call.reply.fail(error),
+            Ok(args) => args,
+        };
+        let Incoming { reply, deadline, trace, chain, caller, .. } = call;
+        let (reply, facts) = (Reply::Remote(reply), Facts { caller, deadline, trace, chain });
+        let Some(turn) = reply.start().then(|| self.turn::<M>(&facts)).flatten() else {
+            return self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
+        };
+        let waiting = M::WATCHES.then(|| reply.waiting());
+        match turn.start::<M>(args, facts, waiting) {
+            Started::Ended(ended, end) => {
+                reply.answer::<M>(ended.control(), end);
+                ended.leave();
+            }
+            Started::Waits(waits) => waits.go_on(reply),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::registry::idle::LOOKS;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodFlags;
 
 /// What an instance does before it leaves memory.
 pub(crate) type Hibernate<O> = fn(Arc<O>) -> BoxFuture<'static, ()>;
@@ -239,10 +240,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Queues a call. Gives it back when the instance has gone to sleep: a new activation takes it.
     pub(crate) fn submit(self: &Arc<Self>, job: Box<dyn Job<O>>) -> Result<(), Box<dyn Job<O>>> {
-        let flags = job.flags();
-        // Objects: what is marked. Targets: what the receiver says.
-        let overlaps = if self.key().is_some() { flags.concurrent } else { flags.shared };
-        let access = if overlaps { Access::Shared } else { Access::Exclusive };
+        let access = self.access(job.flags());
         let mut state = self.state.lock();
         match &state.phase {
             Phase::Gone(None) => return Err(job),
@@ -295,6 +293,38 @@ impl<O: Send + Sync + 'static> Activation<O> {
             self.look_again(&link, sequence);
         }
         Ok(())
+    }
+
+    /// What overlaps: in objects what is marked, in targets what the receiver says.
+    pub(crate) fn access(&self, flags: MethodFlags) -> Access {
+        let overlaps = if self.key().is_some() { flags.concurrent } else { flags.shared };
+        if overlaps { Access::Shared } else { Access::Exclusive }
+    }
+
+    /// Gives a call the object at once, with its sequence, if it is there and has nothing to do.
+    pub(super) fn enter(&self, access: Access) -> Option<(Arc<O>, u64)> {
+        let mut state = self.state.lock();
+        let Phase::Idle(object @ Some(_)) = &mut state.phase else { return None };
+        let object = object.take()?;
+        state.phase = Phase::Driven;
+        state.touched = true;
+        state.access = access;
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        state.running.push(sequence);
+        Some((object, sequence))
+    }
+
+    /// Takes it back from that call. Where there is something to do by now, or it is lost, a task sees to that.
+    pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>) {
+        let mut state = self.state.lock();
+        state.running.clear();
+        if object.is_some() && state.queue.is_empty() && !self.control.has_something_to_do() {
+            state.phase = Phase::Idle(object);
+            return;
+        }
+        drop(state);
+        self.control.drive(Driver::new(self.clone(), object).run());
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
@@ -352,7 +382,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The facts of work that is not a call of somebody's.
     pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control, self.key().cloned()) }
+        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control) }
     }
 
     /// Sees to it that somebody works on the queue.

@@ -6,10 +6,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 #[cfg(feature = "capnweb")]
@@ -68,7 +69,7 @@ pub struct Call<T, E = Infallible> {
 }
 
 enum Answer<T, E> {
-    Ready(Option<Box<CallError<E>>>),
+    Ready(Option<Result<T, Box<CallError<E>>>>),
     Local(Arc<Slot<Result<T, E>>>),
     Remote(Arc<RemoteCall>, DecodeReply<T, E>),
     Finished,
@@ -111,7 +112,12 @@ impl<T, E> Call<T, E> {
 
     /// A call that failed before it was sent.
     pub(crate) fn failed(error: RpcError) -> Self {
-        Self::new(Answer::Ready(Some(Box::new(CallError::Rpc(error)))), None, None)
+        Self::new(Answer::Ready(Some(Err(Box::new(CallError::Rpc(error))))), None, None)
+    }
+
+    /// A call that has ended before it was given to its caller.
+    pub(crate) fn ended(result: Result<T, E>) -> Self {
+        Self::new(Answer::Ready(Some(result.map_err(|error| Box::new(CallError::App(error))))), None, None)
     }
 
     pub(crate) fn named(mut self, target: Arc<dyn Named>, method: &'static str) -> Self {
@@ -161,7 +167,15 @@ impl<T, E> Call<T, E> {
                 }));
                 Source::Promise(promise)
             }
-            Answer::Ready(Some(error)) => Source::Promise(Promise::failed(refused_by(error, method))),
+            Answer::Ready(Some(Ok(value))) => {
+                let promise = Promise::new(Form::Postcard, Limits::default().max_pipelined);
+                promise.resolve(Ok(Resolution::Result {
+                    capabilities: value.capabilities(),
+                    value: Encoded::NOTHING,
+                }));
+                Source::Promise(promise)
+            }
+            Answer::Ready(Some(Err(error))) => Source::Promise(Promise::failed(refused_by(error, method))),
             Answer::Ready(None) | Answer::Finished => Source::Promise(Promise::failed(RpcError::new(
                 ErrorKind::Closed,
                 "the call's answer was taken",
@@ -184,7 +198,12 @@ impl<T, E> Call<T, E> {
                 slot.on_done(Box::new(move |answer| resolve.resolve(arg::encoded(answer, method))));
                 Value::Promise(promise)
             }
-            Answer::Ready(Some(error)) => Value::Promise(Promise::failed(refused_by(&error, method))),
+            Answer::Ready(Some(Ok(value))) => {
+                let promise = Promise::new(Form::Postcard, 1);
+                promise.resolve(arg::encoded::<T, E>(Ok(&Ok(value)), method));
+                Value::Promise(promise)
+            }
+            Answer::Ready(Some(Err(error))) => Value::Promise(Promise::failed(refused_by(&error, method))),
             Answer::Ready(None) | Answer::Finished => Value::Promise(Promise::failed(RpcError::new(
                 ErrorKind::Closed,
                 "the call's answer was taken",
@@ -199,7 +218,7 @@ impl<T, E> Call<T, E> {
 
     /// Why it was not sent.
     pub(crate) fn refusal(&self) -> Option<&RpcError> {
-        if let Answer::Ready(Some(error)) = &self.answer { error.rpc() } else { None }
+        if let Answer::Ready(Some(Err(error))) = &self.answer { error.rpc() } else { None }
     }
 
     fn withdraw(&mut self) -> bool {
@@ -241,7 +260,13 @@ impl<T, E> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let polled = match &mut this.answer {
-            Answer::Ready(error) => Poll::Ready(Err(*error.take().expect("`Call` polled after completion"))),
+            Answer::Ready(answer) => {
+                // A loop of calls that all end at once would never let others run.
+                let turn = ready!(coop::poll_proceed(cx));
+                turn.made_progress();
+                let answer = answer.take().expect("`Call` polled after completion");
+                Poll::Ready(answer.map_err(|error| *error))
+            }
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => {
                 call.want();
@@ -332,7 +357,7 @@ impl<T, E> Unpin for Call<T, E> {}
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.answer {
-            Answer::Ready(_) => "failed",
+            Answer::Ready(_) => "ended",
             Answer::Local(_) => "local",
             Answer::Remote(..) => "remote",
             Answer::Finished => "finished",

@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
 use crate::object::local::Local;
+use crate::object::pace::Pace;
 use crate::object::target::serve;
 use crate::rpc::call::Call;
 use crate::rpc::cap::{Capabilities, deserialize_stub, serialize_stub};
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::CallInfo;
 use crate::rpc::method::{ArgType, ErrorCodec, Interface, Method, MethodDesc, MethodFlags, ReplyType, Run};
 use crate::rpc::remote::Remote;
 use crate::rpc::stub::{CallOptions, Calls, ServedBy, Stub, StubCore};
@@ -161,7 +161,15 @@ where
     R: CallbackType,
     F: CallbackFn<A, R>,
 {
-    async fn run(object: &mut Arc<Closure<A, R, F>>, args: (A,), _: &CallInfo) -> Result<R, Self::Err> {
+    const WAITS: bool = true;
+    type Call = ();
+
+    /// A closure often shares a lock with the code that has it called.
+    fn pace() -> Option<&'static Pace> {
+        None
+    }
+
+    async fn run(object: &mut Arc<Closure<A, R, F>>, args: (A,), (): &()) -> Result<R, Self::Err> {
         Ok(object.function.run(args.0).await)
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form, Shape, with_encoder};
 use crate::object::inbox::Receipt;
+use crate::object::turn;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg;
 use crate::rpc::cap::{Capabilities, Passed};
@@ -338,7 +339,8 @@ impl RemoteReply {
                 Ok(body) => {
                     let (capabilities, passed) = (capabilities(), passed.clone());
                     let value = Encoded { form: self.call.form, bytes: body, passed };
-                    kept.resolve(Ok(Resolution::Result { capabilities, value }));
+                    // Queued, so that they are not answered before this one is.
+                    turn::queued(|| kept.resolve(Ok(Resolution::Result { capabilities, value })));
                 }
             }
         }

@@ -15,7 +15,6 @@ use crate::object::storage::ledger::Ledger;
 use crate::rpc::chain::Link;
 use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::session::Session;
-use crate::rpc::slot::Slot;
 
 tokio::task_local! {
     /// `None`: what was said in a call, and leaves only now.
@@ -58,7 +57,6 @@ pub enum Caller {
 #[derive(Clone)]
 pub struct CallInfo {
     pub(crate) caller: Caller,
-    pub(crate) object: Option<Arc<ObjectKey>>,
     pub(crate) method: MethodDesc,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
@@ -67,7 +65,8 @@ pub struct CallInfo {
     /// Of the activation that runs it.
     pub(crate) control: Arc<Control>,
     pub(crate) sequence: u64,
-    pub(crate) waiting: Arc<dyn Waiting>,
+    /// `None` where nobody asks.
+    pub(crate) waiting: Option<Arc<dyn Waiting>>,
 }
 
 /// Where a call comes from.
@@ -87,21 +86,16 @@ pub(crate) trait Waiting: Send + Sync {
 
 impl CallInfo {
     /// Of work that is not a call of somebody's, and in nobody's chain.
-    pub(crate) fn of_own_work(
-        name: &'static str,
-        control: &Arc<Control>,
-        object: Option<Arc<ObjectKey>>,
-    ) -> Self {
+    pub(crate) fn of_own_work(name: &'static str, control: &Arc<Control>) -> Self {
         Self {
             caller: Caller::Local,
-            object,
             method: MethodDesc::new(name, "", MethodFlags::default()),
             deadline: None,
             trace: None,
             chain: None,
             control: control.clone(),
             sequence: u64::MAX,
-            waiting: Arc::new(Slot::<()>::new()),
+            waiting: None,
         }
     }
 
@@ -120,7 +114,7 @@ impl CallInfo {
 
     /// The object that runs it; `None` for a target.
     pub fn object(&self) -> Option<&ObjectKey> {
-        self.object.as_deref()
+        self.control.key().map(|key| &**key)
     }
 
     /// The method.
@@ -145,17 +139,37 @@ impl CallInfo {
 
     /// Whether the caller is gone: it dropped the call, ran out of time, or lost its connection.
     pub fn is_cancelled(&self) -> bool {
-        self.waiting.is_gone()
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_gone())
     }
 
     /// Resolves when the caller is gone. The method goes on all the same, unless it stops itself.
     pub async fn cancelled(&self) {
-        poll_fn(|cx| self.waiting.poll_gone(cx)).await;
+        match &self.waiting {
+            Some(waiting) => poll_fn(|cx| waiting.poll_gone(cx)).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(Some(self), future)
+    }
+
+    /// Runs (a part of) this call here. Gives the call back if it waits.
+    pub(crate) fn here<R>(self, run: impl FnOnce() -> Poll<R>) -> Result<R, Self> {
+        CURRENT.sync_scope(Some(self), || match run() {
+            Poll::Ready(result) => Ok(result),
+            Poll::Pending => Err(CURRENT.with(Option::clone).expect("this runs within it")),
+        })
+    }
+
+    /// What it is in the logs.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::debug_span!(
+            "call",
+            object = self.object().map(tracing::field::display),
+            method = self.method.name
+        )
     }
 
     /// Runs what belongs to no call, whatever this thread is at.
@@ -184,7 +198,7 @@ impl CallInfo {
             Some(info) => {
                 let link = Link::new(info.control.number(), info.sequence, info.chain.clone());
                 Origin {
-                    caller: info.object.clone().map_or(Caller::Local, Caller::Object),
+                    caller: info.control.key().cloned().map_or(Caller::Local, Caller::Object),
                     chain: Some(link),
                     trace: info.trace,
                     gate: gate(info),
@@ -222,7 +236,7 @@ impl fmt::Debug for CallInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallInfo")
             .field("caller", &self.caller)
-            .field("object", &self.object)
+            .field("object", &self.object())
             .field("method", &self.method.name)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()

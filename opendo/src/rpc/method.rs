@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+use crate::object::pace::Pace;
 use crate::rpc::call::Call;
 use crate::rpc::cap::Capabilities;
 use crate::rpc::info::CallInfo;
@@ -137,12 +138,43 @@ pub trait Method: Send + Sync + 'static {
 ///
 /// `object` is the only reference when the method takes `&mut self`: the strand sees to it.
 pub trait Run<O>: Method {
+    /// Whether it is an `async fn`. One that is not has ended when it is first polled.
+    const WAITS: bool;
+    /// Whether it asks for its caller while it runs.
+    const WATCHES: bool = Self::Call::IS_SEEN || Self::DESC.flags.cancel;
+    /// What it sees of its call: a [`CallInfo`], or nothing.
+    type Call: Called;
+
+    /// How long it runs before it first waits; `None` if it is never to start on the caller's thread.
+    fn pace() -> Option<&'static Pace>;
     /// Calls the method.
     fn run(
         object: &mut Arc<O>,
         args: Self::Args,
-        call: &CallInfo,
+        call: &Self::Call,
     ) -> impl Future<Output = Result<Self::Ok, Self::Err>> + Send;
+}
+
+/// What a method sees of its call.
+pub trait Called: Send + Sync {
+    /// Whether it sees anything.
+    const IS_SEEN: bool;
+    /// What it sees of this one.
+    fn of(info: &CallInfo) -> Self;
+}
+
+impl Called for CallInfo {
+    const IS_SEEN: bool = true;
+
+    fn of(info: &CallInfo) -> Self {
+        info.clone()
+    }
+}
+
+impl Called for () {
+    const IS_SEEN: bool = false;
+
+    fn of(_: &CallInfo) -> Self {}
 }
 
 /// The object, for a method that takes `&mut self`.

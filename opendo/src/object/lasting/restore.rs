@@ -181,9 +181,9 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
             return Err(object);
         }
         let Self { name, chain, done } = *self;
-        let Place { key, sequence, control } = place;
+        let Place { sequence, control } = place;
         let span = tracing::debug_span!("restore", target = %name);
-        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control, key) };
+        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control) };
         Ok(Box::pin(async move {
             let end = {
                 let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
@@ -204,7 +204,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
                 End::Dropped => Err(not_asked()),
             };
             let _ = done.send(restored); // nobody is left who wants it
-            object
+            Some(object)
         }))
     }
 

@@ -40,6 +40,7 @@ use self::layer::{Layer, within};
 pub(crate) use self::messages::Sent;
 use self::timers::Retry;
 pub(crate) use self::timers::Timer;
+pub(crate) use self::transaction::outside_of_transactions;
 
 /// See the module.
 ///

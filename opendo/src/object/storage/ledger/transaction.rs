@@ -9,6 +9,14 @@ tokio::task_local! {
     static TRANSACTION: Scope;
 }
 
+/// Runs what is in no transaction, whatever this task is at.
+pub(crate) fn outside_of_transactions<R>(run: impl FnOnce() -> R) -> R {
+    match TRANSACTION.try_with(|_| ()) {
+        Ok(()) => TRANSACTION.sync_scope(Scope { ledger: 0, depth: 0, writes: true }, run),
+        Err(_) => run(),
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Scope {
     /// Whose it is.

@@ -98,6 +98,7 @@ impl Batch {
     }
 
     /// The same answer to each.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn all(&self, error: &EngineError) -> Vec<EngineResult<Outcome>> {
         vec![Err(error.clone()); self.all.commits.len()]
     }

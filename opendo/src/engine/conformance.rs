@@ -361,6 +361,7 @@ cases! {
         a_repeat_is_not_known_any_more
         owners_without_keys_are_gone
         what_was_emptied_is_gone_without_a_release
+        what_was_emptied_may_hold_something_again
         objects_are_listed_without_owners
         commits_go_on
     }

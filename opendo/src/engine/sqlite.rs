@@ -32,7 +32,7 @@ use self::open::OpenError;
 use self::owners::Owners;
 use self::read::{Loaded, Readers};
 use self::write::Writer;
-use super::committer::Committer;
+use super::committer::{Batch, Committer};
 use super::{
     Claim, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Ownership, Store, Turn,
     UnixMillis,
@@ -295,19 +295,26 @@ impl Store for Sqlite {
         async move {
             let source = from.clone();
             let carried = self.run(move |inner| {
+                let mut last: Option<(Batch, Vec<_>)> = None;
                 while let Some(batch) = source.next() {
+                    if let Some((batch, answers)) = last.take() {
+                        source.runtime().spawn(async move { batch.answer(answers) });
+                    }
                     let commit = || inner.commit(batch.commits());
                     let answers = catch_unwind(AssertUnwindSafe(commit));
                     let answers = answers.unwrap_or_else(|_| batch.all(&unfinished()));
-                    source.runtime().spawn(async move { batch.answer(answers) });
+                    last = Some((batch, answers));
                 }
-                Ok(())
+                Ok(last)
             });
-            if let Err(error) = carried.await {
+            match carried.await {
+                Ok(last) => last.into_iter().for_each(|(batch, answers)| batch.answer(answers)),
                 // It is closed.
-                while let Some(batch) = from.next() {
-                    let answers = batch.all(&error);
-                    batch.answer(answers);
+                Err(error) => {
+                    while let Some(batch) = from.next() {
+                        let answers = batch.all(&error);
+                        batch.answer(answers);
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::task::{Context, Poll};
 
@@ -336,8 +336,9 @@ impl Control {
     pub(crate) fn make_outbox(self: &Arc<Self>) -> Option<&Arc<Outbox>> {
         let (storage, common) = (self.storage()?, self.common()?);
         let outbox = self.outbox.get_or_init(|| Outbox::new(storage, self, common));
-        // Whoever says so later starts it.
-        if self.made.load(Ordering::SeqCst) {
+        // Either this sees that the object is there, or whoever says so sees the outbox.
+        fence(Ordering::SeqCst);
+        if self.made.load(Ordering::Relaxed) {
             outbox.start();
         }
         Some(outbox)
@@ -345,7 +346,8 @@ impl Control {
 
     /// The object is there: its messages may go.
     pub(crate) fn has_made(&self) {
-        self.made.store(true, Ordering::SeqCst);
+        self.made.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         if let Some(outbox) = self.outbox() {
             outbox.start();
         }

@@ -148,7 +148,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 let info = self.activation.own_work("new", CONSTRUCTOR, chain);
                 let birth = self.activation.birth.as_ref().expect("a target is there from the start");
                 // Even the call that only *makes* the future is user code.
-                let making = catch_unwind(AssertUnwindSafe(|| (birth.make)(info)));
+                let making = catch_unwind(AssertUnwindSafe(|| birth.cradle.make(&self.activation, info)));
                 self.doing = Doing::Making(match making {
                     Ok(making) => AssertUnwindSafe(making).catch_unwind().boxed(),
                     Err(panic) => now(Err(panic)).boxed(),

@@ -106,9 +106,9 @@ pub trait Lasting: Send + Sync + Sized + 'static {
 /// Beyond so many targets of one object those leave memory that have nothing to do.
 const MANY: usize = 1024;
 
-/// The targets of an object that are in memory.
+/// The targets of an object that are in memory. Most have none.
 #[derive(Default)]
-pub(crate) struct Targets(Mutex<Live>);
+pub(crate) struct Targets(Mutex<Option<Box<Live>>>);
 
 #[derive(Default)]
 struct Live {
@@ -151,11 +151,13 @@ impl Targets {
     ) -> Arc<Activation<T>> {
         if self.are_many() {
             self.sleep();
-            let mut live = self.0.lock();
-            live.many = 2 * live.targets.len();
+            if let Some(live) = &mut *self.0.lock() {
+                live.many = 2 * live.targets.len();
+            }
         }
         let _reset; // dropped after the lock
         let mut live = self.0.lock();
+        let live = live.get_or_insert_default();
         let mut before = None;
         if let Some(target) = live.targets.get(name) {
             let found = target.clone().as_any().downcast::<Activation<T>>();
@@ -171,8 +173,7 @@ impl Targets {
     }
 
     fn are_many(&self) -> bool {
-        let live = self.0.lock();
-        live.targets.len() >= live.many.max(MANY)
+        self.0.lock().as_ref().is_some_and(|live| live.targets.len() >= live.many.max(MANY))
     }
 
     /// Lets go of those that have nothing to do. Whether that is all.
@@ -189,11 +190,12 @@ impl Targets {
     }
 
     fn all(&self) -> Vec<Arc<dyn Target>> {
-        self.0.lock().targets.values().cloned().collect()
+        self.0.lock().iter().flat_map(|live| live.targets.values().cloned()).collect()
     }
 
     fn remove<T: Send + Sync + 'static>(&self, name: &LastingName, ended: &Arc<Activation<T>>) {
         let mut live = self.0.lock();
+        let Some(live) = &mut *live else { return };
         let same = |found: &Arc<dyn Target>| std::ptr::addr_eq(Arc::as_ptr(found), Arc::as_ptr(ended));
         if live.targets.get(name).is_some_and(same) {
             // Not the last hold: nothing is dropped under the lock.

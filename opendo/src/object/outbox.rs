@@ -112,9 +112,8 @@ impl Outbox {
     /// The object is there: its messages go.
     pub(crate) fn start(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        if !std::mem::replace(&mut state.started, true) {
-            self.go_on(state);
-        }
+        state.started = true;
+        self.go_on(state);
     }
 
     /// A commit is durable: what it holds for others goes.

@@ -24,31 +24,38 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
 use crate::rpc::method::MethodFlags;
 
-/// Makes an instance: at the first job, and at the first one after a hibernation.
-pub(crate) type Make<O> = Box<dyn Fn(CallInfo) -> BoxFuture<'static, Result<O, RpcError>> + Send + Sync>;
-
 /// What an instance does before it leaves memory.
 pub(crate) type Hibernate<O> = fn(Arc<O>) -> BoxFuture<'static, ()>;
 
 /// Resolves when an instance is gone, and all before it.
 pub(crate) type Ended = Shared<BoxFuture<'static, ()>>;
 
-/// Told once when an instance has left memory.
-pub(crate) type OnEnd<O> = Box<dyn Fn(&Arc<Activation<O>>) + Send + Sync>;
+/// How instances come to be, and where they are missed: their class, or the object that makes a target again.
+pub(crate) trait Cradle<O>: Send + Sync {
+    /// Makes an instance: at the first job, and at the first one after a hibernation.
+    fn make(
+        &self,
+        activation: &Arc<Activation<O>>,
+        info: CallInfo,
+    ) -> BoxFuture<'static, Result<O, RpcError>>;
 
-/// Whether a call of that chain would wait for itself before the instance is made.
-pub(crate) type Within = Box<dyn Fn(&Arc<Link>) -> Walk + Send + Sync>;
+    /// Whether a call of that chain would wait for itself before the instance is made: of a target that is made in the turn
+    /// of an object.
+    fn within(&self, _chain: &Arc<Link>) -> Walk {
+        Walk::Clear
+    }
 
-/// How an instance comes to be, and where it is missed.
+    /// Told once when an instance has left memory.
+    fn ended(&self, ended: &Arc<Activation<O>>);
+}
+
+/// Of an instance that is made when it is called.
 pub(crate) struct Birth<O> {
     /// `None` for a target.
     pub(crate) key: Option<Arc<ObjectKey>>,
-    pub(crate) make: Make<O>,
-    /// Of a target that is made in the turn of an object.
-    pub(crate) within: Option<Within>,
+    pub(crate) cradle: Arc<dyn Cradle<O>>,
     /// The end of the instance before this one: it is waited for.
     pub(crate) predecessor: Option<Ended>,
-    pub(crate) on_end: OnEnd<O>,
 }
 
 enum Origin<O> {
@@ -322,8 +329,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
         let own = chain.walk(self.control.number(), |sequence| state.running.contains(&sequence));
-        match self.birth.as_ref().and_then(|birth| birth.within.as_ref()) {
-            Some(within) if matches!(own, Walk::Clear) => within(chain),
+        match &self.birth {
+            Some(birth) if matches!(own, Walk::Clear) => birth.cradle.within(chain),
             _ => own,
         }
     }
@@ -560,7 +567,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     fn left(self: &Arc<Self>) {
         if let Some(birth) = &self.birth {
-            (birth.on_end)(self);
+            birth.cradle.ended(self);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::object::sql::Databases;
 use crate::object::storage::Storage;
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::own::Own;
-use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
+use crate::object::strand::{Activation, Birth, Cradle, Ended};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
 use crate::registry::retained::{Entry as Held, Keeper, Lost, Shelf};
@@ -43,6 +43,7 @@ use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
+use crate::rpc::info::CallInfo;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
@@ -127,6 +128,7 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     idle: Option<Arc<Idle<O>>>,
     surroundings: Surroundings,
     common: Arc<Common>,
+    cradle: Arc<dyn Cradle<O>>,
 }
 
 struct Live<O> {
@@ -204,6 +206,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: (time != Duration::MAX).then(Idle::new),
+        cradle: Arc::new(OfClass(this.clone())),
         common: Arc::new(Common {
             runtime: surroundings.runtime.clone(),
             node: surroundings.node.clone(),
@@ -241,11 +244,12 @@ impl<O: Send + Sync + 'static> Class<O> {
         if let Some(found) = found.as_ref().filter(|found| found.is_live()) {
             return Ok(found.clone());
         }
-        // One that is on its way out: the new one waits until it has left.
-        let predecessor = found.and_then(|found| found.watch_end());
+        // One that is on its way out: the new one waits until it has left, and has a key of its own.
+        let predecessor = found.as_ref().and_then(|found| found.watch_end());
+        if found.is_some() {
+            live.objects.remove(key);
+        }
         let (key, activation) = self.activate(key, predecessor);
-        // The key of the new one, and not that of the one before.
-        live.objects.remove(&key);
         live.objects.insert(key, activation.clone());
         Ok(activation)
     }
@@ -260,59 +264,7 @@ impl<O: Send + Sync + 'static> Class<O> {
         let ledger = Ledger::new(committer.clone(), node.clone(), self.own(), Arc::new(key));
         let key = ledger.key().clone();
         let control = Control::new(self.common.clone(), Storage::new(ledger));
-        let (make, limit) = (self.make, limits.construction_timeout);
-        let (ctx, before) = (Ctx::new(control.clone()), predecessor.clone());
-        let make: Make<O> = Box::new(move |info| {
-            let (ctx, before) = (ctx.clone(), before.clone());
-            async move {
-                if let Some(before) = before {
-                    before.await;
-                }
-                let ledger = ctx.storage().ledger();
-                ledger.open().await.map_err(not_made)?;
-                if ledger.timer(&Timer::Messages).is_some()
-                    && let Some(outbox) = ctx.control().make_outbox()
-                {
-                    outbox.open().await.map_err(not_made)?;
-                }
-                let made = timeout(limit, info.scope(make(ctx.clone()))).await;
-                let too_long =
-                    |_| not_made(format!("it took longer than {limit:?}; the object waits for something"));
-                let object = made.map_err(too_long)?.map_err(not_made)?;
-                ledger.forget_loaded();
-                ledger.seal();
-                ctx.control().has_made();
-                Ok(object)
-            }
-            .boxed()
-        });
-        let class = Arc::downgrade(self);
-        let on_end: OnEnd<O> = Box::new(move |ended| {
-            let Some(class) = class.upgrade() else { return };
-            let Some(ledger) = ended.control.ledger().cloned() else { return };
-            let (runtime, ended) = (class.surroundings.runtime.clone(), ended.clone());
-            // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
-            // newer one waits for that.
-            ledger.end();
-            #[cfg(feature = "websocket")]
-            class.sockets_after(&ended);
-            let before = ended.predecessor();
-            let lingers = before.is_some() || ledger.lingers();
-            if !lingers {
-                class.remove(&ended);
-            }
-            runtime.spawn(async move {
-                let _ = ledger.durable().await;
-                ledger.release().await;
-                if let Some(before) = before {
-                    before.await;
-                }
-                if lingers {
-                    class.remove(&ended);
-                }
-            });
-        });
-        let birth = Birth { key: Some(key.clone()), make, within: None, predecessor, on_end };
+        let birth = Birth { key: Some(key.clone()), cradle: self.cradle.clone(), predecessor };
         let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
         if let Some(idle) = &self.idle {
             idle.add(&activation);
@@ -375,6 +327,71 @@ impl<O: Send + Sync + 'static> Class<O> {
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
         let key = ObjectKey::kept(self.name.clone(), *id, None);
         self.live.lock().objects.get(&key).cloned()
+    }
+}
+
+/// The class, which does not keep itself.
+struct OfClass<O: Send + Sync + 'static>(Weak<Class<O>>);
+
+impl<O: Send + Sync + 'static> Cradle<O> for OfClass<O> {
+    fn make(
+        &self,
+        activation: &Arc<Activation<O>>,
+        info: CallInfo,
+    ) -> BoxFuture<'static, Result<O, RpcError>> {
+        let class = self.0.upgrade();
+        let (ctx, before) = (Ctx::new(activation.control.clone()), activation.predecessor());
+        async move {
+            let class = class.ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
+            let (make, limit) = (class.make, class.limits().construction_timeout);
+            drop(class);
+            if let Some(before) = before {
+                before.await;
+            }
+            let ledger = ctx.storage().ledger();
+            ledger.open().await.map_err(not_made)?;
+            if ledger.timer(&Timer::Messages).is_some()
+                && let Some(outbox) = ctx.control().make_outbox()
+            {
+                // In a box, like all that few objects have to wait for.
+                Box::pin(outbox.open()).await.map_err(not_made)?;
+            }
+            let made = timeout(limit, info.scope(make(ctx.clone()))).await;
+            let too_long =
+                |_| not_made(format!("it took longer than {limit:?}; the object waits for something"));
+            let object = made.map_err(too_long)?.map_err(not_made)?;
+            ledger.forget_loaded();
+            ledger.seal();
+            ctx.control().has_made();
+            Ok(object)
+        }
+        .boxed()
+    }
+
+    fn ended(&self, ended: &Arc<Activation<O>>) {
+        let Some(class) = self.0.upgrade() else { return };
+        let Some(ledger) = ended.control.ledger().cloned() else { return };
+        let (runtime, ended) = (class.surroundings.runtime.clone(), ended.clone());
+        // It keeps its place as long as an older one is still there, or its commits are on their way, so that a newer one
+        // waits for that.
+        ledger.end();
+        #[cfg(feature = "websocket")]
+        class.sockets_after(&ended);
+        let before = ended.predecessor();
+        let lingers = before.is_some() || ledger.lingers();
+        if !lingers {
+            class.remove(&ended);
+        }
+        runtime.spawn(async move {
+            let _ = ledger.durable().await;
+            ledger.release().await;
+            if let Some(before) = before {
+                before.await;
+            }
+            if lingers {
+                class.remove(&ended);
+            }
+        });
     }
 }
 

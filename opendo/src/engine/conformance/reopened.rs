@@ -82,6 +82,21 @@ pub(super) async fn what_was_emptied_is_gone_without_a_release(mut w: World) {
     assert_eq!(w.claim(&room(1)).await.values, Some(Vec::new()));
 }
 
+/// By the same owner, and by one that has taken over from it.
+pub(super) async fn what_was_emptied_may_hold_something_again(mut w: World) {
+    let mut owner = w.claim(&room(1)).await;
+    w.apply(&mut owner, edit().put("a", "1")).await;
+    w.apply(&mut owner, edit().delete("a")).await;
+    w.apply(&mut owner, edit().put("b", "2")).await;
+    w.apply(&mut owner, edit().clear(everything())).await;
+    let mut next = w.claim(&room(1)).await;
+    w.apply(&mut next, edit().put("c", "3")).await;
+    w.apply(&mut next, edit().put("d", "4")).await;
+    w.reopen();
+    assert_eq!(w.objects("Room", None, 9).await, [1]);
+    assert_eq!(w.all(&room(1)).await, [pair("c", "3"), pair("d", "4")]);
+}
+
 pub(super) async fn objects_are_listed_without_owners(mut w: World) {
     for n in [3, 1, 2] {
         w.store(&room(n), edit().put("a", "1")).await;

@@ -4,6 +4,7 @@
 //! write: rows carry neither epoch nor sequence. For the same reason an owner knows its object's row, and a commit does
 //! not look for it. What another life of the process has granted is none of this table's epochs.
 
+use std::num::NonZeroI64;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -22,7 +23,8 @@ pub(super) struct Owners {
 struct Owner {
     epoch: Epoch,
     sequence: u64,
-    row: Row,
+    number: Option<NonZeroI64>,
+    is_named: bool,
     /// The batch that is being written changes the object.
     is_carried: bool,
 }
@@ -31,7 +33,7 @@ struct Owner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     /// `None` as long as the object holds nothing.
-    pub(super) number: Option<i64>,
+    pub(super) number: Option<NonZeroI64>,
     pub(super) is_named: bool,
 }
 
@@ -45,6 +47,16 @@ pub(super) struct Accepted<'a> {
     pub(super) name: Option<Arc<str>>,
 }
 
+impl Owner {
+    fn row(&self) -> Row {
+        Row { number: self.number, is_named: self.is_named }
+    }
+
+    fn set(&mut self, row: Row) {
+        (self.number, self.is_named) = (row.number, row.is_named);
+    }
+}
+
 impl Owners {
     /// `incarnation` counts how often the directory was opened. There is room for a trillion claims in each.
     pub(super) fn new(incarnation: u64) -> Self {
@@ -55,7 +67,7 @@ impl Owners {
     pub(super) fn claim(&mut self, object: &Arc<ObjectKey>) -> (Epoch, bool) {
         self.epochs += 1;
         let epoch = Epoch(self.epochs);
-        let mut owner = Owner { epoch, sequence: 0, row: Row::default(), is_carried: false };
+        let mut owner = Owner { epoch, sequence: 0, number: None, is_named: false, is_carried: false };
         // With the name, as soon as one is known.
         let former = self.table.remove_entry(object);
         let (key, is_carried) = match former {
@@ -71,7 +83,7 @@ impl Owners {
     /// What the object's row is, and calls it. Before it commits anything.
     pub(super) fn found(&mut self, object: &ObjectKey, epoch: Epoch, row: Row, name: Option<Arc<str>>) {
         let Some(owner) = self.table.get_mut(object).filter(|owner| owner.epoch == epoch) else { return };
-        owner.row = row;
+        owner.set(row);
         if name.is_some()
             && let Some((key, owner)) = self.table.remove_entry(object)
         {
@@ -98,7 +110,7 @@ impl Owners {
             let turn = commit.turn(Some(owner.epoch), owner.sequence);
             if turn == Turn::Next {
                 owner.is_carried = true;
-                let row = owner.row;
+                let row = owner.row();
                 let name = if row.is_named { None } else { self.name(&commit.object) };
                 accepted.push(Accepted { commit, row, name });
             }
@@ -118,7 +130,7 @@ impl Owners {
             // It may have been claimed anew meanwhile.
             if written && owner.epoch == commit.epoch {
                 owner.sequence = commit.sequence;
-                owner.row = *row;
+                owner.set(*row);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The connections that read, beside the one that writes: each read sees one committed state.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroI64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,7 +78,7 @@ pub(super) fn load(snapshot: &Transaction<'_>, object: &ObjectKey) -> rusqlite::
     let Some((number, name)) = number(snapshot, object)? else {
         return Ok(Loaded { values: Some(BTreeMap::new()), ..Loaded::default() });
     };
-    let row = Row { number: Some(number), is_named: name.is_some() };
+    let row = Row { number: NonZeroI64::new(number), is_named: name.is_some() };
     let mut statement = snapshot.prepare_cached("SELECT key, value FROM kv WHERE object = ?")?;
     let (mut rows, mut values, mut size) = (statement.query([number])?, BTreeMap::new(), 0);
     while let Some(found) = rows.next()? {

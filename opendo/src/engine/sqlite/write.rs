@@ -1,5 +1,7 @@
 //! The one connection that writes.
 
+use std::num::NonZeroI64;
+
 use rusqlite::{CachedStatement, Connection, Params, Transaction, TransactionBehavior, params};
 
 use super::super::{EngineError, EngineResult, UnixMillis};
@@ -79,6 +81,7 @@ impl<'a> Statements<'a> {
             changes.writes.iter().any(|(_, value)| value.is_some()) || matches!(changes.wake, Some(Some(_)));
         let number = match row.number {
             Some(number) => {
+                let number = number.get();
                 if name.is_some() {
                     self.run("UPDATE object SET name = ? WHERE number = ?", params![name, number])?;
                 }
@@ -92,7 +95,7 @@ impl<'a> Statements<'a> {
             }
             None => return Ok(()),
         };
-        *row = Row { number: Some(number), is_named: row.is_named || name.is_some() };
+        *row = Row { number: NonZeroI64::new(number), is_named: row.is_named || name.is_some() };
         for range in changes.cleared.iter().filter(|range| !range.is_empty()) {
             let start = &range.start[..];
             match &range.end {

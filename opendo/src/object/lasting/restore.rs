@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -16,7 +17,7 @@ use crate::node::WeakNode;
 use crate::object::control::Control;
 use crate::object::job::{End, Job, Place, Running, until_end};
 use crate::object::local::Local;
-use crate::object::strand::{Activation, Birth, Pin};
+use crate::object::strand::{Activation, Birth, Cradle, Pin};
 use crate::registry::class::{Class, HostedClass};
 use crate::rpc::cap::Cap;
 use crate::rpc::chain::{Link, Walk};
@@ -85,49 +86,63 @@ impl<T: Lasting> Origin<T> for Restorer<T> {
 impl<T: Lasting> Restorer<T> {
     /// A target that is restored by the object that is pinned, which therefore stays until it has been asked.
     fn activate(&self, pin: Pin<T::Object>, before: Option<Ended>) -> Arc<Activation<T>> {
-        let object = Arc::downgrade(pin.activation());
         let host = pin.activation().control.clone();
-        let made = Arc::new(AtomicBool::new(false));
-        let (once, name, is_made) = (Mutex::new(Some((pin, before))), self.name.clone(), made.clone());
-        let make = move |info: CallInfo| {
-            let (once, name, made) = (once.lock().take(), name.clone(), made.clone());
-            async move {
-                let (pin, before) = once.ok_or_else(not_asked)?;
-                if let Some(before) = before {
-                    let _ = before.await; // its sender is dropped, not used
-                }
-                // So that a cycle through `restore` is seen.
-                let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
-                let (done, restored) = oneshot::channel();
-                if let Err(job) = pin.activation().submit(Box::new(Restore::<T> { name, chain, done })) {
-                    job.fail(not_asked());
-                }
-                drop(pin);
-                let target = restored.await.unwrap_or_else(|_| Err(not_asked()))?;
-                made.store(true, Ordering::Relaxed);
-                Ok(target)
-            }
-            .boxed()
+        let cradle = OfObject {
+            object: Arc::downgrade(pin.activation()),
+            name: self.name.clone(),
+            is_made: Arc::new(AtomicBool::new(false)),
+            once: Mutex::new(Some((pin, before))),
         };
-        // Until then its calls wait for the object: one that the object waits for would wait for ever.
-        let within = move |chain: &Arc<Link>| match object.upgrade() {
-            Some(object) if !is_made.load(Ordering::Relaxed) => object.walk_running(chain),
-            _ => Walk::Clear,
-        };
-        let (name, weak) = (self.name.clone(), Arc::downgrade(&host));
-        let on_end = move |ended: &Arc<Activation<T>>| {
-            if let Some(host) = weak.upgrade() {
-                host.targets().remove(&name, ended);
-            }
-        };
-        let birth = Birth {
-            key: None,
-            make: Box::new(make),
-            within: Some(Box::new(within)),
-            predecessor: None,
-            on_end: Box::new(on_end),
-        };
+        let birth = Birth { key: None, cradle: Arc::new(cradle), predecessor: None };
         Activation::to_be_made(birth, Control::of_lasting(&host), self.class.limits().max_mailbox)
+    }
+}
+
+/// The object, which stays until it has been asked, and the end of the target before.
+type First<O> = (Pin<O>, Option<Ended>);
+
+/// The object that makes a target.
+struct OfObject<T: Lasting> {
+    object: Weak<Activation<T::Object>>,
+    name: Arc<LastingName>,
+    is_made: Arc<AtomicBool>,
+    once: Mutex<Option<First<T::Object>>>,
+}
+
+impl<T: Lasting> Cradle<T> for OfObject<T> {
+    fn make(&self, _: &Arc<Activation<T>>, info: CallInfo) -> BoxFuture<'static, Result<T, RpcError>> {
+        let (once, name, made) = (self.once.lock().take(), self.name.clone(), self.is_made.clone());
+        async move {
+            let (pin, before) = once.ok_or_else(not_asked)?;
+            if let Some(before) = before {
+                let _ = before.await; // its sender is dropped, not used
+            }
+            // So that a cycle through `restore` is seen.
+            let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
+            let (done, restored) = oneshot::channel();
+            if let Err(job) = pin.activation().submit(Box::new(Restore::<T> { name, chain, done })) {
+                job.fail(not_asked());
+            }
+            drop(pin);
+            let target = restored.await.unwrap_or_else(|_| Err(not_asked()))?;
+            made.store(true, Ordering::Relaxed);
+            Ok(target)
+        }
+        .boxed()
+    }
+
+    /// Until then its calls wait for the object: one that the object waits for would wait for ever.
+    fn within(&self, chain: &Arc<Link>) -> Walk {
+        match self.object.upgrade() {
+            Some(object) if !self.is_made.load(Ordering::Relaxed) => object.walk_running(chain),
+            _ => Walk::Clear,
+        }
+    }
+
+    fn ended(&self, ended: &Arc<Activation<T>>) {
+        if let Some(object) = self.object.upgrade() {
+            object.control.targets().remove(&self.name, ended);
+        }
     }
 }
 

@@ -169,14 +169,7 @@ impl Ledger {
         self.state.lock().ownership = Some(claim.ownership);
         let values = match self.own() {
             None => claim.values,
-            Some(own) => {
-                let here = [(keys::own(), Some(Bytes::new()))];
-                let asked =
-                    Changes { wake: Some(Some(UnixMillis::ASK)), writes: here.into(), ..Changes::default() };
-                let (told, opened) = tokio::join!(self.tell_engine(asked), own.open(&self.key));
-                told.and(opened)?;
-                own.load()?
-            }
+            Some(own) => Box::pin(self.open_apart(own)).await?,
         };
         let timers: Vec<(Bytes, Bytes)> = match &values {
             Some(values) => within(values, &keys::timers()).collect(),
@@ -189,6 +182,15 @@ impl Ledger {
         facts.wake = facts.timers.values().min().copied();
         self.tell_registry(&mut state);
         Ok(())
+    }
+
+    /// Opens the database of an object that keeps its state itself.
+    async fn open_apart(&self, own: &Own) -> EngineResult<Option<BTreeMap<Bytes, Bytes>>> {
+        let here = [(keys::own(), Some(Bytes::new()))];
+        let asked = Changes { wake: Some(Some(UnixMillis::ASK)), writes: here.into(), ..Changes::default() };
+        let (told, opened) = tokio::join!(self.tell_engine(asked), own.open(&self.key));
+        told.and(opened)?;
+        own.load()
     }
 
     /// Of an object that keeps its state itself: has the engine know something of it. One at a time.

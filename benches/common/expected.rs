@@ -12,7 +12,7 @@ use crate::callgrind::{Case, can_count, each};
 use crate::table::{Number, table};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
-const RECORD: &str = "cargo bench -p opendo-benches --bench instructions -- --record";
+const RECORD: &str = "benches/instructions.sh --record";
 
 /// How much more, or less, is the same.
 const TOLERANCE: f64 = 0.05;
@@ -80,7 +80,7 @@ pub(crate) fn record(cases: &[Case]) -> bool {
     }
     let mut text = format!(
         "# Instructions of each case of `instructions.rs`: what they were counted on, then one line a case.\n\
-         # `-- --check` compares, `-- --record` writes this file.\n{}\n",
+         # `benches/instructions.sh` compares, and writes this file with `--record`.\n{}\n",
         built_by()
     );
     for (case, _) in cases {
@@ -91,10 +91,12 @@ pub(crate) fn record(cases: &[Case]) -> bool {
     true
 }
 
-/// The compiler, and what for: both decide what is counted.
+/// The compiler, what for, and how: all decide what is counted.
 fn built_by() -> String {
     let version = Command::new("rustc").arg("--version").output().map(|output| output.stdout);
     let version = String::from_utf8(version.unwrap_or_default()).expect("text");
     let number = version.split_whitespace().nth(1).unwrap_or("unknown");
-    format!("rustc {number}, {}-{}", std::env::consts::ARCH, std::env::consts::OS)
+    let is_incremental = std::env::var("CARGO_INCREMENTAL").is_ok_and(|it| it != "0");
+    let how = if is_incremental { ", incremental" } else { "" };
+    format!("rustc {number}, {}-{}{how}", std::env::consts::ARCH, std::env::consts::OS)
 }

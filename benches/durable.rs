@@ -6,11 +6,12 @@
 //! transaction is flushed. A closed loop: so many tasks, each call-await-call. The systems alternate, all on the disk of
 //! the temporary directory (`TMPDIR`).
 //!
-//! `-- --quick` shows that it works. Without Node and npm there is no workerd to compare with.
+//! `-- --quick` shows that it works; `-- --instructions` counts instructions instead, with valgrind, and `-- --top` says
+//! where. Without Node and npm there is no workerd to compare with.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,9 +23,12 @@ use opendo::testing::hibernate;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::callgrind::Case;
 use crate::spread::Spread;
 use crate::table::{Number, for_real, table};
 
+#[path = "common/callgrind.rs"]
+mod callgrind;
 #[path = "common/npm.rs"]
 mod npm;
 #[path = "common/spread.rs"]
@@ -32,10 +36,58 @@ mod spread;
 #[path = "common/table.rs"]
 mod table;
 
-fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    runtime.block_on(async { tokio::spawn(bench()).await }).expect("no panics");
+const CASES: [Case; 5] = [
+    ("batches", "a write of one of 1,000 rows, in batches by hand"),
+    ("durable", "a durable call of one of 1,000 objects"),
+    ("memory", "the same, in memory"),
+    ("new", "the first call of an object, in memory"),
+    ("new-durable", "the first call of an object, durable"),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_set = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if let Some((case, times)) = callgrind::is_counted(&arguments) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(repeat(case, times as usize));
+    } else if is_set("--instructions") || is_set("--top") {
+        return if callgrind::report(&CASES, is_set("--top")) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    } else {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(async { tokio::spawn(bench()).await }).expect("no panics");
+    }
+    ExitCode::SUCCESS
+}
+
+/// 64 in flight.
+async fn repeat(case: &str, times: usize) {
+    async fn all<C: Counters>(counters: &C, count: usize, times: usize) {
+        let all = (0..times).map(|call| counters.increment(call % count));
+        futures::stream::iter(all).buffer_unordered(64).collect::<Vec<_>>().await;
+    }
+    let data = tempfile::tempdir().expect("a temporary directory");
+    match case {
+        "batches" => {
+            let batches = Batches::start(1_000, data.path());
+            all(&batches, 1_000, 1_000).await;
+            all(&batches, 1_000, times).await;
+        }
+        "new" | "new-durable" => {
+            let durable = (case == "new-durable").then_some(data.path());
+            let (_node, stubs) = objects(4_000, durable).await;
+            all(&stubs, 4_000, times).await;
+        }
+        _ => {
+            let (_node, stubs) = objects(1_000, (case == "durable").then_some(data.path())).await;
+            all(&stubs, 1_000, 1_000).await;
+            all(&stubs, 1_000, times).await;
+        }
+    }
 }
 
 // ---- the systems

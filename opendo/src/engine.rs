@@ -9,13 +9,17 @@ mod conformance;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use self::committer::Committer;
+pub(crate) use self::writes::Writes;
 use crate::object::id::ObjectKey;
 
 /// Class and id: the order in which objects are listed.
@@ -23,6 +27,23 @@ pub(crate) type Id = (Arc<str>, [u8; 32]);
 
 pub(crate) fn id(object: &ObjectKey) -> Id {
     (object.class_arc().clone(), *object.bytes())
+}
+
+/// Those of a class behind `after`, `limit` at most, in the order of their ids: of keys in no order.
+fn page<'a>(
+    keys: impl Iterator<Item = &'a Arc<ObjectKey>>,
+    class: &str,
+    after: Option<[u8; 32]>,
+    limit: usize,
+) -> Vec<ObjectKey> {
+    let is_behind = |key: &ObjectKey| after.is_none_or(|after| *key.bytes() > after);
+    let mut found: Vec<_> = keys.filter(|key| key.class() == class && is_behind(key)).collect();
+    if limit < found.len() {
+        found.select_nth_unstable_by_key(limit, |key| *key.bytes());
+        found.truncate(limit);
+    }
+    found.sort_unstable_by_key(|key| *key.bytes());
+    found.into_iter().map(|key| (**key).clone()).collect()
 }
 
 /// Counts the owners of an object: each claim has a larger one, and a commit names its own. Never reused, also not
@@ -83,8 +104,7 @@ impl KeyRange {
 pub(crate) struct Changes {
     /// Emptied first.
     pub(crate) cleared: Vec<KeyRange>,
-    /// `None` deletes.
-    pub(crate) writes: BTreeMap<Bytes, Option<Bytes>>,
+    pub(crate) writes: Writes,
     /// When the object is to be woken: `Some(None)` for not at all, `None` for as before.
     pub(crate) wake: Option<Option<UnixMillis>>,
 }
@@ -181,6 +201,18 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Applies commits, each if its epoch is the owner's and its sequence the next one; the answers in their order.
     /// Each is atomic; they do not depend on each other. At most one of an object at a time.
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>>;
+
+    /// Commits what gathers there, batch after batch, until nothing has. Each batch is taken when it can be written, and
+    /// answered within a task of the runtime.
+    fn carry(&self, from: Arc<Committer>) -> BoxFuture<'_, ()> {
+        async move {
+            while let Some(batch) = from.next() {
+                let answers = self.commit(batch.commits().to_vec()).await;
+                batch.answer(answers);
+            }
+        }
+        .boxed()
+    }
 
     /// The committed values of keys, in their order.
     fn get<'a>(

@@ -1,7 +1,8 @@
 //! Carries the commits of all objects of a node to its engine, in batches as large as they come.
 //!
-//! While one batch is with the engine the next one gathers: nobody waits for a timer, and under load many commits
-//! share one flush of the disk. A commit whose outcome is unknown is sent again, the same, until it is known.
+//! While one batch is with the engine the next one gathers, and the engine takes it when it can write it: nobody waits for
+//! a timer, and under load many commits share one flush of the disk. A commit whose outcome is unknown is sent again, the
+//! same, until it is known.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ use crate::registry::wakes::Wakes;
 use super::{Commit, Engine, EngineError, EngineResult, Outcome};
 
 /// The largest batch.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
 /// Between attempts of a commit whose outcome is unknown.
 const RETRY: Duration = Duration::from_millis(50);
@@ -48,14 +48,81 @@ pub(crate) struct Committer {
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Entry>,
-    /// A batch is with the engine: whoever brought it takes what gathers meanwhile along.
-    flushing: bool,
+    waiting: Commits,
+    /// Those whose outcome is unknown. Nothing else is sent before they are.
+    unknown: Commits,
+    /// Somebody has the engine take what gathers.
+    is_carrying: bool,
 }
 
-struct Entry {
-    commit: Commit,
-    done: Arc<dyn Committing>,
+/// Commits, and who is told of each.
+#[derive(Default)]
+struct Commits {
+    commits: Vec<Commit>,
+    done: Vec<Arc<dyn Committing>>,
+}
+
+impl Commits {
+    fn push(&mut self, commit: Commit, done: Arc<dyn Committing>) {
+        self.commits.push(commit);
+        self.done.push(done);
+    }
+
+    fn append(&mut self, mut others: Self) {
+        self.commits.append(&mut others.commits);
+        self.done.append(&mut others.done);
+    }
+
+    /// The first ones. As much room is left as they took: that many will come again.
+    fn take(&mut self, most: usize) -> Self {
+        let rest = self.commits.len().saturating_sub(most);
+        let room = self.commits.len();
+        let mut left = Self { commits: Vec::with_capacity(room), done: Vec::with_capacity(room) };
+        if rest > 0 {
+            left.commits.extend(self.commits.drain(most..));
+            left.done.extend(self.done.drain(most..));
+        }
+        std::mem::replace(self, left)
+    }
+}
+
+/// Commits that are with the engine.
+pub(crate) struct Batch {
+    all: Commits,
+    committer: Arc<Committer>,
+}
+
+impl Batch {
+    pub(crate) fn commits(&self) -> &[Commit] {
+        &self.all.commits
+    }
+
+    /// The same answer to each.
+    pub(crate) fn all(&self, error: &EngineError) -> Vec<EngineResult<Outcome>> {
+        vec![Err(error.clone()); self.all.commits.len()]
+    }
+
+    /// What became of them, in their order. It may run code of users.
+    pub(crate) fn answer(self, answers: Vec<EngineResult<Outcome>>) {
+        let Self { all: Commits { commits, done }, committer } = self;
+        debug_assert_eq!(answers.len(), commits.len(), "one answer for each commit");
+        let mut unknown = Commits::default();
+        for ((commit, done), answer) in commits.into_iter().zip(done).zip(answers) {
+            match judged(&commit, answer) {
+                Poll::Ready(result) => {
+                    if let (Ok(()), Some(Some(at))) = (&result, commit.changes.wake) {
+                        committer.wakes.set(at);
+                    }
+                    drop(commit);
+                    done.committed(result);
+                }
+                Poll::Pending => unknown.push(commit, done),
+            }
+        }
+        if !unknown.commits.is_empty() {
+            committer.again(unknown);
+        }
+    }
 }
 
 impl Committer {
@@ -80,71 +147,63 @@ impl Committer {
     pub(crate) fn submit(self: &Arc<Self>, commit: Commit, done: Arc<dyn Committing>) {
         {
             let mut queue = self.queue.lock();
-            queue.waiting.push(Entry { commit, done });
-            if std::mem::replace(&mut queue.flushing, true) {
+            queue.waiting.push(commit, done);
+            if queue.is_carrying || !queue.unknown.commits.is_empty() {
                 return;
             }
+            queue.is_carrying = true;
         }
-        let mut flush = self.clone().flush().boxed();
+        self.carry();
+    }
+
+    fn carry(self: &Arc<Self>) {
+        let this = self.clone();
+        let mut carrying = async move { this.engine.carry(this.clone()).await }.boxed();
         // Polled again when it is spawned, so nothing is lost by a waker that does nothing. An engine in memory is
         // done by then.
-        if flush.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.runtime.spawn(flush);
+        if carrying.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.runtime.spawn(carrying);
         }
     }
 
-    fn flush(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        async move {
-            loop {
-                let batch: Vec<Entry> = {
-                    let mut queue = self.queue.lock();
-                    let many = queue.waiting.len().min(BATCH);
-                    if many == 0 {
-                        queue.flushing = false;
-                        return;
-                    }
-                    queue.waiting.drain(..many).collect()
-                };
-                self.carry(batch).await;
-            }
+    /// What has gathered, for the engine. `None` when it is to stop: it is asked anew.
+    pub(crate) fn next(self: &Arc<Self>) -> Option<Batch> {
+        let mut queue = self.queue.lock();
+        if queue.waiting.commits.is_empty() || !queue.unknown.commits.is_empty() {
+            queue.is_carrying = false;
+            return None;
         }
-        .boxed()
+        Some(Batch { all: queue.waiting.take(BATCH), committer: self.clone() })
     }
 
-    async fn carry(&self, mut batch: Vec<Entry>) {
-        loop {
-            let commits = batch.iter().map(|entry| entry.commit.clone()).collect();
-            let answers = self.engine.commit(commits).await;
-            debug_assert_eq!(answers.len(), batch.len(), "one answer for each commit");
-            let mut unknown = Vec::new();
-            for (entry, answer) in batch.into_iter().zip(answers) {
-                match judged(&entry, answer) {
-                    Poll::Ready(result) => {
-                        if let (Ok(()), Some(Some(at))) = (&result, entry.commit.changes.wake) {
-                            self.wakes.set(at);
-                        }
-                        entry.done.committed(result);
-                    }
-                    Poll::Pending => unknown.push(entry),
+    fn again(self: &Arc<Self>, unknown: Commits) {
+        self.queue.lock().unknown.append(unknown);
+        let this = self.clone();
+        self.runtime.spawn(async move {
+            sleep(RETRY).await;
+            {
+                let mut queue = this.queue.lock();
+                let Queue { waiting, unknown, .. } = &mut *queue;
+                let mut first = std::mem::take(unknown);
+                first.append(std::mem::take(waiting));
+                *waiting = first;
+                if std::mem::replace(&mut queue.is_carrying, true) {
+                    return;
                 }
             }
-            if unknown.is_empty() {
-                return;
-            }
-            batch = unknown;
-            sleep(RETRY).await;
-        }
+            this.carry();
+        });
     }
 }
 
 /// What is known of a commit by that answer.
-fn judged(entry: &Entry, answer: EngineResult<Outcome>) -> Poll<Result<(), CommitError>> {
+fn judged(commit: &Commit, answer: EngineResult<Outcome>) -> Poll<Result<(), CommitError>> {
     Poll::Ready(match answer {
         Ok(Outcome::Committed) => Ok(()),
         Ok(Outcome::Fenced) => Err(CommitError::Fenced),
         Err(EngineError::Failed(text)) => Err(CommitError::Failed(text)),
         Err(EngineError::Unknown(text)) => {
-            tracing::warn!(object = %entry.commit.object, error = text, "the outcome of a commit is unknown");
+            tracing::warn!(object = %commit.object, error = text, "the outcome of a commit is unknown");
             return Poll::Pending;
         }
     })

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
+use super::committer::Committer;
 use super::{
     Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome, Ownership, Store,
-    Turn, UnixMillis, id,
+    Turn, UnixMillis, id, page,
 };
 use crate::object::id::ObjectKey;
 
@@ -21,14 +23,12 @@ pub(crate) struct Memory(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     epochs: u64,
-    /// In the order in which they are listed.
-    objects: BTreeMap<Id, Record>,
+    objects: FxHashMap<Arc<ObjectKey>, Record>,
     wakes: BTreeSet<(UnixMillis, Id)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Record {
-    key: Arc<ObjectKey>,
     owner: Option<Epoch>,
     sequence: u64,
     values: BTreeMap<Bytes, Bytes>,
@@ -55,7 +55,7 @@ impl Record {
             let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
             keys.into_iter().for_each(|key| self.set(key, None));
         }
-        for (key, value) in &changes.writes {
+        for (key, value) in changes.writes.iter() {
             self.set(key.clone(), value.clone());
         }
     }
@@ -73,8 +73,7 @@ impl Record {
 
 impl State {
     fn commit(&mut self, commit: &Commit) -> Outcome {
-        let id = id(&commit.object);
-        let Some(record) = self.objects.get_mut(&id) else { return Outcome::Fenced };
+        let Some(record) = self.objects.get_mut(&*commit.object) else { return Outcome::Fenced };
         match commit.turn(record.owner, record.sequence) {
             Turn::Next => {}
             Turn::Repeat => return Outcome::Committed,
@@ -84,14 +83,19 @@ impl State {
         record.apply(&commit.changes);
         if let Some(wake) = commit.changes.wake {
             let before = std::mem::replace(&mut record.wake, wake);
-            before.map(|at| self.wakes.remove(&(at, id.clone())));
-            wake.map(|at| self.wakes.insert((at, id)));
+            before.map(|at| self.wakes.remove(&(at, id(&commit.object))));
+            wake.map(|at| self.wakes.insert((at, id(&commit.object))));
         }
         Outcome::Committed
     }
 }
 
 impl Memory {
+    fn apply_all(&self, batch: &[Commit]) -> Vec<EngineResult<Outcome>> {
+        let mut state = self.0.lock();
+        batch.iter().map(|commit| Ok(state.commit(commit))).collect()
+    }
+
     pub(crate) fn apply(&self, commit: &Commit) -> Outcome {
         self.0.lock().commit(commit)
     }
@@ -102,17 +106,14 @@ impl Directory for Memory {
         let mut state = self.0.lock();
         state.epochs += 1;
         let epoch = Epoch(state.epochs);
-        let record = state.objects.entry(id(object)).or_insert_with(|| Record {
-            key: object.clone(),
-            owner: None,
-            sequence: 0,
-            values: BTreeMap::new(),
-            size: 0,
-            wake: None,
-        });
-        if record.key.name().is_none() {
-            record.key = object.clone();
+        // With the name, as soon as one is known.
+        if object.name().is_some()
+            && let Some((key, record)) = state.objects.remove_entry(object)
+        {
+            let key = if key.name().is_some() { key } else { object.clone() };
+            state.objects.insert(key, record);
         }
+        let record = state.objects.entry(object.clone()).or_default();
         record.owner = Some(epoch);
         let ownership = Ownership { epoch, sequence: record.sequence };
         let values = (record.size <= EAGER).then(|| record.values.clone());
@@ -121,11 +122,10 @@ impl Directory for Memory {
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
         let mut state = self.0.lock();
-        let id = id(object);
-        if let Some(record) = state.objects.get_mut(&id).filter(|record| record.owner == Some(epoch)) {
+        if let Some(record) = state.objects.get_mut(object).filter(|record| record.owner == Some(epoch)) {
             record.owner = None;
             if record.values.is_empty() && record.wake.is_none() {
-                state.objects.remove(&id);
+                state.objects.remove(object);
             }
         }
         ready(Ok(())).boxed()
@@ -141,22 +141,23 @@ impl Directory for Memory {
         after: Option<[u8; 32]>,
         limit: usize,
     ) -> BoxFuture<'a, EngineResult<Vec<ObjectKey>>> {
-        let class: Arc<str> = class.into();
-        let start = match after {
-            Some(after) => Bound::Excluded((class.clone(), after)),
-            None => Bound::Included((class.clone(), [0; 32])),
-        };
-        let bounds = (start, Bound::Included((class, [0xff; 32])));
-        let state = self.0.lock();
-        let found = state.objects.range(bounds).take(limit);
-        ready(Ok(found.map(|(_, record)| (*record.key).clone()).collect())).boxed()
+        ready(Ok(page(self.0.lock().objects.keys(), class, after, limit))).boxed()
     }
 }
 
 impl Store for Memory {
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<EngineResult<Outcome>>> {
-        let mut state = self.0.lock();
-        ready(batch.iter().map(|commit| Ok(state.commit(commit))).collect()).boxed()
+        ready(self.apply_all(&batch)).boxed()
+    }
+
+    fn carry(&self, from: Arc<Committer>) -> BoxFuture<'_, ()> {
+        async move {
+            while let Some(batch) = from.next() {
+                let answers = self.apply_all(batch.commits());
+                batch.answer(answers);
+            }
+        }
+        .boxed()
     }
 
     fn get<'a>(
@@ -165,7 +166,7 @@ impl Store for Memory {
         keys: Vec<Bytes>,
     ) -> BoxFuture<'a, EngineResult<Vec<Option<Bytes>>>> {
         let state = self.0.lock();
-        let record = state.objects.get(&id(object));
+        let record = state.objects.get(object);
         let values = keys.iter().map(|key| record.and_then(|record| record.values.get(key)).cloned());
         ready(Ok(values.collect())).boxed()
     }
@@ -179,7 +180,7 @@ impl Store for Memory {
     ) -> BoxFuture<'a, EngineResult<Vec<(Bytes, Bytes)>>> {
         let state = self.0.lock();
         let copy = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
-        let listed = match state.objects.get(&id(object)) {
+        let listed = match state.objects.get(object) {
             None => Vec::new(),
             Some(record) if reverse => record.range(&range).rev().take(limit).map(copy).collect(),
             Some(record) => record.range(&range).take(limit).map(copy).collect(),
@@ -194,6 +195,10 @@ impl Store for Memory {
     ) -> BoxFuture<'_, EngineResult<Vec<(UnixMillis, ObjectKey)>>> {
         let state = self.0.lock();
         let first = state.wakes.iter().skip_while(|(at, _)| *at < from).take(limit);
-        ready(Ok(first.map(|(at, id)| (*at, (*state.objects[id].key).clone())).collect())).boxed()
+        let named = |(class, bytes): &Id| {
+            let key = ObjectKey::kept(class.clone(), *bytes, None);
+            state.objects.get_key_value(&key).map_or(key, |(known, _)| (**known).clone())
+        };
+        ready(Ok(first.map(|(at, id)| (*at, named(id))).collect())).boxed()
     }
 }

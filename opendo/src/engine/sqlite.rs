@@ -15,6 +15,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,14 +24,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rusqlite::ErrorCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
 use self::open::OpenError;
 use self::owners::Owners;
-use self::read::Readers;
+use self::read::{Loaded, Readers};
 use self::write::Writer;
+use super::committer::Committer;
 use super::{
     Claim, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Ownership, Store, Turn,
     UnixMillis,
@@ -48,9 +50,20 @@ pub(crate) struct Sqlite {
     reading: Arc<Semaphore>,
 }
 
+/// An object that was claimed: it is to be told what it holds.
+struct Claimed {
+    object: Arc<ObjectKey>,
+    epoch: Epoch,
+    /// A commit of the former owner is being written.
+    is_carried: bool,
+    done: oneshot::Sender<EngineResult<Claim>>,
+}
+
 struct Inner {
     /// Never locked while something waits for the disk.
     owners: Mutex<Owners>,
+    /// Those that wait for somebody to read. Whoever does so reads for all.
+    claimed: Mutex<Vec<Claimed>>,
     // In the order in which they are dropped: whoever closes the last connection moves the log into the database, and
     // only then may somebody else open the directory.
     readers: Readers,
@@ -67,6 +80,7 @@ impl Sqlite {
         let (connection, incarnation) = database.open()?;
         let inner = Inner {
             owners: Mutex::new(Owners::new(incarnation)),
+            claimed: Mutex::default(),
             readers: Readers::new(database),
             writer: Mutex::new(Writer::new(connection)),
             _lock: lock,
@@ -88,8 +102,7 @@ impl Sqlite {
             let inner = open.clone().ok_or_else(closed)?;
             self.running.spawn_blocking(move || work(&inner))
         };
-        task.await
-            .unwrap_or_else(|error| Err(EngineError::Failed(format!("the storage did not finish: {error}"))))
+        task.await.unwrap_or_else(|_| Err(unfinished()))
     }
 
     async fn read<T: Send + 'static>(
@@ -113,6 +126,33 @@ impl Sqlite {
         .await
     }
 
+    async fn claimed(&self, object: Arc<ObjectKey>) -> EngineResult<Claim> {
+        let (done, claim) = oneshot::channel();
+        {
+            let open = self.inner.lock();
+            let inner = open.as_ref().ok_or_else(closed)?;
+            let (epoch, is_carried) = inner.owners.lock().claim(&object);
+            let mut claimed = inner.claimed.lock();
+            claimed.push(Claimed { object, epoch, is_carried, done });
+            // Otherwise there is somebody who will read, and has not begun.
+            if claimed.len() == 1 {
+                let inner = inner.clone();
+                match self.reading.clone().try_acquire_owned() {
+                    Ok(permit) => drop(self.running.spawn_blocking(move || inner.load(permit))),
+                    Err(_) => {
+                        let (reading, running) = (self.reading.clone(), self.running.clone());
+                        self.running.spawn(async move {
+                            if let Ok(permit) = reading.acquire_owned().await {
+                                drop(running.spawn_blocking(move || inner.load(permit)));
+                            }
+                        });
+                    }
+                }
+            }
+        }
+        claim.await.unwrap_or_else(|_| Err(unfinished()))
+    }
+
     /// What needs nothing of the disk.
     fn owners<T>(&self, look: impl FnOnce(&mut Owners) -> T) -> EngineResult<T> {
         let open = self.inner.lock();
@@ -123,6 +163,11 @@ impl Sqlite {
 
 fn closed() -> EngineError {
     EngineError::Failed("the storage is closed".into())
+}
+
+/// It has panicked, or the runtime is shutting down.
+fn unfinished() -> EngineError {
+    EngineError::Failed("the storage did not finish".into())
 }
 
 /// The text may travel to whoever called the object: it names no files.
@@ -139,31 +184,49 @@ fn failed(what: &str, error: &rusqlite::Error) -> EngineError {
 }
 
 impl Inner {
-    fn claim(&self, object: &Arc<ObjectKey>) -> EngineResult<Claim> {
-        let (epoch, carried) = self.owners.lock().claim(object);
-        if carried {
-            // A commit of the former owner passed the fence before and is being written: what is read next includes
-            // it.
+    /// Reads what those hold that were claimed: all at once.
+    fn load(self: Arc<Self>, permit: OwnedSemaphorePermit) {
+        let claimed = std::mem::take(&mut *self.claimed.lock());
+        if claimed.iter().any(|claimed| claimed.is_carried) {
+            // A commit of a former owner passed the fence before and is being written: what is read next includes it.
             drop(self.writer.lock());
         }
-        let loaded = self.readers.read(|snapshot| read::load(snapshot, object));
+        let loaded = self
+            .readers
+            .read(|snapshot| claimed.iter().map(|claimed| read::load(snapshot, &claimed.object)).collect());
         let mut owners = self.owners.lock();
-        match loaded {
-            Ok((name, values)) => {
-                owners.named(object, epoch, name);
-                Ok(Claim { ownership: Ownership { epoch, sequence: 0 }, values })
-            }
-            Err(error) => {
-                owners.release(object, epoch);
-                Err(error)
-            }
+        let loaded: Vec<EngineResult<Loaded>> = match loaded {
+            Ok(loaded) => Vec::into_iter(loaded).map(Ok).collect(),
+            Err(error) => claimed.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut claims = Vec::with_capacity(claimed.len());
+        for (Claimed { object, epoch, done, .. }, loaded) in claimed.into_iter().zip(loaded) {
+            let claim = match loaded {
+                Ok(Loaded { row, name, values }) => {
+                    owners.found(&object, epoch, row, name);
+                    Ok(Claim { ownership: Ownership { epoch, sequence: 0 }, values })
+                }
+                Err(error) => {
+                    owners.release(&object, epoch);
+                    Err(error)
+                }
+            };
+            claims.push((done, claim));
+        }
+        drop(owners);
+        // Before anybody hears of it: what is not held any more can be opened again.
+        drop((self, permit));
+        for (done, claim) in claims {
+            let _ = done.send(claim); // nobody may wait any more
         }
     }
 
     fn commit(&self, batch: &[Commit]) -> Vec<EngineResult<Outcome>> {
         let mut writer = self.writer.lock();
-        let (turns, accepted) = self.owners.lock().judge(batch);
-        let written = writer.commit(&accepted);
+        let (turns, mut accepted) = self.owners.lock().judge(batch);
+        // Neighbours are written together.
+        accepted.sort_unstable_by_key(|accepted| accepted.row.number);
+        let written = writer.commit(&mut accepted);
         self.owners.lock().settle(&accepted, written.is_ok());
         turns
             .into_iter()
@@ -178,8 +241,7 @@ impl Inner {
 
 impl Directory for Sqlite {
     fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
-        let object = object.clone();
-        self.reading(move |inner| inner.claim(&object)).boxed()
+        self.claimed(object.clone()).boxed()
     }
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
@@ -224,6 +286,30 @@ impl Store for Sqlite {
             let many = batch.len();
             let answers = self.run(move |inner| Ok(inner.commit(&batch))).await;
             answers.unwrap_or_else(|error| vec![Err(error); many])
+        }
+        .boxed()
+    }
+
+    /// One thread writes batch after batch; the runtime answers meanwhile.
+    fn carry(&self, from: Arc<Committer>) -> BoxFuture<'_, ()> {
+        async move {
+            let source = from.clone();
+            let carried = self.run(move |inner| {
+                while let Some(batch) = source.next() {
+                    let commit = || inner.commit(batch.commits());
+                    let answers = catch_unwind(AssertUnwindSafe(commit));
+                    let answers = answers.unwrap_or_else(|_| batch.all(&unfinished()));
+                    source.runtime().spawn(async move { batch.answer(answers) });
+                }
+                Ok(())
+            });
+            if let Err(error) = carried.await {
+                // It is closed.
+                while let Some(batch) = from.next() {
+                    let answers = batch.all(&error);
+                    batch.answer(answers);
+                }
+            }
         }
         .boxed()
     }

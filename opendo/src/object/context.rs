@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::node::WeakNode;
-use crate::object::clock::Clock;
-use crate::object::control::{Control, KeepAlive, KeepaliveReason, Keeping};
+use crate::object::control::{Common, Control, KeepAlive, KeepaliveReason, Keeping};
 use crate::object::id::{ObjectKey, ToObjectId};
 use crate::object::lasting::{Lasting, MAX_PARAMS};
 use crate::object::outbox::SendError;
 use crate::object::storage::ledger::Timer;
 use crate::object::storage::{Storage, StorageError, Stored};
 use crate::object::timers::{self, Alarm, When};
-use crate::registry::retained::{Keeper, MAX_ATTACHMENT, Retained};
+use crate::registry::retained::{MAX_ATTACHMENT, Retained};
 use crate::rpc::call::Call;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
@@ -27,48 +25,40 @@ use crate::rpc::stub::{Stub, StubExt};
 ///
 /// Handed to [`DurableObject::new`](crate::DurableObject::new), to be kept in a field. Clones are the same context.
 #[derive(Clone)]
-pub struct Ctx(Arc<Inner>);
-
-struct Inner {
-    key: Arc<ObjectKey>,
-    storage: Storage,
-    control: Arc<Control>,
-    node: WeakNode,
-    clock: Clock,
-    keeper: Weak<dyn Keeper>,
-}
+pub struct Ctx(Arc<Control>);
 
 impl Ctx {
-    pub(crate) fn new(
-        key: Arc<ObjectKey>,
-        storage: Storage,
-        control: Arc<Control>,
-        node: WeakNode,
-        clock: Clock,
-        keeper: Weak<dyn Keeper>,
-    ) -> Self {
-        Self(Arc::new(Inner { key, storage, control, node, clock, keeper }))
+    /// Of an object's activation.
+    pub(crate) fn new(control: Arc<Control>) -> Self {
+        Self(control)
     }
 
-    #[cfg(feature = "websocket")]
+    fn common(&self) -> &Common {
+        self.0.common().expect("it is an object's")
+    }
+
+    fn key_arc(&self) -> &Arc<ObjectKey> {
+        self.storage().ledger().key()
+    }
+
     pub(crate) fn control(&self) -> &Arc<Control> {
-        &self.0.control
+        &self.0
     }
 
     /// What keeps this object's WebSockets.
     #[cfg(feature = "websocket")]
     pub(crate) fn socket_class(&self) -> Option<Arc<dyn crate::websocket::Sockets>> {
-        Some(self.0.keeper.upgrade()?.sockets())
+        Some(self.common().keeper.upgrade()?.sockets())
     }
 
     /// This object's class and id, with its name if it was started by name (checklist 1.10 to 1.12).
     pub fn key(&self) -> &ObjectKey {
-        &self.0.key
+        self.key_arc()
     }
 
     /// This object's keys and values.
     pub fn storage(&self) -> &Storage {
-        &self.0.storage
+        self.0.storage().expect("it is an object's")
     }
 
     /// A part of this object that is kept under `key`; its default if nothing is stored there. For fields: see
@@ -80,7 +70,7 @@ impl Ctx {
         &self,
         key: &str,
     ) -> Result<Stored<T>, StorageError> {
-        Stored::load(&self.0.storage, key).await
+        Stored::load(self.storage(), key).await
     }
 
     /// This object's alarm: one moment at which [`DurableObject::alarm`](crate::DurableObject::alarm) runs. It is stored
@@ -117,7 +107,7 @@ impl Ctx {
     /// # Ok(()) }
     /// ```
     pub fn alarm(&self) -> Alarm<'_> {
-        Alarm { ledger: self.0.storage.ledger(), clock: self.0.clock }
+        Alarm { ledger: self.storage().ledger(), clock: self.common().clock }
     }
 
     /// Has [`DurableObject::scheduled`](crate::DurableObject::scheduled) run at some time, or again and again, with
@@ -165,8 +155,8 @@ impl Ctx {
         payload: &T,
     ) -> Result<(), StorageError> {
         let timer = Timer::named(name)?;
-        let payload = self.0.storage.encode_entry(name, payload)?;
-        timers::schedule(&self.0.storage, self.0.clock, timer, when.into(), payload)
+        let payload = self.storage().encode_entry(name, payload)?;
+        timers::schedule(self.storage(), self.common().clock, timer, when.into(), payload)
     }
 
     /// The object's SQL database. Its class is marked `#[durable_object(sql)]`, or nothing works
@@ -206,7 +196,7 @@ impl Ctx {
     /// ```
     #[cfg(feature = "sqlite")]
     pub fn sql(&self) -> crate::sql::Sql {
-        crate::sql::Sql::of(self.0.storage.ledger())
+        crate::sql::Sql::of(self.storage().ledger())
     }
 
     /// Takes back what was scheduled under that name.
@@ -214,12 +204,12 @@ impl Ctx {
     /// # Errors
     /// As for [`Storage::delete`].
     pub fn unschedule(&self, name: &str) -> Result<(), StorageError> {
-        self.0.storage.ledger().set_timer(Timer::named(name)?, None)
+        self.storage().ledger().set_timer(Timer::named(name)?, None)
     }
 
     /// What is scheduled, by name, and when it is due next.
     pub fn schedules(&self) -> BTreeMap<String, SystemTime> {
-        timers::schedules(self.0.storage.ledger())
+        timers::schedules(self.storage().ledger())
     }
 
     /// Keeps a stub for this object, while it sleeps too: the node holds the connection. `attachment` (16 KiB in postcard
@@ -285,20 +275,20 @@ impl Ctx {
         stub: &S,
         attachment: &T,
     ) -> Result<(), StorageError> {
-        let attachment = self.0.storage.encoded(tag, attachment)?;
+        let attachment = self.storage().encoded(tag, attachment)?;
         if attachment.len() > MAX_ATTACHMENT {
             let size = attachment.len();
             return Err(StorageError::TooLarge { key: tag.to_owned(), size, limit: MAX_ATTACHMENT });
         }
-        let keeper = self.0.keeper.upgrade().ok_or(StorageError::Closed)?;
-        let entry = keeper.shelf().add(&self.0.key, tag, stub.clone(), attachment.into());
-        keeper.watch(&self.0.key, &entry, stub.broken().boxed());
+        let keeper = self.common().keeper.upgrade().ok_or(StorageError::Closed)?;
+        let entry = keeper.shelf().add(self.key_arc(), tag, stub.clone(), attachment.into());
+        keeper.watch(self.key_arc(), &entry, stub.broken().boxed());
         Ok(())
     }
 
     /// The stubs of `S` that are retained under a tag, the oldest first.
     pub fn retained<S: Stub>(&self, tag: &str) -> Vec<Retained<S>> {
-        Retained::of(&self.0.keeper, &self.0.key, &self.0.storage, tag)
+        Retained::of(&self.common().keeper, self.key_arc(), self.storage(), tag)
     }
 
     /// A stub of a target that this object [makes again](Lasting) from `params` whenever it is called and not there. Nothing
@@ -313,40 +303,40 @@ impl Ctx {
     /// # Errors
     /// [`StorageError::Encode`], [`StorageError::TooLarge`].
     pub fn lasting<T: Lasting>(&self, params: &T::Params) -> Result<T::Stub, StorageError> {
-        let params = self.0.storage.encoded(T::NAME, params)?;
+        let params = self.storage().encoded(T::NAME, params)?;
         if params.len() > MAX_PARAMS {
             let size = params.len();
             return Err(StorageError::TooLarge { key: T::NAME.to_owned(), size, limit: MAX_PARAMS });
         }
-        Ok(self.0.node.lasting((*self.0.key).clone(), T::NAME, params))
+        Ok(self.common().node.lasting((**self.key_arc()).clone(), T::NAME, params))
     }
 
     /// What time it is, by the clock that alarms go by: in tests with a paused clock, that one.
     pub fn now(&self) -> SystemTime {
-        self.0.clock.now()
+        self.common().clock.now()
     }
 
     /// Keeps the object in memory until what this returns is dropped, however idle it is.
     pub fn keep_alive(&self) -> KeepAlive {
-        self.0.control.keep_alive(Keeping::Guard)
+        self.0.keep_alive(Keeping::Guard)
     }
 
     /// What keeps the object in memory, beside calls that run or wait. Empty for one that may hibernate when it has been
     /// idle for long enough.
     pub fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
-        self.0.control.keepalive_reasons()
+        self.0.keepalive_reasons()
     }
 
     /// A stub of another object of this node. No I/O, no `Result`: a call tells whether there is such a
     /// class.
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        self.0.node.get(id)
+        self.common().node.get(id)
     }
 
     /// A stub of this object itself, for others to use. Awaiting a call to it from one of its own methods fails with
     /// [`Reentrant`](ErrorKind::Reentrant); work given to [`wait_until`](Self::wait_until) may.
     pub fn this<S: Stub>(&self) -> S {
-        self.0.node.stub_of((*self.0.key).clone())
+        self.common().node.stub_of((**self.key_arc()).clone())
     }
 
     /// Sends a message to another object of this node: a call that is recorded now, with all else that is written, and made
@@ -397,7 +387,7 @@ impl Ctx {
     /// # Ok(()) }
     /// ```
     pub fn send<S: Stub, T, E>(&self, to: &S, call: impl FnOnce(&S) -> Call<T, E>) -> Result<(), SendError> {
-        let outbox = self.0.control.outbox().ok_or(StorageError::Closed)?;
+        let outbox = self.0.make_outbox().ok_or(StorageError::Closed)?;
         outbox.send(to, call)
     }
 
@@ -406,9 +396,9 @@ impl Ctx {
     ///
     /// What it writes is committed with the next thing that leaves the object, or when it has finished.
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let control = &self.0.control;
+        let control = &self.0;
         let weak = Arc::downgrade(control);
-        let info = CallInfo::of_own_work("wait_until", control, Some(self.0.key.clone()));
+        let info = CallInfo::of_own_work("wait_until", control, Some(self.key_arc().clone()));
         control.spawn(info.scope(async move {
             future.await;
             if let Some(control) = weak.upgrade() {
@@ -425,15 +415,15 @@ impl Ctx {
     /// first, so nothing that is dropped on the way can write (checklist 3.19, 3.20).
     pub fn abort(&self, reason: impl fmt::Display) -> ! {
         let error = RpcError::new(ErrorKind::Reset, reason.to_string());
-        tracing::info!(object = %self.0.key, %reason, "aborted");
-        self.0.control.reset(error);
+        tracing::info!(object = %self.key_arc(), %reason, "aborted");
+        self.0.reset(error);
         std::panic::resume_unwind(Box::new(Aborted))
     }
 }
 
 impl fmt::Debug for Ctx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ctx({})", self.0.key)
+        write!(f, "Ctx({})", self.key_arc())
     }
 }
 

@@ -2,47 +2,71 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::engine::Changes;
+use crate::node::WeakNode;
+use crate::object::clock::Clock;
 use crate::object::inbox::Receipt;
 use crate::object::lasting::Targets;
 use crate::object::outbox::Outbox;
 use crate::object::storage::Storage;
 use crate::object::storage::ledger::Ledger;
+use crate::registry::retained::Keeper;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
 
 /// See the module.
+///
+/// There is one for each live object: what only some of them need is in boxes.
 pub(crate) struct Control {
     /// Of the activation: in call chains.
     number: u64,
-    runtime: Handle,
+    place: Place,
     reset: OnceLock<RpcError>,
     /// `None` for a target.
     storage: Option<Storage>,
-    /// What has to be durable before something leaves: of the object, also for its targets.
-    ledger: Option<Arc<Ledger>>,
+    /// Of a target: what has to be durable before it says something, if an object has made it.
+    gate: Option<Arc<Ledger>>,
+    /// Of a target that an object has made again: its object's.
+    object: Option<Weak<Control>>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
-    /// `None` for a target.
+    /// A target that the object has made again was called since this was last asked.
+    visited: AtomicBool,
+    /// The object is there: its messages may go.
+    made: AtomicBool,
+    /// How many streams, guards, and messages that are on their way keep the object in memory.
+    kept: [AtomicU32; 3],
+    /// Of an object that has sent a message.
     outbox: OnceLock<Arc<Outbox>>,
     /// Has the activation look at the reset and the writes.
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    background: Mutex<Background>,
+    /// `None` when there is nothing.
+    background: Mutex<Option<Box<Background>>>,
     /// The targets that the object has made again.
     targets: Targets,
-    /// One of them was called since this was last asked.
-    visited: AtomicBool,
-    /// Of such a target: its object's.
-    object: Option<Weak<Control>>,
-    /// How many streams, guards, and messages that are on their way keep the object in memory.
-    kept: [AtomicUsize; 3],
+}
+
+/// What the objects of a class have in common.
+pub(crate) struct Common {
+    pub(crate) runtime: Handle,
+    pub(crate) node: WeakNode,
+    pub(crate) clock: Clock,
+    pub(crate) max_messages: usize,
+    pub(crate) keeper: Weak<dyn Keeper>,
+}
+
+enum Place {
+    Class(Arc<Common>),
+    /// Of a target.
+    Runtime(Handle),
 }
 
 /// Tasks that the object does not leave memory before.
@@ -56,7 +80,13 @@ struct Background {
 
 impl Background {
     /// How many have not finished.
-    fn count(&mut self) -> (usize, usize) {
+    fn count(background: &mut Option<Box<Self>>) -> (usize, usize) {
+        let counts = background.as_mut().map_or((0, 0), |background| background.unfinished());
+        background.take_if(|_| counts == (0, 0));
+        counts
+    }
+
+    fn unfinished(&mut self) -> (usize, usize) {
         for tasks in [&mut self.work, &mut self.targets] {
             while tasks.try_join_next().is_some() {}
         }
@@ -119,8 +149,8 @@ impl Control {
     }
 
     pub(super) fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
-        let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed);
-        let (background, targets) = self.background.lock().count();
+        let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed) as usize;
+        let (background, targets) = Background::count(&mut self.background.lock());
         let counted = [
             (background, KeepaliveReason::WaitUntil(background)),
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
@@ -145,28 +175,30 @@ impl Control {
     }
 
     /// Of an object.
-    pub(crate) fn new(runtime: Handle, storage: Storage) -> Arc<Self> {
-        let ledger = storage.ledger().clone();
-        let control = Self::of(runtime, Some(storage), Some(ledger.clone()), None);
-        ledger.belongs_to(&control);
+    pub(crate) fn new(common: Arc<Common>, storage: Storage) -> Arc<Self> {
+        let control = Self::of(Place::Class(common), Some(storage), None, None);
+        if let Some(ledger) = control.ledger() {
+            ledger.belongs_to(&control);
+        }
         control
     }
 
     /// Of a target: what it says waits for what the object has written that serves it, if one does.
     pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
-        let ledger = CallInfo::with_current(|current| current?.control.ledger.clone());
-        Self::of(runtime, None, ledger, None)
+        let gate = CallInfo::with_current(|current| current?.control.ledger().cloned());
+        Self::of(Place::Runtime(runtime), None, gate, None)
     }
 
     /// Of a target that an object has made again.
     pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
-        Self::of(object.runtime.clone(), None, object.ledger.clone(), Some(Arc::downgrade(object)))
+        let place = Place::Runtime(object.runtime().clone());
+        Self::of(place, None, object.ledger().cloned(), Some(Arc::downgrade(object)))
     }
 
     fn of(
-        runtime: Handle,
+        place: Place,
         storage: Option<Storage>,
-        ledger: Option<Arc<Ledger>>,
+        gate: Option<Arc<Ledger>>,
         object: Option<Weak<Self>>,
     ) -> Arc<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -175,23 +207,35 @@ impl Control {
             LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
         Arc::new(Self {
             number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
-            runtime,
+            place,
             reset: OnceLock::new(),
             storage,
-            ledger,
+            gate,
+            object,
             wrote_outside: AtomicBool::new(false),
+            visited: AtomicBool::new(false),
+            made: AtomicBool::new(false),
+            kept: Default::default(),
             outbox: OnceLock::new(),
             notify: OnceLock::new(),
             background: Mutex::default(),
             targets: Targets::default(),
-            visited: AtomicBool::new(false),
-            object,
-            kept: Default::default(),
         })
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
+        match &self.place {
+            Place::Class(common) => &common.runtime,
+            Place::Runtime(runtime) => runtime,
+        }
+    }
+
+    /// Of an object: what its class has for all of them.
+    pub(crate) fn common(&self) -> Option<&Arc<Common>> {
+        match &self.place {
+            Place::Class(common) => Some(common),
+            Place::Runtime(_) => None,
+        }
     }
 
     pub(crate) fn targets(&self) -> &Targets {
@@ -206,19 +250,19 @@ impl Control {
     /// Has a task work on the queue of the activation. The object of a lasting target stays in memory meanwhile.
     pub(crate) fn drive(&self, driver: impl Future<Output = ()> + Send + 'static) {
         let Some(object) = self.object.as_ref().and_then(Weak::upgrade) else {
-            self.runtime.spawn(driver);
+            self.runtime().spawn(driver);
             return;
         };
         object.visited.store(true, Ordering::Relaxed);
         let kept = object.clone();
         let mut background = object.background.lock();
-        background.count();
-        background.targets.spawn_on(
+        Background::count(&mut background);
+        background.get_or_insert_default().targets.spawn_on(
             async move {
                 driver.await;
                 drop(kept);
             },
-            &self.runtime,
+            self.runtime(),
         );
     }
 
@@ -233,7 +277,9 @@ impl Control {
         if let Some(storage) = self.storage() {
             storage.ledger().close();
         }
-        self.background.lock().work.abort_all();
+        if let Some(background) = &mut *self.background.lock() {
+            background.work.abort_all();
+        }
         self.targets.reset(reason);
         self.notify();
         reason
@@ -275,13 +321,28 @@ impl Control {
         self.storage.as_ref()
     }
 
-    /// Gives the object its messages. Once.
-    pub(crate) fn send_by(&self, outbox: Arc<Outbox>) {
-        let _ = self.outbox.set(outbox);
-    }
-
+    /// The messages of the object, if it has any.
     pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.outbox.get()
+    }
+
+    /// Of an object: where it records messages.
+    pub(crate) fn make_outbox(self: &Arc<Self>) -> Option<&Arc<Outbox>> {
+        let (storage, common) = (self.storage()?, self.common()?);
+        let outbox = self.outbox.get_or_init(|| Outbox::new(storage, self, common));
+        // Whoever says so later starts it.
+        if self.made.load(Ordering::SeqCst) {
+            outbox.start();
+        }
+        Some(outbox)
+    }
+
+    /// The object is there: its messages may go.
+    pub(crate) fn has_made(&self) {
+        self.made.store(true, Ordering::SeqCst);
+        if let Some(outbox) = self.outbox() {
+            outbox.start();
+        }
     }
 
     /// A commit is durable.
@@ -292,7 +353,7 @@ impl Control {
     }
 
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
-        self.ledger.as_ref()
+        self.storage.as_ref().map(Storage::ledger).or(self.gate.as_ref())
     }
 
     /// Lets `output` go when everything that was written is durable: at once, if it is.
@@ -376,18 +437,27 @@ impl Control {
         if self.reset.get().is_some() {
             return;
         }
-        background.count();
-        background.work.spawn_on(future, &self.runtime);
+        Background::count(&mut background);
+        background.get_or_insert_default().work.spawn_on(future, self.runtime());
     }
 
     /// Whether something that was given to `wait_until` has not finished, or a lasting target is at work.
     pub(crate) fn has_background(&self) -> bool {
-        self.background.lock().count() != (0, 0)
+        Background::count(&mut self.background.lock()) != (0, 0)
     }
 
     /// Waits for all of that.
     pub(crate) async fn finish_background(&self) {
-        while poll_fn(|cx| self.background.lock().work.poll_join_next(cx)).await.is_some() {}
-        while poll_fn(|cx| self.background.lock().targets.poll_join_next(cx)).await.is_some() {}
+        let next = |cx: &mut Context<'_>| {
+            let mut background = self.background.lock();
+            let Some(Background { work, targets }) = background.as_deref_mut() else {
+                return Poll::Ready(None);
+            };
+            match work.poll_join_next(cx) {
+                Poll::Ready(None) => targets.poll_join_next(cx),
+                finished => finished,
+            }
+        };
+        while poll_fn(next).await.is_some() {}
     }
 }

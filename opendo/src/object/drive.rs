@@ -135,6 +135,10 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         continue;
                     }
                     state.phase = Phase::Idle(self.object.take());
+                    // It would keep the memory of this task as long as the object is there.
+                    let waker = state.driver.take();
+                    drop(state);
+                    drop(waker);
                     return true;
                 }
                 return false;

@@ -165,9 +165,9 @@ mod tests {
         let committer =
             Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
         let key = |id| Arc::new(ObjectKey::kept("Room".into(), [id; 32], None));
-        let ledger = Ledger::new(committer, None, key(1));
+        let ledger = Ledger::new(committer, WeakNode::none(), None, key(1));
         ledger.open().await.unwrap();
-        let storage = Storage::new(ledger.clone(), WeakNode::none());
+        let storage = Storage::new(ledger.clone());
         let number = |n| keys::Number::new(n, 1);
         let message =
             |sender, n, before: Option<u64>| Receipt::new(key(sender), number(n), before.map(number)).0;
@@ -192,7 +192,7 @@ mod tests {
         let committer =
             Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
         let key = Arc::new(ObjectKey::kept("Room".into(), [1; 32], None));
-        let ledger = Ledger::new(committer, None, key.clone());
+        let ledger = Ledger::new(committer, WeakNode::none(), None, key.clone());
         ledger.open().await.unwrap();
         ledger.close();
         let (message, _) = Receipt::new(key, keys::Number::new(1, 1), None);

@@ -12,22 +12,18 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::runtime::Handle;
 
 use self::lanes::{Id, Lanes};
 use self::message::Message;
 pub use self::message::{SendError, Undelivered};
 use crate::engine::{Changes, EngineResult, UnixMillis};
-use crate::node::WeakNode;
-use crate::object::clock::Clock;
-use crate::object::control::{Control, Keeping};
+use crate::object::control::{Common, Control, Keeping};
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::storage::Storage;
 use crate::object::storage::keys::{self, Number};
 use crate::object::storage::ledger::Sent;
 use crate::object::timers::backoff;
-use crate::registry::retained::Keeper;
 use crate::rpc::call::Call;
 use crate::rpc::cap::{Capability, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -36,16 +32,12 @@ use crate::rpc::stub::Stub;
 /// When so many bytes of messages to one receiver are on their way, no more are read.
 const TOGETHER_BYTES: usize = 256 << 10;
 
-/// See the module.
+/// See the module. An object has one from its first message on.
 pub(crate) struct Outbox {
     key: Arc<ObjectKey>,
     storage: Storage,
     control: Weak<Control>,
-    runtime: Handle,
-    node: WeakNode,
-    clock: Clock,
-    limit: usize,
-    keeper: Weak<dyn Keeper>,
+    common: Arc<Common>,
     state: Mutex<State>,
 }
 
@@ -71,24 +63,12 @@ enum End {
 }
 
 impl Outbox {
-    pub(crate) fn new(
-        key: &Arc<ObjectKey>,
-        storage: &Storage,
-        control: &Arc<Control>,
-        node: &WeakNode,
-        clock: Clock,
-        limit: usize,
-        keeper: Weak<dyn Keeper>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(storage: &Storage, control: &Arc<Control>, common: &Arc<Common>) -> Arc<Self> {
         Arc::new(Self {
-            key: key.clone(),
+            key: storage.ledger().key().clone(),
             storage: storage.clone(),
             control: Arc::downgrade(control),
-            runtime: control.runtime().clone(),
-            node: node.clone(),
-            clock,
-            limit,
-            keeper,
+            common: common.clone(),
             state: Mutex::default(),
         })
     }
@@ -99,16 +79,16 @@ impl Outbox {
         to: &S,
         call: impl FnOnce(&S) -> Call<T, E>,
     ) -> Result<(), SendError> {
-        let Some(Reference::Object(receiver)) = to.hosted(&self.node) else {
+        let Some(Reference::Object(receiver)) = to.hosted(&self.common.node) else {
             return Err(SendError::NotHere { to: format!("{to:?}") });
         };
-        let record = message::record(&self.node, receiver, call)?;
+        let record = message::record(&self.common.node, receiver, call)?;
         let due = self.after(0);
         let sent = Sent { receiver: *receiver.bytes(), record, due };
-        if self.storage.ledger().record(sent, self.limit)? {
+        if self.storage.ledger().record(sent, self.common.max_messages)? {
             Ok(())
         } else {
-            Err(SendError::Full { limit: self.limit })
+            Err(SendError::Full { limit: self.common.max_messages })
         }
     }
 
@@ -125,22 +105,23 @@ impl Outbox {
                 state.lanes.still_rests(receiver, failures, UnixMillis(until));
             }
         }
-        state.lanes.wake(self.clock.now_millis());
+        state.lanes.wake(self.common.clock.now_millis());
         Ok(())
     }
 
     /// The object is there: its messages go.
     pub(crate) fn start(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        state.started = true;
-        self.go_on(state);
+        if !std::mem::replace(&mut state.started, true) {
+            self.go_on(state);
+        }
     }
 
     /// A commit is durable: what it holds for others goes.
     pub(crate) fn committed(self: &Arc<Self>, changes: &Changes) {
         let range = keys::messages();
         let cleared = changes.cleared.iter().any(|cleared| cleared.contains(&range.start));
-        let written = changes.writes.range(range.start.clone()..);
+        let written = changes.writes.starting(&range.start);
         let mut written = written.take_while(|(key, _)| range.contains(key)).peekable();
         if !cleared && written.peek().is_none() {
             return;
@@ -163,7 +144,7 @@ impl Outbox {
         if !state.lanes.is_at_rest() {
             state.delays += 1;
         }
-        state.lanes.wake(self.clock.now_millis());
+        state.lanes.wake(self.common.clock.now_millis());
         // An instance that is gone is woken anew.
         let _ = self.storage.ledger().set_messages_due(self.next_due(&state));
         self.go_on(state);
@@ -180,7 +161,7 @@ impl Outbox {
     }
 
     fn after(&self, failures: u32) -> UnixMillis {
-        UnixMillis::not_before(self.clock.now() + backoff(failures))
+        UnixMillis::not_before(self.common.clock.now() + backoff(failures))
     }
 
     /// Sends what can go.
@@ -190,7 +171,7 @@ impl Outbox {
         }
         while let Some((receiver, numbers)) = state.lanes.next() {
             let this = self.clone();
-            self.runtime.spawn(async move {
+            self.common.runtime.spawn(async move {
                 let control = this.control.upgrade();
                 let keep = |control: &Arc<Control>| control.keep_alive(Keeping::Message);
                 let _kept: Vec<_> = numbers.iter().filter_map(|_| control.as_ref().map(keep)).collect();
@@ -222,7 +203,7 @@ impl Outbox {
             });
             let on_its_way = message.map(|message| {
                 let (receipt, taken) = Receipt::new(self.key.clone(), number, before.replace(number));
-                self.node.receive(&message.receiver, message.call(&self.node, receipt));
+                self.common.node.receive(&message.receiver, message.call(&self.common.node, receipt));
                 (message, taken)
             });
             sent.push((number, on_its_way));
@@ -271,7 +252,7 @@ impl Outbox {
             }
         };
         self.go_on(state);
-        if let (Some(undelivered), Some(keeper)) = (undelivered, self.keeper.upgrade()) {
+        if let (Some(undelivered), Some(keeper)) = (undelivered, self.common.keeper.upgrade()) {
             keeper.tell_undelivered(&self.key, undelivered);
         }
     }

@@ -6,6 +6,7 @@ mod list;
 pub(crate) mod own;
 mod stored;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::engine::EngineError;
-use crate::node::WeakNode;
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::rpc::cap::{storing, why};
 
@@ -83,6 +83,9 @@ const MAX_KEY: usize = 2048;
 /// The most that a key and its value may take together, in bytes (checklist 5.9).
 pub(crate) const MAX_ENTRY: usize = 2 << 20;
 
+/// What is encoded is copied if it is no longer than that: then it takes as much memory as it has bytes.
+const SMALL: usize = 4 << 10;
+
 /// The keys and values of one object.
 ///
 /// Keys are texts of at most 2 KiB, values are serde types, at most 2 MiB in postcard. Writes go into a buffer and
@@ -121,20 +124,15 @@ pub(crate) const MAX_ENTRY: usize = 2 << 20;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Storage(Arc<Inner>);
-
-struct Inner {
-    ledger: Arc<Ledger>,
-    node: WeakNode,
-}
+pub struct Storage(Arc<Ledger>);
 
 impl Storage {
-    pub(crate) fn new(ledger: Arc<Ledger>, node: WeakNode) -> Self {
-        Self(Arc::new(Inner { ledger, node }))
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self(ledger)
     }
 
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        &self.0.ledger
+        &self.0
     }
 
     /// The value of `key`, or `None`.
@@ -158,7 +156,7 @@ impl Storage {
         let (mut found, mut missing) = (BTreeMap::new(), Vec::new());
         for key in keys {
             let stored = keys::of_user(key.as_ref())?;
-            match self.0.ledger.pending(&stored)? {
+            match self.0.pending(&stored)? {
                 Some(value) => {
                     value.map(|value| found.insert(stored, value));
                 }
@@ -166,7 +164,7 @@ impl Storage {
             }
         }
         if !missing.is_empty() {
-            let values = self.0.ledger.get(missing.clone()).await?;
+            let values = self.0.get(missing.clone()).await?;
             found.extend(missing.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))));
         }
         found.iter().map(|(key, value)| self.decode_entry(key, value)).collect()
@@ -180,7 +178,7 @@ impl Storage {
     /// away.
     pub fn put<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), StorageError> {
         let (key, value) = self.encode(key, value)?;
-        self.0.ledger.write(key, Some(value))
+        self.0.write(key, Some(value))
     }
 
     /// Writes all of these, or none of them (checklist 5.14).
@@ -193,7 +191,7 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let encoded: Result<Vec<_>, _> =
             entries.into_iter().map(|(key, value)| self.encode(key.as_ref(), &value)).collect();
-        self.0.ledger.write_all(encoded?.into_iter().map(|(key, value)| (key, Some(value))))
+        self.0.write_all(encoded?.into_iter().map(|(key, value)| (key, Some(value))))
     }
 
     /// Removes `key`, if it is there.
@@ -201,7 +199,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Closed`] after the instance was thrown away.
     pub fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.0.ledger.write(keys::of_user(key)?, None)
+        self.0.write(keys::of_user(key)?, None)
     }
 
     /// Removes those of `keys` that are there.
@@ -210,7 +208,7 @@ impl Storage {
     /// As for [`delete`](Self::delete).
     pub fn delete_many(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), StorageError> {
         let stored: Result<Vec<_>, _> = keys.into_iter().map(|key| keys::of_user(key.as_ref())).collect();
-        self.0.ledger.write_all(stored?.into_iter().map(|key| (key, None)))
+        self.0.write_all(stored?.into_iter().map(|key| (key, None)))
     }
 
     /// The keys and values, in byte order of the keys; which ones is said by what is called on it.
@@ -227,10 +225,10 @@ impl Storage {
     /// # Errors
     /// As for [`delete`](Self::delete).
     pub fn delete_all(&self) -> Result<(), StorageError> {
-        self.0.ledger.drop_tables()?;
-        self.0.ledger.clear(keys::user())?;
-        self.0.ledger.clear_messages()?;
-        self.0.ledger.clear_timers()
+        self.0.drop_tables()?;
+        self.0.clear(keys::user())?;
+        self.0.clear_messages()?;
+        self.0.clear_timers()
     }
 
     /// Runs `body` as a transaction: if it returns `Ok`, everything that it wrote by this storage counts, all of it as
@@ -277,7 +275,7 @@ impl Storage {
         &self,
         body: impl Future<Output = Result<R, E>>,
     ) -> Result<R, E> {
-        self.0.ledger.transact(body).await?
+        self.0.transact(body).await?
     }
 
     /// Resolves when everything written before is durable. Nothing has to call this: what the object says waits by
@@ -286,7 +284,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when it could not be made durable: the instance is lost.
     pub async fn sync(&self) -> Result<(), StorageError> {
-        let durable = self.0.ledger.durable().await;
+        let durable = self.0.durable().await;
         durable.map_err(|error| StorageError::Engine(error.message().to_owned()))
     }
 
@@ -297,9 +295,9 @@ impl Storage {
 
     /// What is stored there: a key of the engine's.
     pub(crate) async fn read(&self, key: Bytes) -> Result<Option<Bytes>, StorageError> {
-        match self.0.ledger.pending(&key)? {
+        match self.0.pending(&key)? {
             Some(value) => Ok(value),
-            None => Ok(self.0.ledger.get(vec![key]).await?.pop().flatten()),
+            None => Ok(self.0.get(vec![key]).await?.pop().flatten()),
         }
     }
 
@@ -309,7 +307,16 @@ impl Storage {
         key: &str,
         value: &T,
     ) -> Result<Vec<u8>, StorageError> {
-        let encoded = storing(&self.0.node, || postcard::to_allocvec(value));
+        self.encode_to(Vec::new(), key, value)
+    }
+
+    fn encode_to<T: Serialize + ?Sized>(
+        &self,
+        to: Vec<u8>,
+        key: &str,
+        value: &T,
+    ) -> Result<Vec<u8>, StorageError> {
+        let encoded = storing(self.0.node(), || postcard::to_extend(value, to));
         encoded.map_err(|error| StorageError::Encode {
             key: key.to_owned(),
             reason: why().unwrap_or_else(|| error.to_string()),
@@ -317,7 +324,19 @@ impl Storage {
     }
 
     fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
-        Ok((keys::of_user(key)?, self.encode_entry(key, value)?.into()))
+        thread_local! {
+            static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        let bytes = self.encode_to(scratch, key, value)?;
+        fits(key, &bytes)?;
+        if bytes.len() > SMALL {
+            return Ok((keys::of_user(key)?, bytes.into()));
+        }
+        let value = Bytes::copy_from_slice(&bytes);
+        SCRATCH.set(bytes);
+        Ok((keys::of_user(key)?, value))
     }
 
     /// The same, if it is not too large together with its key.
@@ -327,15 +346,12 @@ impl Storage {
         value: &T,
     ) -> Result<Vec<u8>, StorageError> {
         let bytes = self.encoded(key, value)?;
-        let size = key.len() + bytes.len();
-        if size > MAX_ENTRY {
-            return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
-        }
+        fits(key, &bytes)?;
         Ok(bytes)
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StorageError> {
-        storing(&self.0.node, || postcard::from_bytes(bytes)).map_err(|error| StorageError::Decode {
+        storing(self.0.node(), || postcard::from_bytes(bytes)).map_err(|error| StorageError::Decode {
             key: key.to_owned(),
             expected: std::any::type_name::<T>(),
             reason: why().unwrap_or_else(|| error.to_string()),
@@ -353,8 +369,17 @@ impl Storage {
     }
 }
 
+/// Whether a value is not too large together with its key.
+fn fits(key: &str, value: &[u8]) -> Result<(), StorageError> {
+    let size = key.len() + value.len();
+    if size > MAX_ENTRY {
+        return Err(StorageError::TooLarge { key: key.to_owned(), size, limit: MAX_ENTRY });
+    }
+    Ok(())
+}
+
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Storage({})", self.0.ledger.key())
+        write!(f, "Storage({})", self.0.key())
     }
 }

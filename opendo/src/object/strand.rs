@@ -200,10 +200,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
             control,
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
-                queue: VecDeque::new(),
+                // Most never have more.
+                queue: VecDeque::with_capacity(1),
                 sweep_at: SWEEP,
                 since_sweep: 0,
-                running: Vec::new(),
+                running: Vec::with_capacity(1),
                 access: Access::Exclusive,
                 next_sequence: 1,
                 touched: true,

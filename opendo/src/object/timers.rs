@@ -332,12 +332,12 @@ impl<O> Clone for Handlers<O> {
 impl<O> Copy for Handlers<O> {}
 
 /// Runs the handler of the timer that is due first, if one is due.
-pub(crate) async fn run_due<O>(object: &mut O, control: &Control, clock: Clock, handlers: Handlers<O>) {
+pub(crate) async fn run_due<O>(object: &mut O, control: &Arc<Control>, clock: Clock, handlers: Handlers<O>) {
     let Some(storage) = control.storage() else { return };
     let now = clock.now_millis();
     let due = storage.ledger().timers().into_iter().filter(|(_, due)| *due <= now);
     match due.min_by_key(|(_, due)| *due) {
-        Some((Timer::Messages, _)) => control.outbox().into_iter().for_each(Outbox::is_due),
+        Some((Timer::Messages, _)) => control.make_outbox().into_iter().for_each(Outbox::is_due),
         Some((timer, _)) => run(object, control, clock, handlers, timer).await,
         None => {}
     }

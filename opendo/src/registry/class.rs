@@ -19,7 +19,7 @@ use crate::engine::committer::Committer;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::context::Ctx;
-use crate::object::control::Control;
+use crate::object::control::{Common, Control};
 use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receive;
@@ -27,16 +27,17 @@ use crate::object::job::Job;
 use crate::object::lasting::HostedTarget;
 use crate::object::lifecycle::{DurableObject, Object};
 use crate::object::local::Local;
-use crate::object::outbox::{Outbox, Undelivered};
+use crate::object::outbox::Undelivered;
 #[cfg(feature = "sqlite")]
 use crate::object::sql::Databases;
 use crate::object::storage::Storage;
-use crate::object::storage::ledger::Ledger;
+use crate::object::storage::ledger::{Ledger, Timer};
 use crate::object::storage::own::Own;
 use crate::object::strand::{Activation, Birth, Ended, Make, OnEnd};
 use crate::object::timers::{Handlers, run_alarm, run_due};
 use crate::registry::idle::Idle;
 use crate::registry::retained::{Entry as Held, Keeper, Lost, Shelf};
+use crate::registry::shrink;
 use crate::registry::wakes::Woken;
 use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
@@ -125,10 +126,11 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     /// `None`: its objects stay in memory, however long they are idle.
     idle: Option<Arc<Idle<O>>>,
     surroundings: Surroundings,
+    common: Arc<Common>,
 }
 
 struct Live<O> {
-    objects: FxHashMap<[u8; 32], Arc<Activation<O>>>,
+    objects: FxHashMap<Arc<ObjectKey>, Arc<Activation<O>>>,
     closed: bool,
 }
 
@@ -202,6 +204,13 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: (time != Duration::MAX).then(Idle::new),
+        common: Arc::new(Common {
+            runtime: surroundings.runtime.clone(),
+            node: surroundings.node.clone(),
+            clock: surroundings.clock,
+            max_messages: surroundings.limits.max_messages,
+            keeper: this.clone(),
+        }),
         surroundings,
     });
     class.watch_idle(time);
@@ -228,47 +237,51 @@ impl<O: Send + Sync + 'static> Class<O> {
         if live.closed {
             return Err(RpcError::new(ErrorKind::Closed, "the node was shut down"));
         }
-        match live.objects.entry(*key.bytes()) {
-            Entry::Occupied(mut entry) => {
-                if !entry.get().is_live() {
-                    // It is on its way out: the new one waits until it has left.
-                    let predecessor = entry.get().watch_end();
-                    entry.insert(self.activate(key, predecessor));
-                }
-                Ok(entry.get().clone())
-            }
-            Entry::Vacant(entry) => Ok(entry.insert(self.activate(key, None)).clone()),
+        let found = live.objects.get(key).cloned();
+        if let Some(found) = found.as_ref().filter(|found| found.is_live()) {
+            return Ok(found.clone());
         }
+        // One that is on its way out: the new one waits until it has left.
+        let predecessor = found.and_then(|found| found.watch_end());
+        let (key, activation) = self.activate(key, predecessor);
+        // The key of the new one, and not that of the one before.
+        live.objects.remove(&key);
+        live.objects.insert(key, activation.clone());
+        Ok(activation)
     }
 
-    fn activate(self: &Arc<Self>, key: &Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
-        let Surroundings { runtime, committer, limits, node, clock, .. } = &self.surroundings;
-        let key = Arc::new((**key).clone().for_object());
-        let ledger = Ledger::new(committer.clone(), self.own(), key.clone());
-        let storage = Storage::new(ledger.clone(), node.clone());
-        let control = Control::new(runtime.clone(), storage.clone());
-        let keeper: Weak<dyn Keeper> = self.this.clone();
-        let outbox = Outbox::new(&key, &storage, &control, node, *clock, limits.max_messages, keeper.clone());
-        control.send_by(outbox.clone());
-        let ctx = Ctx::new(key.clone(), storage, control.clone(), node.clone(), *clock, keeper);
-        let before = predecessor.clone();
+    fn activate(
+        self: &Arc<Self>,
+        key: &Arc<ObjectKey>,
+        predecessor: Option<Ended>,
+    ) -> (Arc<ObjectKey>, Arc<Activation<O>>) {
+        let key = ObjectKey::kept(self.name.clone(), *key.bytes(), key.name_arc().cloned()).for_object();
+        let Surroundings { committer, limits, node, .. } = &self.surroundings;
+        let ledger = Ledger::new(committer.clone(), node.clone(), self.own(), Arc::new(key));
+        let key = ledger.key().clone();
+        let control = Control::new(self.common.clone(), Storage::new(ledger));
         let (make, limit) = (self.make, limits.construction_timeout);
+        let (ctx, before) = (Ctx::new(control.clone()), predecessor.clone());
         let make: Make<O> = Box::new(move |info| {
-            let (ctx, outbox, before) = (ctx.clone(), outbox.clone(), before.clone());
+            let (ctx, before) = (ctx.clone(), before.clone());
             async move {
                 if let Some(before) = before {
                     before.await;
                 }
                 let ledger = ctx.storage().ledger();
                 ledger.open().await.map_err(not_made)?;
-                outbox.open().await.map_err(not_made)?;
+                if ledger.timer(&Timer::Messages).is_some()
+                    && let Some(outbox) = ctx.control().make_outbox()
+                {
+                    outbox.open().await.map_err(not_made)?;
+                }
                 let made = timeout(limit, info.scope(make(ctx.clone()))).await;
                 let too_long =
                     |_| not_made(format!("it took longer than {limit:?}; the object waits for something"));
                 let object = made.map_err(too_long)?.map_err(not_made)?;
                 ledger.forget_loaded();
                 ledger.seal();
-                outbox.start();
+                ctx.control().has_made();
                 Ok(object)
             }
             .boxed()
@@ -276,8 +289,8 @@ impl<O: Send + Sync + 'static> Class<O> {
         let class = Arc::downgrade(self);
         let on_end: OnEnd<O> = Box::new(move |ended| {
             let Some(class) = class.upgrade() else { return };
-            let (runtime, ledger, ended) =
-                (class.surroundings.runtime.clone(), ledger.clone(), ended.clone());
+            let Some(ledger) = ended.control.ledger().cloned() else { return };
+            let (runtime, ended) = (class.surroundings.runtime.clone(), ended.clone());
             // It keeps its place as long as an older one is still there, or its commits are on their way, so that a
             // newer one waits for that.
             ledger.end();
@@ -299,12 +312,12 @@ impl<O: Send + Sync + 'static> Class<O> {
                 }
             });
         });
-        let birth = Birth { key: Some(key), make, within: None, predecessor, on_end };
+        let birth = Birth { key: Some(key.clone()), make, within: None, predecessor, on_end };
         let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
         if let Some(idle) = &self.idle {
             idle.add(&activation);
         }
-        activation
+        (key, activation)
     }
 
     /// Where an instance keeps its state, if not with the engine.
@@ -349,16 +362,19 @@ impl<O: Send + Sync + 'static> Class<O> {
     }
 
     fn remove(&self, ended: &Arc<Activation<O>>) {
-        if let Some(key) = ended.key()
-            && let Entry::Occupied(entry) = self.live.lock().objects.entry(*key.bytes())
+        let Some(key) = ended.key() else { return };
+        let mut live = self.live.lock();
+        if let Entry::Occupied(entry) = live.objects.entry(key.clone())
             && Arc::ptr_eq(entry.get(), ended)
         {
             entry.remove();
+            shrink(&mut live.objects);
         }
     }
 
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
-        self.live.lock().objects.get(id).cloned()
+        let key = ObjectKey::kept(self.name.clone(), *id, None);
+        self.live.lock().objects.get(&key).cloned()
     }
 }
 

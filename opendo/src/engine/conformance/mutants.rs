@@ -94,7 +94,9 @@ impl Mutant {
             Fault::ClearsTheEnd => {
                 let ends = changes.cleared.iter().filter(|range| !range.is_empty());
                 let ends: Vec<_> = ends.filter_map(|range| range.end.clone()).collect();
-                ends.into_iter().for_each(|end| _ = changes.writes.entry(end).or_insert(None));
+                let ends = ends.into_iter().filter(|end| changes.writes.get(end).is_none());
+                let ends: Vec<_> = ends.map(|end| (end, None)).collect();
+                changes.writes.extend(ends);
             }
             Fault::ClearsNotTheStart => {
                 for range in &mut changes.cleared {
@@ -103,22 +105,25 @@ impl Mutant {
             }
             Fault::ClearsAfterWrites => {
                 let cleared = changes.cleared.clone();
-                changes.writes.retain(|key, _| !cleared.iter().any(|range| range.contains(key)));
+                changes.writes.retain(|key| !cleared.iter().any(|range| range.contains(key)));
             }
             Fault::DeletesKeepAnEmptyValue => {
-                changes.writes.values_mut().for_each(|value| _ = value.get_or_insert_default());
+                let kept = |(key, value): (_, Option<Bytes>)| (key, Some(value.unwrap_or_default()));
+                changes.writes = changes.writes.into_iter().map(kept).collect();
             }
             Fault::EmptyValuesDelete => {
-                changes
-                    .writes
-                    .values_mut()
-                    .for_each(|value| *value = value.take().filter(|value| !value.is_empty()));
+                let filtered =
+                    |(key, value): (_, Option<Bytes>)| (key, value.filter(|value| !value.is_empty()));
+                changes.writes = changes.writes.into_iter().map(filtered).collect();
             }
             Fault::KeysAsText => {
                 let lossy = |key: Bytes| bytes(String::from_utf8_lossy(&key).as_bytes());
                 changes.writes = changes.writes.into_iter().map(|(key, value)| (lossy(key), value)).collect();
             }
-            Fault::LastKeyOfManyLost if changes.writes.len() > 1000 => _ = changes.writes.pop_last(),
+            Fault::LastKeyOfManyLost if changes.writes.iter().count() > 1000 => {
+                let last = changes.writes.iter().last().map(|(key, _)| key.clone());
+                changes.writes.retain(|key| Some(key) != last.as_ref());
+            }
             Fault::TimesKept if changes.wake == Some(None) => changes.wake = None,
             Fault::TimesLostByCommits if changes.wake.is_none() => changes.wake = Some(None),
             Fault::TimesLostByClears if !changes.cleared.is_empty() && changes.wake.is_none() => {
@@ -158,7 +163,7 @@ impl Mutant {
             Fault::NoFence if !current => commit = self.forced(commit),
             Fault::FenceJudgedBeforeTheWrite if current && commit.sequence == sequence + 1 => {
                 // In the race a claim is on its way: it comes between, however busy the machine is.
-                let raced = commit.changes.writes.contains_key(&b"count"[..]);
+                let raced = commit.changes.writes.get(b"count").is_some();
                 while raced && self.state.lock().owners.get(&place).is_some_and(|owner| owner.epoch == epoch)
                 {
                     tokio::task::yield_now().await;

@@ -1,110 +1,129 @@
 //! Who owns which object, in memory.
 //!
 //! No other process can write to the directory while its lock is held, so the fence is judged here and costs no
-//! write: rows carry neither epoch nor sequence. What another life of the process has granted is none of this table's
-//! epochs.
+//! write: rows carry neither epoch nor sequence. For the same reason an owner knows its object's row, and a commit does
+//! not look for it. What another life of the process has granted is none of this table's epochs.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
-use super::super::{Commit, Epoch, Id, Turn, id};
+use super::super::{Commit, Epoch, Turn, page};
 use crate::object::id::ObjectKey;
+use crate::registry::shrink;
 
 #[derive(Debug)]
 pub(super) struct Owners {
     epochs: u64,
-    table: BTreeMap<Id, Owner>,
-    /// What the batch that is being written changes.
-    carried: FxHashSet<Id>,
+    table: FxHashMap<Arc<ObjectKey>, Owner>,
 }
 
 #[derive(Debug)]
 struct Owner {
-    /// With the name, as soon as one is known.
-    key: Arc<ObjectKey>,
     epoch: Epoch,
     sequence: u64,
+    row: Row,
+    /// The batch that is being written changes the object.
+    is_carried: bool,
 }
 
-/// A commit that passed the fence, and its object as its row is to name it.
+/// The row of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    /// `None` as long as the object holds nothing.
+    pub(super) number: Option<i64>,
+    pub(super) is_named: bool,
+}
+
+/// A commit that passed the fence.
 #[derive(Debug)]
 pub(super) struct Accepted<'a> {
     pub(super) commit: &'a Commit,
-    pub(super) key: Arc<ObjectKey>,
+    /// As it is before the commit, then as it is behind it.
+    pub(super) row: Row,
+    /// What the row is to call the object, if it does not yet.
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl Owners {
     /// `incarnation` counts how often the directory was opened. There is room for a trillion claims in each.
     pub(super) fn new(incarnation: u64) -> Self {
-        Self { epochs: incarnation << 40, table: BTreeMap::new(), carried: FxHashSet::default() }
+        Self { epochs: incarnation << 40, table: FxHashMap::default() }
     }
 
     /// Whether a commit of the object is being written comes along.
     pub(super) fn claim(&mut self, object: &Arc<ObjectKey>) -> (Epoch, bool) {
         self.epochs += 1;
-        let (id, epoch) = (id(object), Epoch(self.epochs));
-        let carried = self.carried.contains(&id);
-        self.table.insert(id, Owner { key: object.clone(), epoch, sequence: 0 });
-        (epoch, carried)
+        let epoch = Epoch(self.epochs);
+        let mut owner = Owner { epoch, sequence: 0, row: Row::default(), is_carried: false };
+        // With the name, as soon as one is known.
+        let former = self.table.remove_entry(object);
+        let (key, is_carried) = match former {
+            Some((key, former)) if key.name().is_some() => (key, former.is_carried),
+            Some((_, former)) => (object.clone(), former.is_carried),
+            None => (object.clone(), false),
+        };
+        owner.is_carried = is_carried;
+        self.table.insert(key, owner);
+        (epoch, is_carried)
     }
 
-    /// What the object's row calls it.
-    pub(super) fn named(&mut self, object: &ObjectKey, epoch: Epoch, name: Option<Arc<str>>) {
-        if let Some(owner) = self.table.get_mut(&id(object))
-            && owner.epoch == epoch
-            && owner.key.name().is_none()
-            && name.is_some()
+    /// What the object's row is, and calls it. Before it commits anything.
+    pub(super) fn found(&mut self, object: &ObjectKey, epoch: Epoch, row: Row, name: Option<Arc<str>>) {
+        let Some(owner) = self.table.get_mut(object).filter(|owner| owner.epoch == epoch) else { return };
+        owner.row = row;
+        if name.is_some()
+            && let Some((key, owner)) = self.table.remove_entry(object)
         {
-            owner.key = Arc::new(ObjectKey::kept(object.class_arc().clone(), *object.bytes(), name));
+            let key = match key.name() {
+                Some(_) => key,
+                None => Arc::new(ObjectKey::kept(key.class_arc().clone(), *key.bytes(), name)),
+            };
+            self.table.insert(key, owner);
         }
     }
 
     pub(super) fn release(&mut self, object: &ObjectKey, epoch: Epoch) {
-        let id = id(object);
-        if self.table.get(&id).is_some_and(|owner| owner.epoch == epoch) {
-            self.table.remove(&id);
+        if self.table.get(object).is_some_and(|owner| owner.epoch == epoch) {
+            self.table.remove(object);
+            shrink(&mut self.table);
         }
     }
 
     /// What may be written; [`settle`](Self::settle) follows.
     pub(super) fn judge<'a>(&mut self, batch: &'a [Commit]) -> (Vec<Turn>, Vec<Accepted<'a>>) {
         let mut accepted = Vec::with_capacity(batch.len());
-        let turns = batch
-            .iter()
-            .map(|commit| {
-                let id = id(&commit.object);
-                let Some(owner) = self.table.get(&id) else { return Turn::Fenced };
-                let turn = commit.turn(Some(owner.epoch), owner.sequence);
-                if turn == Turn::Next {
-                    accepted.push(Accepted { commit, key: owner.key.clone() });
-                    self.carried.insert(id);
-                }
-                turn
-            })
-            .collect();
-        (turns, accepted)
+        let turns = batch.iter().map(|commit| {
+            let Some(owner) = self.table.get_mut(&*commit.object) else { return Turn::Fenced };
+            let turn = commit.turn(Some(owner.epoch), owner.sequence);
+            if turn == Turn::Next {
+                owner.is_carried = true;
+                let row = owner.row;
+                let name = if row.is_named { None } else { self.name(&commit.object) };
+                accepted.push(Accepted { commit, row, name });
+            }
+            turn
+        });
+        (turns.collect(), accepted)
+    }
+
+    fn name(&self, object: &ObjectKey) -> Option<Arc<str>> {
+        self.table.get_key_value(object)?.0.name_arc().cloned()
     }
 
     pub(super) fn settle(&mut self, accepted: &[Accepted<'_>], written: bool) {
-        self.carried.clear();
-        for Accepted { commit, .. } in accepted.iter().filter(|_| written) {
+        for Accepted { commit, row, .. } in accepted {
+            let Some(owner) = self.table.get_mut(&*commit.object) else { continue };
+            owner.is_carried = false;
             // It may have been claimed anew meanwhile.
-            let owner = self.table.get_mut(&id(&commit.object)).filter(|owner| owner.epoch == commit.epoch);
-            if let Some(owner) = owner {
+            if written && owner.epoch == commit.epoch {
                 owner.sequence = commit.sequence;
+                owner.row = *row;
             }
         }
     }
 
-    pub(super) fn list(&self, class: &Arc<str>, after: Option<[u8; 32]>, limit: usize) -> Vec<ObjectKey> {
-        let start = match after {
-            Some(after) => Bound::Excluded((class.clone(), after)),
-            None => Bound::Included((class.clone(), [0; 32])),
-        };
-        let bounds = (start, Bound::Included((class.clone(), [0xff; 32])));
-        self.table.range(bounds).take(limit).map(|(_, owner)| (*owner.key).clone()).collect()
+    pub(super) fn list(&self, class: &str, after: Option<[u8; 32]>, limit: usize) -> Vec<ObjectKey> {
+        page(self.table.keys(), class, after, limit)
     }
 }

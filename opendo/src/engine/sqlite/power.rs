@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::super::{Changes, Commit, Epoch, KeyRange};
 use super::open::{Database, Settings};
-use super::owners::Accepted;
+use super::owners::{Accepted, Row};
 use super::read;
 use super::write::Writer;
 use crate::object::id::ObjectKey;
@@ -74,7 +74,7 @@ fn changes(random: &mut Random) -> Changes {
 
 fn apply(values: &mut Values, changes: &Changes) {
     values.retain(|key, _| !changes.cleared.iter().any(|range| range.contains(key)));
-    for (key, value) in &changes.writes {
+    for (key, value) in changes.writes.iter() {
         match value {
             Some(value) => values.insert(key.clone(), value.clone()),
             None => values.remove(key),
@@ -110,9 +110,11 @@ fn live(
     }
     let everything = KeyRange { start: Bytes::new(), end: None };
     let mut found = <[Values; ROOMS as usize]>::default();
+    let mut rows = [Row::default(); ROOMS as usize];
     for (n, values) in found.iter_mut().enumerate() {
         let listed = read::list(&snapshot, &room(n), &everything, false, usize::MAX).map_err(text)?;
         *values = listed.into_iter().collect();
+        rows[n] = read::load(&snapshot, &room(n)).map_err(text)?.row;
     }
     snapshot.finish().map_err(text)?;
     if found != expected.acknowledged && expected.or.as_ref() != Some(&found) {
@@ -139,15 +141,22 @@ fn live(
                 });
             }
         }
-        let accept = |commit| Accepted { commit, key: Commit::clone(commit).object };
-        match writer.commit(&commits.iter().map(accept).collect::<Vec<_>>()) {
-            Ok(()) => expected.acknowledged = after,
+        let place = |commit: &Commit| usize::from(commit.object.bytes()[0]);
+        let accept = |commit| Accepted { commit, row: rows[place(commit)], name: None };
+        let mut accepted: Vec<_> = commits.iter().map(accept).collect();
+        match writer.commit(&mut accepted) {
+            Ok(()) => {
+                expected.acknowledged = after;
+                for Accepted { commit, row, .. } in accepted {
+                    rows[place(commit)] = row;
+                }
+            }
             Err(first) => {
                 expected.or = Some(after);
                 if !disk.is_off() {
                     // A flush failed. The next one would not: the engine must not go on.
-                    let next = [Accepted { commit: &commits[0], key: room(0) }];
-                    if !disk.has_failed() || writer.commit(&next).as_ref() != Err(&first) {
+                    let mut next = [Accepted { commit: &commits[0], row: Row::default(), name: None }];
+                    if !disk.has_failed() || writer.commit(&mut next).as_ref() != Err(&first) {
                         return Err(format!("it fails without a reason, or goes on: {first}"));
                     }
                 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::super::{EAGER, EngineResult, KeyRange, UnixMillis};
 use super::failed;
 use super::open::Database;
+use super::owners::Row;
 use crate::object::id::ObjectKey;
 
 #[derive(Debug)]
@@ -51,11 +52,11 @@ fn number(
         .optional()
 }
 
-fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+fn bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(row.get::<_, Vec<u8>>(column)?.into())
 }
 
-fn pair(row: &Row<'_>) -> rusqlite::Result<(Bytes, Bytes)> {
+fn pair(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Bytes, Bytes)> {
     Ok((bytes(row, 0)?, bytes(row, 1)?))
 }
 
@@ -63,22 +64,31 @@ fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// The name of an object, and what it holds if that is little.
-pub(super) type Loaded = (Option<Arc<str>>, Option<BTreeMap<Bytes, Bytes>>);
+/// What there is of an object.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) row: Row,
+    pub(super) name: Option<Arc<str>>,
+    /// What it holds, if that is little.
+    pub(super) values: Option<BTreeMap<Bytes, Bytes>>,
+}
 
 pub(super) fn load(snapshot: &Transaction<'_>, object: &ObjectKey) -> rusqlite::Result<Loaded> {
-    let Some((number, name)) = number(snapshot, object)? else { return Ok((None, Some(BTreeMap::new()))) };
+    let Some((number, name)) = number(snapshot, object)? else {
+        return Ok(Loaded { values: Some(BTreeMap::new()), ..Loaded::default() });
+    };
+    let row = Row { number: Some(number), is_named: name.is_some() };
     let mut statement = snapshot.prepare_cached("SELECT key, value FROM kv WHERE object = ?")?;
     let (mut rows, mut values, mut size) = (statement.query([number])?, BTreeMap::new(), 0);
-    while let Some(row) = rows.next()? {
-        size += row.get_ref(0)?.as_blob()?.len() + row.get_ref(1)?.as_blob()?.len();
+    while let Some(found) = rows.next()? {
+        size += found.get_ref(0)?.as_blob()?.len() + found.get_ref(1)?.as_blob()?.len();
         if size > EAGER {
-            return Ok((name, None));
+            return Ok(Loaded { row, name, values: None });
         }
-        let (key, value) = pair(row)?;
+        let (key, value) = pair(found)?;
         values.insert(key, value);
     }
-    Ok((name, Some(values)))
+    Ok(Loaded { row, name, values: Some(values) })
 }
 
 pub(super) fn get(

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -7,7 +6,7 @@ use tempfile::tempdir;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Changes, Engine};
+use super::super::{Changes, Engine, Writes};
 use super::*;
 
 fn room(n: u8) -> Arc<ObjectKey> {
@@ -20,7 +19,7 @@ async fn owner(engine: &Sqlite, n: u8) -> Ownership {
 
 /// A commit that writes one value.
 fn write(n: u8, owner: &Ownership, value: &[u8]) -> Commit {
-    let writes = BTreeMap::from([(Bytes::from_static(b"a"), Some(Bytes::copy_from_slice(value)))]);
+    let writes = Writes::from([(Bytes::from_static(b"a"), Some(Bytes::copy_from_slice(value)))]);
     let changes = Arc::new(Changes { writes, ..Changes::default() });
     Commit { object: room(n), epoch: owner.epoch, sequence: owner.sequence + 1, changes }
 }

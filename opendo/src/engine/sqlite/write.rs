@@ -1,10 +1,10 @@
 //! The one connection that writes.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, Params, Transaction, TransactionBehavior, params};
 
 use super::super::{EngineError, EngineResult, UnixMillis};
 use super::failed;
-use super::owners::Accepted;
+use super::owners::{Accepted, Row};
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -20,8 +20,8 @@ impl Writer {
         Self { connection, poison: None }
     }
 
-    /// Writes commits, all or none: with one flush.
-    pub(super) fn commit(&mut self, commits: &[Accepted<'_>]) -> EngineResult<()> {
+    /// Writes commits, all or none: with one flush. Says what has become of their rows.
+    pub(super) fn commit(&mut self, commits: &mut [Accepted<'_>]) -> EngineResult<()> {
         if commits.is_empty() {
             return Ok(());
         }
@@ -45,71 +45,85 @@ impl Writer {
         self.connection.total_changes()
     }
 
-    fn write(&mut self, commits: &[Accepted<'_>]) -> rusqlite::Result<()> {
+    fn write(&mut self, commits: &mut [Accepted<'_>]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        commits.iter().try_for_each(|accepted| apply(&transaction, accepted))?;
+        let mut statements = Statements::of(&transaction)?;
+        commits.iter_mut().try_for_each(|accepted| statements.apply(accepted))?;
+        drop(statements);
         transaction.commit()
     }
 }
 
-/// An object has a row exactly as long as it holds something.
-fn apply(transaction: &Transaction<'_>, Accepted { commit, key }: &Accepted<'_>) -> rusqlite::Result<()> {
-    let changes = &commit.changes;
-    let row = transaction
-        .prepare_cached("SELECT number, name IS NULL FROM object WHERE class = ? AND id = ?")?
-        .query_row(params![key.class(), key.bytes()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?))
-        })
-        .optional()?;
-    let adds = changes.writes.values().any(Option::is_some) || matches!(changes.wake, Some(Some(_)));
-    let number = match row {
-        Some((number, nameless)) => {
-            if nameless && key.name().is_some() {
-                transaction
-                    .prepare_cached("UPDATE object SET name = ? WHERE number = ?")?
-                    .execute(params![key.name(), number])?;
+/// What a batch is written with. The most common one is looked up once for all of it.
+struct Statements<'a> {
+    transaction: &'a Transaction<'a>,
+    put: CachedStatement<'a>,
+}
+
+impl<'a> Statements<'a> {
+    fn of(transaction: &'a Transaction<'a>) -> rusqlite::Result<Self> {
+        let put = transaction.prepare_cached("REPLACE INTO kv (object, key, value) VALUES (?, ?, ?)")?;
+        Ok(Self { transaction, put })
+    }
+
+    fn run(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+        self.transaction.prepare_cached(sql)?.execute(params)
+    }
+
+    /// An object has a row exactly as long as it holds something.
+    fn apply(&mut self, accepted: &mut Accepted<'_>) -> rusqlite::Result<()> {
+        let Accepted { commit, row, name } = accepted;
+        let name = name.as_deref();
+        let changes = &commit.changes;
+        let adds =
+            changes.writes.iter().any(|(_, value)| value.is_some()) || matches!(changes.wake, Some(Some(_)));
+        let number = match row.number {
+            Some(number) => {
+                if name.is_some() {
+                    self.run("UPDATE object SET name = ? WHERE number = ?", params![name, number])?;
+                }
+                number
             }
-            number
+            None if adds => {
+                let object = &commit.object;
+                self.transaction
+                    .prepare_cached("INSERT INTO object (class, id, name) VALUES (?, ?, ?)")?
+                    .insert(params![object.class(), object.bytes(), name])?
+            }
+            None => return Ok(()),
+        };
+        *row = Row { number: Some(number), is_named: row.is_named || name.is_some() };
+        for range in changes.cleared.iter().filter(|range| !range.is_empty()) {
+            let start = &range.start[..];
+            match &range.end {
+                Some(end) => self.run(
+                    "DELETE FROM kv WHERE object = ? AND key >= ? AND key < ?",
+                    params![number, start, &end[..]],
+                )?,
+                None => self.run("DELETE FROM kv WHERE object = ? AND key >= ?", params![number, start])?,
+            };
         }
-        None if adds => transaction
-            .prepare_cached("INSERT INTO object (class, id, name) VALUES (?, ?, ?)")?
-            .insert(params![key.class(), key.bytes(), key.name()])?,
-        None => return Ok(()),
-    };
-    for range in changes.cleared.iter().filter(|range| !range.is_empty()) {
-        match &range.end {
-            Some(end) => transaction
-                .prepare_cached("DELETE FROM kv WHERE object = ? AND key >= ? AND key < ?")?
-                .execute(params![number, &range.start[..], &end[..]])?,
-            None => transaction
-                .prepare_cached("DELETE FROM kv WHERE object = ? AND key >= ?")?
-                .execute(params![number, &range.start[..]])?,
-        };
-    }
-    for (key, value) in &changes.writes {
-        match value {
-            Some(value) => transaction
-                .prepare_cached("REPLACE INTO kv (object, key, value) VALUES (?, ?, ?)")?
-                .execute(params![number, &key[..], &value[..]])?,
-            None => transaction
-                .prepare_cached("DELETE FROM kv WHERE object = ? AND key = ?")?
-                .execute(params![number, &key[..]])?,
-        };
-    }
-    if let Some(wake) = changes.wake {
-        // The column ends in the year 292,278,994: later is as good as then.
-        let wake = wake.map(|UnixMillis(at)| i64::try_from(at).unwrap_or(i64::MAX));
-        transaction
-            .prepare_cached("UPDATE object SET wake = ? WHERE number = ?")?
-            .execute(params![wake, number])?;
-    }
-    if !adds {
-        transaction
-            .prepare_cached(
+        for (key, value) in changes.writes.iter() {
+            match value {
+                Some(value) => self.put.execute(params![number, &key[..], &value[..]])?,
+                None => self.run("DELETE FROM kv WHERE object = ? AND key = ?", params![number, &key[..]])?,
+            };
+        }
+        if let Some(wake) = changes.wake {
+            // The column ends in the year 292,278,994: later is as good as then.
+            let wake = wake.map(|UnixMillis(at)| i64::try_from(at).unwrap_or(i64::MAX));
+            self.run("UPDATE object SET wake = ? WHERE number = ?", params![wake, number])?;
+        }
+        if !adds {
+            let deleted = self.run(
                 "DELETE FROM object WHERE number = ?1 AND wake IS NULL \
                  AND NOT EXISTS (SELECT 1 FROM kv WHERE object = ?1)",
-            )?
-            .execute([number])?;
+                [number],
+            )?;
+            if deleted > 0 {
+                *row = Row::default();
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -37,9 +37,9 @@ pub(crate) struct Secret([u8; 32]);
 impl Secret {
     /// The node's, which is made when it is first asked for.
     pub(crate) async fn load(committer: &Arc<Committer>) -> Result<Self, StorageError> {
-        let ledger = Ledger::new(committer.clone(), None, Arc::new(ObjectKey::of_node()));
+        let ledger = Ledger::new(committer.clone(), WeakNode::none(), None, Arc::new(ObjectKey::of_node()));
         ledger.open().await?;
-        let storage = Storage::new(ledger.clone(), WeakNode::none());
+        let storage = Storage::new(ledger.clone());
         let secret = match storage.get("secret").await? {
             Some(secret) => secret,
             None => {

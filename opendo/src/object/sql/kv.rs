@@ -36,7 +36,7 @@ pub(super) fn apply(connection: &Connection, changes: &Changes) -> rusqlite::Res
     }
     let mut put = connection.prepare_cached("INSERT OR REPLACE INTO _opendo_kv VALUES (?1, ?2)")?;
     let mut delete = connection.prepare_cached("DELETE FROM _opendo_kv WHERE key = ?1")?;
-    for (key, value) in &changes.writes {
+    for (key, value) in changes.writes.iter() {
         match value {
             Some(value) => put.execute(params![&key[..], &value[..]])?,
             None => delete.execute([&key[..]])?,

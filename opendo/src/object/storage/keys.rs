@@ -24,8 +24,11 @@ pub(super) fn own() -> Bytes {
     Bytes::from_static(&[OWN])
 }
 
-fn all_of(space: u8) -> KeyRange {
-    KeyRange { start: Bytes::copy_from_slice(&[space]), end: Some(Bytes::copy_from_slice(&[space + 1])) }
+fn all_of<const SPACE: u8>() -> KeyRange {
+    KeyRange {
+        start: Bytes::from_static(const { &[SPACE] }),
+        end: Some(Bytes::from_static(const { &[SPACE + 1] })),
+    }
 }
 
 fn key(space: u8, name: &[u8]) -> Bytes {
@@ -37,7 +40,7 @@ fn key(space: u8, name: &[u8]) -> Bytes {
 
 /// Every key of the user's.
 pub(super) fn user() -> KeyRange {
-    all_of(USER)
+    all_of::<USER>()
 }
 
 /// Whether a name is short enough.
@@ -67,7 +70,7 @@ pub(super) fn to_user(key: &[u8]) -> String {
 
 /// Every timer.
 pub(super) fn timers() -> KeyRange {
-    all_of(TIMER)
+    all_of::<TIMER>()
 }
 
 /// The alarm has the shortest key; a schedule's name is behind a mark, as it may be empty.
@@ -118,7 +121,7 @@ impl Number {
 
 /// Every message to others, and how it stands with them.
 pub(crate) fn messages() -> KeyRange {
-    all_of(MESSAGE)
+    all_of::<MESSAGE>()
 }
 
 /// A message.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::committer::{CommitError, Committer, Committing};
 use crate::engine::{Changes, Commit, EngineError, EngineResult, KeyRange, Ownership, UnixMillis};
+use crate::node::WeakNode;
 use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 use crate::object::storage::own::Own;
@@ -42,52 +43,36 @@ pub(crate) use self::timers::Timer;
 pub(crate) use self::transaction::outside_of_transactions;
 
 /// See the module.
+///
+/// There is one for each live object, and most have nothing to do: what only some of them need, or all of them only now and
+/// then, is in boxes.
 pub(crate) struct Ledger {
     key: Arc<ObjectKey>,
     committer: Arc<Committer>,
+    node: WeakNode,
     /// Of a class that has SQL.
-    own: Option<Own>,
+    apart: Option<Box<Apart>>,
     state: Mutex<State>,
     /// Of the instance.
     owner: OnceLock<Weak<Control>>,
     /// One transaction at a time.
-    transaction: tokio::sync::Mutex<()>,
+    transaction: OnceLock<Box<tokio::sync::Mutex<()>>>,
+}
+
+/// An object that keeps its state itself.
+struct Apart {
+    own: Own,
     /// Cancelled when the object was given up.
     released: CancellationToken,
 }
 
+#[derive(Default)]
 struct State {
     ownership: Option<Ownership>,
-    /// Everything that was there when the object was claimed, while its constructor may ask for it.
-    loaded: Option<BTreeMap<Bytes, Bytes>>,
-    /// What was written and not sealed; behind it, what the transactions that run have written, each within the one
-    /// before it.
-    layers: Vec<Layer>,
-    /// Waits for the commit that is on its way.
-    sealed: Changes,
-    in_flight: Option<Arc<Changes>>,
-    /// What waits instead, with a database of its own.
-    unsynced: Option<super::own::Sealed>,
-    /// Something was to be sealed while a statement or a transaction of the user's ran: it is when that has ended.
-    postponed: bool,
-    /// What the registry was told of its wake-up.
-    told: Option<UnixMillis>,
-    /// Seals are counted: the last one, the last one that is on its way, the last one that is durable.
-    last_seal: u64,
-    in_flight_seal: u64,
-    confirmed: u64,
-    /// In the order in which they leave, with the seal that each waits for.
-    held: VecDeque<(u64, Output)>,
-    /// Somebody lets go of what was held, and takes along what is added.
-    releasing: bool,
-    /// As the last seal says.
-    timers: BTreeMap<Timer, UnixMillis>,
-    /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
-    /// somebody has set it again, and that was sealed.
-    running: Option<(Timer, Retry)>,
-    messages: messages::Messages,
-    /// As the last seal says.
-    wake: Option<UnixMillis>,
+    /// There as long as something is not durable, or waits.
+    work: Option<Box<Work>>,
+    /// There if it says something.
+    facts: Option<Box<Facts>>,
     /// Nothing is written any more.
     closed: bool,
     /// The commits ended in an error.
@@ -96,38 +81,62 @@ struct State {
     dropped: Option<RpcError>,
 }
 
+/// What was written and is not durable, and what waits for that.
+#[derive(Default)]
+struct Work {
+    /// What was written and not sealed.
+    layer: Layer,
+    /// What the transactions that run have written, each within the one before it.
+    transactions: Vec<Layer>,
+    /// Waits for the commit that is on its way.
+    sealed: Changes,
+    in_flight: Option<Arc<Changes>>,
+    /// What waits instead, with a database of its own.
+    unsynced: Option<super::own::Sealed>,
+    /// Something was to be sealed while a statement or a transaction of the user's ran: it is when that has ended.
+    postponed: bool,
+    /// Seals are counted: the last one, the last one that is on its way, the last one that is durable.
+    last_seal: u64,
+    in_flight_seal: u64,
+    confirmed: u64,
+    /// In the order in which they leave, with the seal that each waits for.
+    held: VecDeque<(u64, Output)>,
+    /// Somebody lets go of what was held, and takes along what is added.
+    releasing: bool,
+}
+
+/// What an object may have besides keys.
+#[derive(Default)]
+struct Facts {
+    /// Everything that was there when the object was claimed, while its constructor may ask for it.
+    loaded: Option<BTreeMap<Bytes, Bytes>>,
+    /// As the last seal says.
+    timers: BTreeMap<Timer, UnixMillis>,
+    /// The timer whose handler runs, with what is to be stored of it if the instance is lost meanwhile. Nothing once
+    /// somebody has set it again, and that was sealed.
+    running: Option<(Timer, Retry)>,
+    messages: messages::Messages,
+    /// As the last seal says.
+    wake: Option<UnixMillis>,
+    /// What the registry was told of its wake-up.
+    told: Option<UnixMillis>,
+}
+
 impl Ledger {
-    pub(crate) fn new(committer: Arc<Committer>, own: Option<Own>, key: Arc<ObjectKey>) -> Arc<Self> {
-        let state = State {
-            ownership: None,
-            loaded: None,
-            layers: vec![Layer::default()],
-            sealed: Changes::default(),
-            in_flight: None,
-            unsynced: None,
-            postponed: false,
-            told: None,
-            last_seal: 0,
-            in_flight_seal: 0,
-            confirmed: 0,
-            held: VecDeque::new(),
-            releasing: false,
-            timers: BTreeMap::new(),
-            running: None,
-            messages: messages::Messages::default(),
-            wake: None,
-            closed: false,
-            failed: None,
-            dropped: None,
-        };
+    pub(crate) fn new(
+        committer: Arc<Committer>,
+        node: WeakNode,
+        own: Option<Own>,
+        key: Arc<ObjectKey>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             key,
             committer,
-            own,
-            state: Mutex::new(state),
+            node,
+            apart: own.map(|own| Box::new(Apart { own, released: CancellationToken::new() })),
+            state: Mutex::default(),
             owner: OnceLock::new(),
-            transaction: tokio::sync::Mutex::default(),
-            released: CancellationToken::new(),
+            transaction: OnceLock::new(),
         })
     }
 
@@ -135,10 +144,13 @@ impl Ledger {
         &self.key
     }
 
+    pub(crate) fn node(&self) -> &WeakNode {
+        &self.node
+    }
+
     /// Its database, if its class has SQL.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn own(&self) -> Option<&Own> {
-        self.own.as_ref()
+        self.apart.as_ref().map(|apart| &apart.own)
     }
 
     /// Whose it is: that is told when a commit fails, as the instance is lost then, and when something is written
@@ -155,7 +167,7 @@ impl Ledger {
     pub(crate) async fn open(&self) -> EngineResult<()> {
         let claim = self.committer.engine().claim(&self.key).await?;
         self.state.lock().ownership = Some(claim.ownership);
-        let values = match &self.own {
+        let values = match self.own() {
             None => claim.values,
             Some(own) => {
                 let here = [(keys::own(), Some(Bytes::new()))];
@@ -171,10 +183,10 @@ impl Ledger {
             None => self.list(keys::timers(), false, usize::MAX).await?,
         };
         let mut state = self.state.lock();
-        state.messages.epoch = state.ownership.as_ref().map_or(0, |ownership| ownership.epoch.0);
-        state.loaded = values.filter(|_| self.own.is_none());
-        state.timers = timers.iter().filter_map(|(key, value)| keys::timer(key, value)).collect();
-        state.wake = state.timers.values().min().copied();
+        let facts = state.facts();
+        facts.loaded = values.filter(|_| self.apart.is_none());
+        facts.timers = timers.iter().filter_map(|(key, value)| keys::timer(key, value)).collect();
+        facts.wake = facts.timers.values().min().copied();
         self.tell_registry(&mut state);
         Ok(())
     }
@@ -198,15 +210,16 @@ impl Ledger {
     }
 
     fn tell_registry(&self, state: &mut State) {
-        if self.own.is_some() {
-            let before = std::mem::replace(&mut state.told, state.wake);
-            self.committer.wakes().tell(&self.key, before, state.wake);
+        if self.apart.is_some() {
+            let facts = state.facts();
+            let before = std::mem::replace(&mut facts.told, facts.wake);
+            self.committer.wakes().tell(&self.key, before, facts.wake);
         }
     }
 
     /// The committed values of keys, in their order.
     pub(super) async fn get(&self, keys: Vec<Bytes>) -> EngineResult<Vec<Option<Bytes>>> {
-        match &self.own {
+        match self.own() {
             None => self.committer.engine().get(&self.key, keys).await,
             Some(own) => own.get(&keys),
         }
@@ -219,7 +232,7 @@ impl Ledger {
         reverse: bool,
         limit: usize,
     ) -> EngineResult<Vec<(Bytes, Bytes)>> {
-        match &self.own {
+        match self.own() {
             None => self.committer.engine().list(&self.key, range, reverse, limit).await,
             Some(own) => own.list(&range, reverse, limit),
         }
@@ -227,7 +240,11 @@ impl Ledger {
 
     /// What was loaded when it was claimed is not needed any more: later reads ask the engine.
     pub(crate) fn forget_loaded(&self) {
-        self.state.lock().loaded = None;
+        let mut state = self.state.lock();
+        if let Some(facts) = &mut state.facts {
+            facts.loaded = None;
+        }
+        state.tidy();
     }
 
     pub(super) fn write(&self, key: Bytes, value: Option<Bytes>) -> Result<(), StorageError> {
@@ -252,7 +269,7 @@ impl Ledger {
     /// Removes the tables that the user has made.
     pub(super) fn drop_tables(&self) -> Result<(), StorageError> {
         self.state.lock().check()?;
-        match &self.own {
+        match self.own() {
             None => Ok(()),
             Some(own) => Ok(own.drop_tables()?),
         }
@@ -269,8 +286,12 @@ impl Ledger {
         let depth = self.depth();
         let mut state = self.state.lock();
         state.check()?;
-        let layer = state.layers.get_mut(depth).filter(|_| self.writes());
-        change(layer.ok_or(StorageError::Transaction)?);
+        let work = state.work.get_or_insert_default();
+        let layer = match depth {
+            0 => Some(&mut work.layer),
+            _ => work.transactions.get_mut(depth - 1),
+        };
+        change(layer.filter(|_| self.writes()).ok_or(StorageError::Transaction)?);
         drop(state);
         if depth == 0 {
             self.written();
@@ -292,7 +313,7 @@ impl Ledger {
         let state = self.state.lock();
         state.check()?;
         let written = state.below_to(depth).find_map(|changes| changes.get(key));
-        let loaded = || state.loaded.as_ref().map(|loaded| loaded.get(key).cloned());
+        let loaded = || state.loaded().map(|loaded| loaded.get(key).cloned());
         Ok(written.or_else(loaded))
     }
 
@@ -304,7 +325,7 @@ impl Ledger {
         let mut all = Changes::default();
         let layers: Vec<_> = state.below_to(depth).collect();
         for changes in layers.into_iter().rev() {
-            let writes = changes.writes.range::<Bytes, _>(range.start.clone()..);
+            let writes = changes.writes.starting(&range.start);
             let writes = writes.take_while(|(key, _)| range.contains(key));
             all.follow(Changes {
                 cleared: changes.cleared.clone(),
@@ -312,42 +333,40 @@ impl Ledger {
                 wake: None,
             });
         }
-        let below = state.loaded.as_ref().map(|loaded| within(loaded, range).collect());
-        Ok(Overlay { cleared: all.cleared, writes: all.writes, below })
+        let below = state.loaded().map(|loaded| within(loaded, range).collect());
+        Ok(Overlay { cleared: all.cleared, writes: all.writes.into_iter().collect(), below })
     }
 
     /// Whether another instance would have to wait for this one, which is gone.
     pub(crate) fn lingers(&self) -> bool {
-        match &self.own {
+        match &self.apart {
             None => self.is_dirty(),
-            Some(_) => !self.released.is_cancelled(),
+            Some(apart) => !apart.released.is_cancelled(),
         }
     }
 
     /// Resolves when another instance may have the object.
     pub(crate) async fn left(self: Arc<Self>) {
         let _ = self.durable().await;
-        if self.own.is_some() {
+        if let Some(apart) = &self.apart {
             // Two cannot have the same file open.
-            self.released.cancelled().await;
+            apart.released.cancelled().await;
         }
     }
 
     /// Gives the object up, once its instance is gone and nothing is on its way.
     pub(crate) async fn release(&self) {
-        if let Some(own) = &self.own {
+        if let Some(own) = self.own() {
             let closed = own.close().await;
             let wake = {
                 let mut state = self.state.lock();
+                let failed = state.failed.is_some();
+                let facts = state.facts();
                 // What was not flushed may be there, or not.
-                let wake = if state.failed.is_some() {
-                    state.wake.min(state.told).or(state.told)
-                } else {
-                    state.wake
-                };
-                let told = state.told.take();
+                let wake = if failed { facts.wake.min(facts.told).or(facts.told) } else { facts.wake };
+                let told = facts.told.take();
                 self.committer.wakes().tell(&self.key, told, None);
-                wake.or(state.wake)
+                wake.or(facts.wake)
             };
             let gone = matches!(closed, Ok(true)).then(|| (keys::own(), None));
             let left = Changes { wake: Some(wake), writes: gone.into_iter().collect(), ..Changes::default() };
@@ -362,7 +381,9 @@ impl Ledger {
             // The next owner claims it all the same; this only costs a record.
             tracing::warn!(object = %self.key, %error, "could not release");
         }
-        self.released.cancel();
+        if let Some(apart) = &self.apart {
+            apart.released.cancel();
+        }
     }
 }
 
@@ -371,10 +392,58 @@ impl State {
         if self.closed || self.failed.is_some() { Err(StorageError::Closed) } else { Ok(()) }
     }
 
+    fn loaded(&self) -> Option<&BTreeMap<Bytes, Bytes>> {
+        self.facts.as_ref()?.loaded.as_ref()
+    }
+
+    fn facts(&mut self) -> &mut Facts {
+        self.facts.get_or_insert_default()
+    }
+
     /// The layers that the task at that depth sees, the uppermost first.
     fn below_to(&self, depth: usize) -> impl Iterator<Item = &Changes> {
-        let layers = self.layers.iter().take(depth + 1).rev().map(|layer| &layer.changes);
-        layers.chain([&self.sealed]).chain(self.in_flight.as_deref())
+        self.work.iter().flat_map(move |work| {
+            let layers = work.layers(depth).rev().map(|layer| &layer.changes);
+            layers.chain([&work.sealed]).chain(work.in_flight.as_deref())
+        })
+    }
+
+    /// Lets go of what says nothing any more.
+    fn tidy(&mut self) {
+        self.work.take_if(|work| work.is_over());
+        self.facts.take_if(|facts| facts.are_none());
+    }
+}
+
+impl Work {
+    /// Those that the task at that depth sees.
+    fn layers(&self, depth: usize) -> impl DoubleEndedIterator<Item = &Layer> {
+        std::iter::once(&self.layer).chain(self.transactions.iter().take(depth))
+    }
+
+    fn has_unsealed(&self) -> bool {
+        !self.layer.is_empty() || self.transactions.iter().any(|layer| !layer.is_empty())
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_open()
+            && !self.has_unsealed()
+            && self.transactions.is_empty()
+            && self.sealed.is_empty()
+            && self.in_flight.is_none()
+            && self.unsynced.is_none()
+    }
+}
+
+impl Facts {
+    fn are_none(&self) -> bool {
+        let Self { loaded, timers, running, messages, wake, told } = self;
+        loaded.is_none()
+            && timers.is_empty()
+            && running.is_none()
+            && messages.are_none()
+            && wake.is_none()
+            && told.is_none()
     }
 }
 

@@ -89,7 +89,7 @@ impl<O: Send + Sync + 'static> Class<O> {
         }
         // One that has come after it would have to keep what it has set.
         let live = self.live.lock();
-        if live.objects.get(key.bytes()).is_none_or(|last| Arc::ptr_eq(last, ended)) {
+        if live.objects.get(key).is_none_or(|last| Arc::ptr_eq(last, ended)) {
             self.sockets.shelf.left(key);
         }
     }

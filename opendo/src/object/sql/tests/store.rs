@@ -1,11 +1,9 @@
 //! Keys and values, the time to be woken, and the end of the file: checklist 5.29, 6.20.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::*;
-use crate::engine::KeyRange;
+use crate::engine::{KeyRange, Writes};
 
 fn range(start: &'static str, end: Option<&'static str>) -> KeyRange {
     KeyRange { start: start.into(), end: end.map(Bytes::from) }
@@ -15,9 +13,10 @@ fn range(start: &'static str, end: Option<&'static str>) -> KeyRange {
 fn changes_are_applied_as_a_whole_and_in_order() {
     let place = Place::new();
     let all = ["a", "b", "c", "d"].map(|key| (key.into(), Some(key.into())));
-    let changes = Changes { writes: all.into(), wake: Some(Some(UnixMillis(7))), ..Changes::default() };
+    let changes =
+        Changes { writes: all.into_iter().collect(), wake: Some(Some(UnixMillis(7))), ..Changes::default() };
     place.sealed(&changes).sync().unwrap();
-    let writes = BTreeMap::from([("b".into(), Some("B".into())), ("d".into(), None), ("x".into(), None)]);
+    let writes = Writes::from([("b".into(), Some("B".into())), ("d".into(), None), ("x".into(), None)]);
     let changes = Changes { cleared: vec![range("b", Some("d"))], writes, wake: None };
     place.sealed(&changes).sync().unwrap();
     let place = place.reopened();

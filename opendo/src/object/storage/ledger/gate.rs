@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::layer::Layer;
-use super::{Ledger, State};
+use super::{Ledger, State, Work};
 use crate::engine::committer::{CommitError, Committing};
 use crate::engine::{Changes, Commit};
 use crate::object::storage::keys;
@@ -22,20 +22,23 @@ impl Ledger {
     /// Lets `output` go once everything written so far is durable: at once, if it is.
     pub(crate) fn hold(self: &Arc<Self>, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
         let mut state = self.sealed();
-        // Behind what was said before, and with an error if what was written is lost.
-        let dropped = state.dropped.clone().map_or(Ok(()), Err);
-        let output = move |durable: Result<(), RpcError>| output(durable.and(dropped));
         if let Some(error) = &state.failed {
             let error = error.clone();
             drop(state);
             return output(Err(error));
         }
-        if state.is_open() {
+        // Behind what was said before, and with an error if what was written is lost.
+        let dropped = state.dropped.clone();
+        let Some(work) = state.work.as_mut().filter(|work| !work.is_open()) else {
             drop(state);
-            return output(Ok(()));
-        }
-        let seal = state.last_seal + u64::from(state.postponed);
-        state.held.push_back((seal, Box::new(output)));
+            return output(dropped.map_or(Ok(()), Err));
+        };
+        let seal = work.last_seal + u64::from(work.postponed);
+        let output: Output = match dropped {
+            None => Box::new(output),
+            Some(error) => Box::new(move |durable| output(durable.and(Err(error)))),
+        };
+        work.held.push_back((seal, output));
         self.carry_on(state);
     }
 
@@ -51,10 +54,10 @@ impl Ledger {
 
     /// Whether something is written and not durable.
     pub(crate) fn is_dirty(&self) -> bool {
-        let is_written = self.own.as_ref().is_some_and(Own::is_written);
+        let is_written = self.own().is_some_and(Own::is_written);
         let state = self.state.lock();
-        let unsealed = || is_written || state.layers.iter().any(|layer| !layer.is_empty());
-        state.failed.is_none() && (!state.is_open() || unsealed())
+        let works = |work: &Work| !work.is_open() || work.has_unsealed();
+        state.failed.is_none() && (is_written || state.work.as_deref().is_some_and(works))
     }
 
     /// Whether a commit has failed.
@@ -71,7 +74,7 @@ impl Ledger {
     /// Seals what could not be sealed because a statement or a transaction of the user's ran.
     #[cfg(feature = "sqlite")]
     pub(crate) fn seal_postponed(self: &Arc<Self>) {
-        if self.state.lock().postponed {
+        if self.state.lock().work.as_ref().is_some_and(|work| work.postponed) {
             self.seal();
             // Nothing may be left to wait for.
             self.release_held(self.state.lock());
@@ -80,22 +83,26 @@ impl Ledger {
 
     /// Seals what was written so far.
     pub(super) fn sealed(&self) -> MutexGuard<'_, State> {
-        let Some(own) = &self.own else {
+        let Some(own) = self.own() else {
             let mut state = self.state.lock();
             state.seal();
             return state;
         };
         let alone = own.alone();
         let mut state = self.state.lock();
-        let is_written = own.is_written() || !state.layers[0].is_empty();
+        let has_layer = state.work.as_ref().is_some_and(|work| !work.layer.is_empty());
+        let is_written = own.is_written() || has_layer;
         if state.failed.is_some() || state.closed {
             return state;
         }
         if own.is_busy() {
-            state.postponed |= is_written;
+            if is_written {
+                state.work.get_or_insert_default().postponed = true;
+            }
             return state;
         }
-        if !std::mem::take(&mut state.postponed) && !is_written {
+        let was_postponed = state.work.as_mut().is_some_and(|work| std::mem::take(&mut work.postponed));
+        if !was_postponed && !is_written {
             return state;
         }
         let Err(error) = state.seal_in(own) else { return state };
@@ -107,31 +114,32 @@ impl Ledger {
 
     /// Sends the next commit on its way, if there is one to send and none there.
     pub(super) fn carry_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.in_flight.is_some() || state.failed.is_some() {
+        let State { ownership, work: Some(work), failed: None, .. } = &mut *state else { return };
+        if work.in_flight.is_some() {
             return;
         }
-        if self.own.is_some() {
-            let Some(unsynced) = state.unsynced.take() else {
-                state.confirmed = state.last_seal;
+        if self.apart.is_some() {
+            let Some(unsynced) = work.unsynced.take() else {
+                work.confirmed = work.last_seal;
                 return;
             };
-            state.in_flight = Some(Arc::new(std::mem::take(&mut state.sealed)));
-            state.in_flight_seal = state.last_seal;
+            work.in_flight = Some(Arc::new(std::mem::take(&mut work.sealed)));
+            work.in_flight_seal = work.last_seal;
             drop(state);
             let ledger = self.clone();
             let done =
                 move |result: Result<(), String>| ledger.committed(result.map_err(CommitError::Failed));
             return unsynced.sync_beside(self.committer.runtime(), done);
         }
-        if state.sealed.is_empty() {
+        if work.sealed.is_empty() {
             return;
         }
-        let Some(ownership) = &mut state.ownership else { return };
+        let Some(ownership) = ownership else { return };
         ownership.sequence += 1;
         let (epoch, sequence) = (ownership.epoch, ownership.sequence);
-        let changes = Arc::new(std::mem::take(&mut state.sealed));
-        state.in_flight = Some(changes.clone());
-        state.in_flight_seal = state.last_seal;
+        let changes = Arc::new(std::mem::take(&mut work.sealed));
+        work.in_flight = Some(changes.clone());
+        work.in_flight_seal = work.last_seal;
         drop(state);
         self.committer.submit(Commit { object: self.key.clone(), epoch, sequence, changes }, self.clone());
     }
@@ -141,8 +149,10 @@ impl Ledger {
         let error = RpcError::new(ErrorKind::Reset, format!("storage: {error}")).may_run(true);
         let mut state = self.state.lock();
         state.failed = Some(error.clone());
-        state.sealed = Changes::default();
-        state.unsynced = None;
+        if let Some(work) = &mut state.work {
+            work.sealed = Changes::default();
+            work.unsynced = None;
+        }
         drop(state);
         // Before anybody hears of it: whoever does may want a new instance at once.
         if let Some(owner) = self.owner() {
@@ -153,19 +163,21 @@ impl Ledger {
 
     /// Lets go of what has waited long enough, in order.
     pub(super) fn release_held(&self, mut state: MutexGuard<'_, State>) {
-        if std::mem::replace(&mut state.releasing, true) {
-            return;
+        match &mut state.work {
+            Some(work) if !work.releasing => work.releasing = true,
+            _ => return state.tidy(),
         }
         loop {
             let result = match &state.failed {
                 Some(error) => Err(error.clone()),
                 None => Ok(()),
             };
-            let confirmed = state.confirmed;
+            let Some(work) = &mut state.work else { return };
+            let confirmed = work.confirmed;
             let may_go = |(seal, _): &mut (u64, Output)| result.is_err() || *seal <= confirmed;
-            let Some((_, output)) = state.held.pop_front_if(may_go) else {
-                state.releasing = false;
-                return;
+            let Some((_, output)) = work.held.pop_front_if(may_go) else {
+                work.releasing = false;
+                return state.tidy();
             };
             // It may run code of users: encodings of replies. What it says has waited: it does not do so again for
             // what is written meanwhile.
@@ -184,33 +196,37 @@ impl Ledger {
 
     /// From here on nothing is written any more, and what was not sealed is lost. What was sealed is committed.
     pub(crate) fn close(&self) {
-        let _alone = self.own.as_ref().and_then(Own::alone);
+        let _alone = self.own().and_then(Own::alone);
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.closed, true) {
             return;
         }
-        let is_written = self.own.as_ref().is_some_and(Own::is_written);
-        if is_written || state.layers.iter().any(|layer| !layer.is_empty()) {
+        let is_written = self.own().is_some_and(Own::is_written);
+        if is_written || state.work.as_ref().is_some_and(|work| work.has_unsealed()) {
             let text = "the instance was thrown away before what it wrote was durable";
             state.dropped = Some(RpcError::new(ErrorKind::Reset, text).may_run(true));
         }
-        state.layers = vec![Layer::default()];
-        state.postponed = false;
-        if let Some(own) = &self.own {
+        if let Some(work) = &mut state.work {
+            work.layer = Layer::default();
+            work.transactions.clear();
+            work.postponed = false;
+        }
+        if let Some(own) = self.own() {
             own.roll_back();
         }
         // A handler that was cut off is tried again.
-        if let Some((timer, retry)) = state.running.take() {
+        if let Some((timer, retry)) = state.facts.as_mut().and_then(|facts| facts.running.take()) {
             let (due, record) = retry().unzip();
-            state.layers[0].changes.writes.insert(keys::of_timer(&timer), record);
-            state.layers[0].timers.set.insert(timer, due);
-            match &self.own {
+            let layer = &mut state.work.get_or_insert_default().layer;
+            layer.changes.writes.insert(keys::of_timer(&timer), record);
+            layer.timers.set.insert(timer, due);
+            match self.own() {
                 None => state.seal(),
                 // In the middle of a statement nothing can be written: then it is tried again at once.
                 Some(own) => drop(state.seal_in(own)),
             }
         }
-        if let Some(own) = &self.own {
+        if let Some(own) = self.own() {
             own.end();
         }
     }
@@ -226,75 +242,93 @@ impl Ledger {
     }
 }
 
-impl State {
+impl Work {
     /// Whether everything sealed is durable, and nothing that leaves is behind it.
     pub(super) fn is_open(&self) -> bool {
         !self.postponed && self.confirmed == self.last_seal && self.held.is_empty() && !self.releasing
     }
+}
 
+impl State {
     /// Whether what leaves now need not wait, and may leave at all.
     pub(super) fn lets_go(&self) -> bool {
-        self.is_open() && self.failed.is_none() && self.dropped.is_none()
+        let is_open = self.work.as_ref().is_none_or(|work| work.is_open());
+        is_open && self.failed.is_none() && self.dropped.is_none()
     }
 
     pub(super) fn seal(&mut self) {
-        if self.layers[0].is_empty() {
-            return;
-        }
-        let changes = self.unsealed();
-        self.sealed.follow(changes);
-        self.last_seal += 1;
+        let Some(changes) = self.unsealed() else { return };
+        let work = self.work.get_or_insert_default();
+        work.sealed.follow(changes);
+        work.last_seal += 1;
     }
 
     pub(super) fn seal_in(&mut self, own: &Own) -> Result<(), String> {
-        let changes = self.unsealed();
-        if let Some(sealed) = own.seal(&changes).map_err(|error| error.to_string())? {
-            self.unsynced = Some(sealed);
+        let changes = self.unsealed().unwrap_or_default();
+        let sealed = own.seal(&changes).map_err(|error| error.to_string())?;
+        let work = self.work.get_or_insert_default();
+        if sealed.is_some() {
+            work.unsynced = sealed;
         }
-        self.sealed.follow(changes);
-        self.last_seal += 1;
+        work.sealed.follow(changes);
+        work.last_seal += 1;
         Ok(())
     }
 
-    pub(super) fn unsealed(&mut self) -> Changes {
-        let Layer { mut changes, timers, sent, forgets } = std::mem::take(&mut self.layers[0]);
-        // Whoever sets the timer whose handler runs has decided what becomes of it.
-        self.running.take_if(|(running, _)| timers.get(running).is_some());
-        timers.apply(&mut self.timers);
-        self.number_messages(sent, forgets, &mut changes);
-        let wake = self.timers.values().min().copied();
-        if wake != self.wake {
-            self.wake = wake;
-            changes.wake = Some(wake);
+    /// Takes what was written, if anything was.
+    fn unsealed(&mut self) -> Option<Changes> {
+        let layer = &mut self.work.as_mut()?.layer;
+        if layer.is_empty() {
+            return None;
         }
-        changes
+        let Layer { mut changes, timers, sent, forgets } = std::mem::take(layer);
+        if !timers.is_empty() || !sent.is_empty() || forgets {
+            // Whoever sets the timer whose handler runs has decided what becomes of it.
+            let facts = self.facts.get_or_insert_default();
+            facts.running.take_if(|(running, _)| timers.get(running).is_some());
+            timers.apply(&mut facts.timers);
+            let epoch = self.ownership.as_ref().map_or(0, |ownership| ownership.epoch.0);
+            facts.number_messages(sent, forgets, epoch, &mut changes);
+            let wake = facts.timers.values().min().copied();
+            if wake != facts.wake {
+                facts.wake = wake;
+                changes.wake = Some(wake);
+            }
+        }
+        Some(changes)
     }
 }
 
 impl Committing for Ledger {
     fn committed(self: Arc<Self>, result: Result<(), CommitError>) {
-        // Before anything else is on its way: it is told in order.
-        let in_flight = self.state.lock().in_flight.clone();
-        if let (Ok(()), Some(changes), Some(owner)) = (&result, in_flight, self.owner()) {
-            owner.committed(&changes);
-        }
         let mut state = self.state.lock();
-        let in_flight = state.in_flight.take();
+        if result.is_ok() && state.facts.as_ref().is_some_and(|facts| !facts.messages.are_none()) {
+            // Before anything else is on its way: it is told in order.
+            let in_flight = state.work.as_ref().and_then(|work| work.in_flight.clone());
+            drop(state);
+            if let (Some(changes), Some(owner)) = (in_flight, self.owner()) {
+                owner.committed(&changes);
+            }
+            state = self.state.lock();
+        }
+        let State { work: Some(work), facts, .. } = &mut *state else { return };
+        let in_flight = work.in_flight.take();
         match result {
             Ok(()) => {
-                state.confirmed = state.in_flight_seal;
-                self.tell_registry(&mut state);
-                if let (Some(loaded), Some(changes)) = (&mut state.loaded, in_flight) {
+                work.confirmed = work.in_flight_seal;
+                let loaded = facts.as_mut().and_then(|facts| facts.loaded.as_mut());
+                if let (Some(loaded), Some(changes)) = (loaded, in_flight) {
                     for range in &changes.cleared {
                         loaded.retain(|key, _| !range.contains(key));
                     }
-                    for (key, value) in &changes.writes {
+                    for (key, value) in changes.writes.iter() {
                         match value {
                             Some(value) => loaded.insert(key.clone(), value.clone()),
                             None => loaded.remove(key),
                         };
                     }
                 }
+                self.tell_registry(&mut state);
                 self.carry_on(state);
                 self.release_held(self.state.lock());
             }

@@ -43,6 +43,10 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.cleared && self.set.is_empty()
+    }
+
     /// Adds what came later.
     pub(super) fn follow(&mut self, later: Self) {
         if later.cleared {
@@ -73,8 +77,12 @@ impl Timers {
 impl Changes {
     /// Adds what came later.
     pub(super) fn follow(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         for range in &later.cleared {
-            self.writes.retain(|key, _| !range.contains(key));
+            self.writes.retain(|key| !range.contains(key));
         }
         self.cleared.extend(later.cleared);
         self.writes.extend(later.writes);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Layer, Ledger, State, Timer, within};
+use super::{Facts, Layer, Ledger, State, Timer, within};
 use crate::engine::{Changes, EngineResult, UnixMillis};
 use crate::object::storage::{StorageError, keys};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -20,8 +20,7 @@ const PAGE: usize = 64;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Messages {
-    /// Of the claim: what is numbered in it has a larger number than all before.
-    pub(super) epoch: u64,
+    /// The count of the last one that was numbered since the object was claimed.
     last: u64,
     /// The keys of all that are recorded, durable or not.
     pending: BTreeSet<Bytes>,
@@ -35,15 +34,27 @@ pub(crate) struct Sent {
     pub(crate) due: UnixMillis,
 }
 
-impl State {
-    /// Numbers messages that are sealed.
-    pub(super) fn number_messages(&mut self, sent: Vec<Sent>, forgets: bool, changes: &mut Changes) {
+impl Messages {
+    pub(super) fn are_none(&self) -> bool {
+        self.last == 0 && self.pending.is_empty()
+    }
+}
+
+impl Facts {
+    /// Numbers messages that are sealed. What is numbered in an epoch has a larger number than all before.
+    pub(super) fn number_messages(
+        &mut self,
+        sent: Vec<Sent>,
+        forgets: bool,
+        epoch: u64,
+        changes: &mut Changes,
+    ) {
         if forgets {
             self.messages.pending.clear();
         }
         for Sent { receiver, record, due } in sent {
             self.messages.last += 1;
-            let number = keys::Number::new(self.messages.epoch, self.messages.last);
+            let number = keys::Number::new(epoch, self.messages.last);
             let key = keys::of_message(&receiver, number);
             self.messages.pending.insert(key.clone());
             changes.writes.insert(key, Some(record));
@@ -53,14 +64,17 @@ impl State {
             }
         }
     }
+}
 
+impl State {
     /// When the object is to be woken for its messages: never, if there are none.
     fn set_due(&mut self, due: UnixMillis) {
-        let due = (!self.messages.pending.is_empty()).then_some(due);
-        let lowest = self.layers[0].timers.get(&Timer::Messages);
-        let before = lowest.unwrap_or_else(|| self.timers.get(&Timer::Messages).copied());
+        let facts = self.facts.get_or_insert_default();
+        let Layer { changes, timers, .. } = &mut self.work.get_or_insert_default().layer;
+        let due = (!facts.messages.pending.is_empty()).then_some(due);
+        let lowest = timers.get(&Timer::Messages);
+        let before = lowest.unwrap_or_else(|| facts.timers.get(&Timer::Messages).copied());
         if due != before {
-            let Layer { changes, timers, .. } = &mut self.layers[0];
             changes.writes.insert(keys::of_timer(&Timer::Messages), due.map(keys::due));
             timers.set.insert(Timer::Messages, due);
         }
@@ -79,7 +93,7 @@ impl Ledger {
         let value_of = |key: &Bytes, value: Bytes| keys::message(key).is_none().then_some(value);
         let loaded = {
             let state = self.state.lock();
-            state.loaded.as_ref().map(|loaded| within(loaded, &range).collect::<Vec<_>>())
+            state.loaded().map(|loaded| within(loaded, &range).collect::<Vec<_>>())
         };
         match loaded {
             Some(loaded) => {
@@ -98,7 +112,7 @@ impl Ledger {
             },
         }
         let messages = found.iter().filter(|(key, _)| keys::message(key).is_some());
-        self.state.lock().messages.pending.extend(messages.map(|(key, _)| key.clone()));
+        self.state.lock().facts().messages.pending.extend(messages.map(|(key, _)| key.clone()));
         Ok(found)
     }
 
@@ -106,7 +120,9 @@ impl Ledger {
     pub(crate) fn record(&self, sent: Sent, limit: usize) -> Result<bool, StorageError> {
         let waiting = {
             let state = self.state.lock();
-            state.messages.pending.len() + state.layers.iter().map(|layer| layer.sent.len()).sum::<usize>()
+            let recorded = state.facts.as_ref().map_or(0, |facts| facts.messages.pending.len());
+            let layers = state.work.iter().flat_map(|work| work.layers(usize::MAX));
+            recorded + layers.map(|layer| layer.sent.len()).sum::<usize>()
         };
         if waiting >= limit {
             return Ok(false);
@@ -124,10 +140,12 @@ impl Ledger {
         let mut state = self.state.lock();
         state.check()?;
         let message = keys::of_message(receiver, number);
-        state.messages.pending.remove(&message);
-        state.layers[0].changes.writes.insert(message, None);
+        let pending = &mut state.facts().messages.pending;
+        pending.remove(&message);
+        let are_none = pending.is_empty();
+        state.work.get_or_insert_default().layer.changes.writes.insert(message, None);
         // There is nothing to be set if there are others.
-        if state.messages.pending.is_empty() {
+        if are_none {
             state.set_due(UnixMillis(0));
         }
         drop(state);
@@ -167,7 +185,8 @@ impl Ledger {
             drop(state);
             return output(Err(RpcError::new(ErrorKind::Reset, error.to_string()).may_run(true)));
         }
-        state.layers[0].changes.writes.insert(keys::of_received(sender), Some(number.record()));
+        let layer = &mut state.work.get_or_insert_default().layer;
+        layer.changes.writes.insert(keys::of_received(sender), Some(number.record()));
         drop(state);
         // If the instance is thrown away in between, it says so.
         self.hold(output);

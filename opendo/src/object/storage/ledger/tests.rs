@@ -5,6 +5,7 @@ use tokio::runtime::Handle;
 use super::Ledger;
 use crate::engine::committer::Committer;
 use crate::engine::memory::Memory;
+use crate::node::WeakNode;
 use crate::object::clock::Clock;
 use crate::object::id::ObjectKey;
 use crate::registry::wakes::Wakes;
@@ -12,7 +13,12 @@ use crate::registry::wakes::Wakes;
 async fn ledger() -> Arc<Ledger> {
     let wakes = Wakes::new(Clock::System);
     let committer = Committer::new(Arc::new(Memory::default()), Handle::current(), wakes);
-    let ledger = Ledger::new(committer, None, Arc::new(ObjectKey::kept("Room".into(), [7; 32], None)));
+    let ledger = Ledger::new(
+        committer,
+        WeakNode::none(),
+        None,
+        Arc::new(ObjectKey::kept("Room".into(), [7; 32], None)),
+    );
     ledger.open().await.unwrap();
     ledger
 }

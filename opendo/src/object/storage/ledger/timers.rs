@@ -54,7 +54,8 @@ impl Ledger {
     pub(crate) fn timer(&self, timer: &Timer) -> Option<UnixMillis> {
         let depth = self.depth();
         let state = self.state.lock();
-        let upper = state.layers.iter().take(depth + 1).rev().find_map(|layer| layer.timers.get(timer));
+        let mut layers = state.work.iter().flat_map(|work| work.layers(depth).rev());
+        let upper = layers.find_map(|layer| layer.timers.get(timer));
         upper.unwrap_or_else(|| state.set_timers().get(timer).copied())
     }
 
@@ -63,7 +64,7 @@ impl Ledger {
         let depth = self.depth();
         let state = self.state.lock();
         let mut timers = state.set_timers();
-        for layer in state.layers.iter().take(depth + 1) {
+        for layer in state.work.iter().flat_map(|work| work.layers(depth)) {
             layer.timers.apply(&mut timers);
         }
         timers
@@ -72,14 +73,15 @@ impl Ledger {
     /// The timer's handler runs from now on. Its record stays as it is meanwhile; if the instance is lost, it becomes what
     /// `retry` says then.
     pub(crate) fn begin(&self, timer: Timer, retry: impl FnOnce() -> TimerRecord + Send + 'static) {
-        self.state.lock().running = Some((timer, Box::new(retry)));
+        self.state.lock().facts().running = Some((timer, Box::new(retry)));
     }
 
     /// The timer's handler has run. Its record becomes `next`, unless the handler has changed it.
     pub(crate) fn finish(&self, timer: &Timer, next: TimerRecord) {
         let undecided = {
             let mut state = self.state.lock();
-            state.running.take().is_some() && state.layers[0].timers.get(timer).is_none()
+            let ran = state.facts.as_mut().is_some_and(|facts| facts.running.take().is_some());
+            ran && state.work.as_ref().is_none_or(|work| work.layer.timers.get(timer).is_none())
         };
         if undecided {
             // An instance that is gone has left `retry` behind.
@@ -91,8 +93,9 @@ impl Ledger {
 impl State {
     /// All but the one whose handler runs.
     pub(super) fn set_timers(&self) -> BTreeMap<Timer, UnixMillis> {
-        let mut timers = self.timers.clone();
-        if let Some((running, _)) = &self.running {
+        let Some(facts) = &self.facts else { return BTreeMap::new() };
+        let mut timers = facts.timers.clone();
+        if let Some((running, _)) = &facts.running {
             timers.remove(running);
         }
         timers

@@ -1,7 +1,7 @@
 //! Transactions: a layer each.
 
-use super::Ledger;
 use super::layer::Layer;
+use super::{Ledger, State};
 use crate::object::storage::StorageError;
 
 tokio::task_local! {
@@ -31,7 +31,11 @@ struct Undo<'a>(&'a Ledger, usize);
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().layers.truncate(self.1);
+        let mut state = self.0.state.lock();
+        if let Some(work) = &mut state.work {
+            work.transactions.truncate(self.1 - 1);
+        }
+        state.tidy();
     }
 }
 
@@ -60,20 +64,23 @@ impl Ledger {
         self.current().writes
     }
 
+    fn one_at_a_time(&self) -> &tokio::sync::Mutex<()> {
+        self.transaction.get_or_init(Box::default)
+    }
+
     /// Runs a transaction: what `body` writes is kept if it returns `Ok`, as if it had been written then.
     pub(in crate::object::storage) async fn transact<R, E>(
         &self,
         body: impl Future<Output = Result<R, E>>,
     ) -> Result<Result<R, E>, StorageError> {
         let depth = self.depth() + 1;
-        let _only = if depth == 1 { Some(self.transaction.lock().await) } else { None };
+        let _only = if depth == 1 { Some(self.one_at_a_time().lock().await) } else { None };
         {
             let mut state = self.state.lock();
             state.check()?;
-            if state.layers.len() != depth {
+            if !state.begin(depth) {
                 return Err(StorageError::Transaction);
             }
-            state.layers.push(Layer::default());
         }
         let undo = Undo(self, depth);
         let result = TRANSACTION.scope(self.scope(depth, true), body).await;
@@ -89,15 +96,8 @@ impl Ledger {
     #[cfg(feature = "sqlite")]
     pub(crate) fn transact_at_once<R, E>(&self, body: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let depth = self.depth() + 1;
-        let only = (depth == 1).then(|| self.transaction.try_lock());
-        let is_alone = self.writes() && !matches!(only, Some(Err(_))) && {
-            let mut state = self.state.lock();
-            let fits = state.layers.len() == depth;
-            if fits {
-                state.layers.push(Layer::default());
-            }
-            fits
-        };
+        let only = (depth == 1).then(|| self.one_at_a_time().try_lock());
+        let is_alone = self.writes() && !matches!(only, Some(Err(_))) && { self.state.lock().begin(depth) };
         if !is_alone {
             return TRANSACTION.sync_scope(self.scope(depth - 1, false), body);
         }
@@ -113,16 +113,25 @@ impl Ledger {
     /// What the transaction of that depth has written counts.
     fn keep(&self, depth: usize) {
         let mut state = self.state.lock();
-        if state.layers.len() <= depth {
-            return; // it was closed meanwhile
-        }
-        let Some(layer) = state.layers.pop() else { return };
-        if let Some(below) = state.layers.last_mut() {
-            below.follow(layer);
-        }
+        // It may have been closed meanwhile.
+        let Some(work) = state.work.as_mut().filter(|work| work.transactions.len() >= depth) else { return };
+        let Some(layer) = work.transactions.pop() else { return };
+        work.transactions.last_mut().unwrap_or(&mut work.layer).follow(layer);
         drop(state);
         if depth == 1 {
             self.written();
         }
+    }
+}
+
+impl State {
+    /// Begins a transaction of that depth, if it is the next one.
+    fn begin(&mut self, depth: usize) -> bool {
+        let transactions = &mut self.work.get_or_insert_default().transactions;
+        let fits = transactions.len() == depth - 1;
+        if fits {
+            transactions.push(Layer::default());
+        }
+        fits
     }
 }

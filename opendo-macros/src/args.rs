@@ -5,7 +5,7 @@ use crate::rename::Case;
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fmt::Display;
-use syn::{Ident, LitStr, Path, Visibility, ext::IdentExt, parse::Parser};
+use syn::{Ident, LitBool, LitStr, Path, Visibility, ext::IdentExt, parse::Parser};
 
 /// Options of `#[durable_object]`, `#[rpc_target]` and `#[interface]`.
 #[derive(Default)]
@@ -15,6 +15,8 @@ pub(crate) struct ItemArgs {
     pub(crate) vis: Option<Visibility>,
     pub(crate) rename_all: Option<Case>,
     pub(crate) sql: Option<Span>,
+    /// Whether calls may start on the thread that makes them.
+    pub(crate) inline: Option<bool>,
 }
 
 impl ItemArgs {
@@ -27,6 +29,7 @@ impl ItemArgs {
                 "crate" => this.krate = option.parse("a path", Path::parse_mod_style, errors),
                 "rename_all" => this.rename_all = option.case(errors),
                 "sql" => this.sql = option.switch(errors),
+                "inline" => this.inline = option.bool(errors),
                 _ => this.vis = option.visibility(errors),
             }
         }
@@ -109,6 +112,11 @@ impl Opt {
                 None
             }
         }
+    }
+
+    fn bool(&self, errors: &mut Errors) -> Option<bool> {
+        let parser = |input: syn::parse::ParseStream<'_>| input.parse::<LitBool>();
+        Some(self.parse("`true` or `false`", parser, errors)?.value)
     }
 
     fn string(&self, errors: &mut Errors) -> Option<LitStr> {

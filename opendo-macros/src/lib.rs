@@ -33,6 +33,9 @@ mod types;
 /// * `rename_all = "camelCase"`: how the wire names of methods without a `name` are made of their names in Rust:
 ///   `camelCase`, `PascalCase` or `snake_case`, as serde renames fields; as they are if it is left out.
 /// * `vis = "pub(crate)"`: the visibility of the stub; `pub` if it is left out.
+/// * `sql`: each object has a SQL database of its own.
+/// * `inline = false`: calls of this process never start on the thread that makes them: for methods that take a lock
+///   that their callers hold.
 /// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
 ///
 /// # Options of a method
@@ -55,7 +58,7 @@ pub fn durable_object(args: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a type a target: callable through a stub in process and through a session, but not durable.
 ///
-/// The options are those of [`durable_object`](macro@durable_object), for the block and for its methods.
+/// The options are those of [`durable_object`](macro@durable_object), for the block (but `sql`) and for its methods.
 #[proc_macro_attribute]
 pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::object(model::Kind::RpcTarget, args.into(), item.into()).into()
@@ -73,6 +76,7 @@ pub fn rpc_target(args: TokenStream, item: TokenStream) -> TokenStream {
 /// * `name = "…"`: the name on the wire and in storage; the trait's name if it is left out.
 /// * `rename_all = "camelCase"`: how the wire names of methods are made, as for
 ///   [`durable_object`](macro@durable_object).
+/// * `inline = false`: as for [`durable_object`](macro@durable_object), whatever implements it.
 /// * `crate = path`: where to find `opendo`, when it is a dependency of a dependency.
 #[proc_macro_attribute]
 pub fn interface(args: TokenStream, item: TokenStream) -> TokenStream {

@@ -40,6 +40,8 @@ pub(crate) struct Service {
     pub(crate) server: Server,
     /// Where it says that its objects have a SQL database each.
     pub(crate) sql: Option<Span>,
+    /// Whether calls may start on the thread that makes them.
+    pub(crate) is_inline: bool,
     /// Of the block or the trait.
     pub(crate) docs: Vec<Attribute>,
     pub(crate) methods: Vec<Method>,

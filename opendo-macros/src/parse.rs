@@ -76,7 +76,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
             return nothing(item);
         }
     };
-    let args = ItemArgs::parse(args, &["name", "rename_all", "crate"], errors);
+    let args = ItemArgs::parse(args, &["name", "rename_all", "crate", "inline"], errors);
     let generic = check::not_generic(
         &parsed.generics,
         "an interface cannot be generic: its name alone is its name on the wire",
@@ -106,6 +106,7 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
         docs: parsed.attrs.iter().filter_map(for_stub).collect(),
         server: Server::Interface(Box::new(parsed)),
         sql: None,
+        is_inline: args.inline != Some(false),
         methods,
         ident,
     });
@@ -114,8 +115,8 @@ pub(crate) fn interface(args: TokenStream, item: TokenStream, errors: &mut Error
 
 fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Errors) -> Parsed {
     let known: &[&str] = match kind {
-        Kind::DurableObject => &["name", "rename_all", "vis", "crate", "sql"],
-        _ => &["name", "rename_all", "vis", "crate"],
+        Kind::DurableObject => &["name", "rename_all", "vis", "crate", "sql", "inline"],
+        _ => &["name", "rename_all", "vis", "crate", "inline"],
     };
     let args = ItemArgs::parse(args, known, errors);
     let generic = check::not_generic(
@@ -151,6 +152,7 @@ fn inherent(kind: Kind, args: TokenStream, mut item: ItemImpl, errors: &mut Erro
             docs: item.attrs.iter().filter_map(for_stub).collect(),
             server: Server::Type(Box::new(object)),
             sql: args.sql,
+            is_inline: args.inline != Some(false),
             methods,
             ident,
         })

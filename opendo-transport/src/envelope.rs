@@ -191,7 +191,7 @@ pub struct CallHeader<'a> {
     pub target: i64,
     /// The method's id.
     pub method: u32,
-    /// When the call was made, in microseconds since the Unix epoch.
+    /// When the call was made, in microseconds since the Unix epoch. Calls that leave together may have the first one's.
     pub timestamp: u64,
     /// How long the caller will wait, in microseconds from now.
     pub deadline: Option<u64>,

@@ -9,11 +9,17 @@ use tokio_util::io::poll_read_buf;
 use crate::frame::PREFIX;
 use crate::{Frames, Limits, Peer, Receiver, Sender, Sent, Transport, TransportError, kind};
 
-/// What is read at a time.
-const READ_BUFFER: usize = 64 * 1024;
+/// What is read at a time where little comes, and what an idle connection keeps for it.
+const LEAST_READ: usize = 4 * 1024;
+
+/// What is read at a time where much comes.
+const MOST_READ: usize = 256 * 1024;
+
+/// After so many reads of less than a quarter of what was asked for, half of that is asked for.
+const PATIENCE: u8 = 64;
 
 /// With less room than this at its end, a read buffer is renewed rather than filled by ever smaller reads.
-const MIN_READ: usize = 4 * 1024;
+const MIN_ROOM: usize = 1024;
 
 /// What a peer may make us reserve by announcing a message; beyond, it must send bytes to get more.
 const TRUSTED: usize = 1024 * 1024;
@@ -56,8 +62,7 @@ where
     /// Neither should buffer, since batches arrive whole. Dropping `write` should end its direction, as it does with
     /// the owned halves of Tokio's sockets; halves of `tokio::io::split` end only together, so close them.
     pub fn new(read: R, write: W, peer: Peer, limits: &Limits) -> Self {
-        let buffer = BytesMut::with_capacity(READ_BUFFER);
-        let reader = Reader { io: read, buffer, limit: limits.max_message, finished: false };
+        let reader = Reader::new(read, limits.max_message);
         Self { reader, writer: Writer { io: write, written: 0, closed: false }, peer }
     }
 }
@@ -126,6 +131,10 @@ impl<W: AsyncWrite + Unpin + Send> Sender<kind::Bytes> for Writer<W> {
 struct Reader<R> {
     io: R,
     buffer: BytesMut,
+    /// How much is asked for at a time: by what came of it.
+    ask: usize,
+    /// How many reads in a row gave much less.
+    small: u8,
     limit: usize,
     finished: bool,
 }
@@ -145,7 +154,7 @@ impl<R: AsyncRead + Unpin + Send> Receiver<kind::Bytes> for Reader<R> {
             match ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer)) {
                 Ok(0) if self.buffer.is_empty() => break None,
                 Ok(0) => break Some(TransportError::Truncated),
-                Ok(_) => {}
+                Ok(count) => self.learn(count),
                 Err(error) => break Some(TransportError::broken("receive from the peer", error)),
             }
         };
@@ -156,6 +165,11 @@ impl<R: AsyncRead + Unpin + Send> Receiver<kind::Bytes> for Reader<R> {
 }
 
 impl<R> Reader<R> {
+    fn new(io: R, limit: usize) -> Self {
+        let buffer = BytesMut::with_capacity(LEAST_READ);
+        Self { io, buffer, ask: LEAST_READ, small: 0, limit, finished: false }
+    }
+
     /// The next message if all of it is here, or else room to read more of it.
     ///
     /// Written out rather than left to `LengthDelimitedCodec`, which takes the end of a stream just after a length for
@@ -183,10 +197,34 @@ impl<R> Reader<R> {
     }
 
     fn make_room(&mut self, missing: usize) {
-        if self.buffer.capacity() - self.buffer.len() < MIN_READ {
-            // Reserving no more than has arrived still doubles, so that large messages are not copied often.
-            let allowance = self.buffer.len().max(TRUSTED);
-            self.buffer.reserve(missing.clamp(MIN_READ, allowance));
+        // Reserving no more than has arrived still doubles, so that large messages are not copied often.
+        let missing = missing.min(self.buffer.len().max(TRUSTED));
+        let wanted = missing.max(self.ask);
+        // What nobody holds any more is there again. What somebody holds is not: then the rest is filled first.
+        if !self.buffer.try_reclaim(wanted) {
+            let room = self.buffer.capacity() - self.buffer.len();
+            if room < missing.max(MIN_ROOM) {
+                self.buffer.reserve(wanted);
+            }
+        }
+    }
+
+    /// Adapts what is asked for to a read that gave so much.
+    fn learn(&mut self, count: usize) {
+        if count >= self.ask {
+            self.ask = (2 * self.ask).min(MOST_READ);
+            self.small = 0;
+        } else if count >= self.ask / 4 {
+            self.small = 0;
+        } else if self.ask > LEAST_READ {
+            self.small += 1;
+            if self.small == PATIENCE {
+                (self.ask, self.small) = (self.ask / 2, 0);
+                // The old one goes as soon as nobody holds what is in it.
+                let mut buffer = BytesMut::with_capacity(self.ask.max(self.buffer.len()));
+                buffer.extend_from_slice(&self.buffer);
+                self.buffer = buffer;
+            }
         }
     }
 }
@@ -229,7 +267,7 @@ mod tests {
 
     fn reader(chunks: &[&[u8]], limit: usize) -> Reader<Chunks> {
         let io = Chunks(chunks.iter().map(|chunk| chunk.to_vec()).collect());
-        Reader { io, buffer: BytesMut::with_capacity(READ_BUFFER), limit, finished: false }
+        Reader::new(io, limit)
     }
 
     /// All messages and how it ended, polling again as often as it takes.
@@ -300,7 +338,7 @@ mod tests {
     fn announcing_a_message_does_not_reserve_it() {
         let mut reader = reader(&[&u32::MAX.to_le_bytes(), b""], usize::MAX);
         assert!(reader.poll_receive(&mut context()).is_pending());
-        assert!(reader.buffer.capacity() <= TRUSTED + READ_BUFFER);
+        assert!(reader.buffer.capacity() <= TRUSTED + LEAST_READ);
     }
 
     #[test]
@@ -311,6 +349,29 @@ mod tests {
         let (messages, error) = drain(&mut reader(&[frames.as_bytes()], usize::MAX));
         assert_eq!(messages, frames.iter().collect::<Vec<_>>());
         assert!(error.is_none());
+    }
+
+    #[test]
+    fn a_reader_asks_for_as_much_as_comes() {
+        let mut frames = Frames::default();
+        let large = vec![1; MOST_READ / 4];
+        (0..200).for_each(|_| frames.push(&large));
+        let size = frames.byte_len();
+        (0..2000).for_each(|_| frames.push(b"little"));
+        let (large, little) = frames.as_bytes().split_at(size);
+        let chunks: Vec<_> = [large].into_iter().chain(little.chunks(PREFIX + 6)).collect();
+        let mut reader = reader(&chunks, usize::MAX);
+        assert_eq!(reader.buffer.capacity(), LEAST_READ);
+        let mut next = || match reader.poll_receive(&mut context()) {
+            Poll::Ready(Some(Ok(message))) => (message.len(), reader.ask),
+            other => panic!("{other:?}"),
+        };
+        let ask = (0..200).map(|_| next()).last();
+        assert_eq!(ask, Some((MOST_READ / 4, MOST_READ)));
+        let asks: Vec<_> = (0..2000).map(|_| next().1).collect();
+        assert!(asks.is_sorted_by(|before, after| before >= after));
+        assert_eq!(asks.last(), Some(&LEAST_READ));
+        assert!(reader.buffer.capacity() <= LEAST_READ);
     }
 
     /// Takes `step` bytes a write, and makes every other operation wait.

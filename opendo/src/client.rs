@@ -492,7 +492,7 @@ impl Inner {
         let mut over = false;
         while let Some(next) = parked.pop_front() {
             let Parked { call, parts, body, passed } = &next;
-            match core.clone().try_send(&OutgoingCall { call, parts, body, passed }) {
+            match core.try_send(&OutgoingCall { call, parts, body, passed }) {
                 Ok(()) => sent.push(next),
                 Err(Unsent::Refused(error)) => refused.push((next, error)),
                 Err(Unsent::Over(_)) => {
@@ -521,7 +521,7 @@ impl Uplink for Inner {
     fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
         let mut state = self.state.lock();
         if let State::Up(core) = &*state {
-            match core.clone().try_send(&outgoing) {
+            match core.try_send(&outgoing) {
                 Ok(()) => return,
                 Err(Unsent::Refused(error)) => {
                     drop(state);

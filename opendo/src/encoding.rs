@@ -85,7 +85,7 @@ pub(crate) fn with_encoder<R>(
     let encoded = encoded.unwrap_or(Err(EncodeError(Unencodable::Panicked)));
     let result = then(encoded.map(|()| (encoder.bytes.as_slice(), passed)));
     if encoder.bytes.capacity() <= KEEP {
-        SCRATCH.set(encoder.bytes);
+        SCRATCH.replace(encoder.bytes);
     }
     result
 }

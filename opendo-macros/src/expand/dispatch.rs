@@ -136,6 +136,14 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
         }
     };
     let waits = method.is_async;
+    let pace = if it.service.is_inline {
+        quote_spanned! {span=>
+            static PACE: #p::Pace = #p::Pace::new();
+            ::core::option::Option::Some(&PACE)
+        }
+    } else {
+        quote_spanned!(span=> ::core::option::Option::None)
+    };
     let call = if method.args.iter().any(|arg| arg.is_call) {
         quote_spanned!(span=> #p::CallInfo)
     } else {
@@ -145,10 +153,7 @@ fn run(it: &Generated<'_>, method: &Method) -> TokenStream {
         #cfg impl #params #p::Run<#server> for #marker {
             const WAITS: ::core::primitive::bool = #waits;
             type Call = #call;
-            fn pace() -> ::core::option::Option<&'static #p::Pace> {
-                static PACE: #p::Pace = #p::Pace::new();
-                ::core::option::Option::Some(&PACE)
-            }
+            fn pace() -> ::core::option::Option<&'static #p::Pace> { #pace }
             fn run(
                 __object: &mut #p::Arc<#server>,
                 __args: Self::Args,

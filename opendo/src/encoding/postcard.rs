@@ -3,14 +3,37 @@
 use std::cell::Cell;
 
 use postcard::de_flavors::Flavor;
+use postcard::ser_flavors;
 
 use super::{DecodeError, Wrong};
 use crate::rpc::cap;
 
+/// What fails may leave its beginning behind.
 pub(super) fn append<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> postcard::Result<()> {
-    let bytes = std::mem::take(out);
-    *out = postcard::to_extend(value, bytes)?;
-    Ok(())
+    postcard::serialize_with_flavor(value, Append(out))
+}
+
+/// The buffer stays where it is: to hand it through the serializer and back costs as much as a small value.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes a value off the front.

@@ -398,7 +398,7 @@ impl Ctx {
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
         let control = &self.0;
         let weak = Arc::downgrade(control);
-        let info = CallInfo::of_own_work("wait_until", control, Some(self.key_arc().clone()));
+        let info = CallInfo::of_own_work("wait_until", control);
         control.spawn(info.scope(async move {
             future.await;
             if let Some(control) = weak.upgrade() {

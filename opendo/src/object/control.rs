@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::engine::Changes;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
+use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::lasting::Targets;
 use crate::object::outbox::Outbox;
@@ -319,6 +320,11 @@ impl Control {
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.storage.as_ref()
+    }
+
+    /// The object; `None` for a target.
+    pub(crate) fn key(&self) -> Option<&Arc<ObjectKey>> {
+        Some(self.storage()?.ledger().key())
     }
 
     /// The messages of the object, if it has any.

@@ -10,7 +10,6 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use crate::object::control::Control;
 use crate::object::job::{Access, Job, Place, Running, panicked};
 use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -26,7 +25,7 @@ enum Doing<O> {
     Nothing,
     Making(BoxFuture<'static, std::thread::Result<Result<O, RpcError>>>),
     One(u64, Running<O>),
-    Several(FuturesUnordered<BoxFuture<'static, (u64, Arc<O>)>>),
+    Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
 }
 
@@ -55,35 +54,14 @@ impl<O: Send + Sync + 'static> Driver<O> {
         Self { activation, object, doing: Doing::Nothing, finished: false }
     }
 
-    pub(super) fn control(&self) -> &Arc<Control> {
-        &self.activation.control
-    }
-
-    pub(super) fn place(&self, sequence: u64) -> Place {
-        let Activation { control, .. } = &*self.activation;
-        Place { key: self.activation.key().cloned(), sequence, control: control.clone() }
-    }
-
-    /// Works on what came while a call had its turn, if anything did.
-    pub(super) fn leave(mut self, object: Arc<O>) {
-        self.object = None;
-        match self.activation.leave(object) {
-            None => self.finished = true,
-            Some(object) => {
-                self.object = Some(object);
-                self.spawn();
-            }
-        }
+    fn place(&self, sequence: u64) -> Place {
+        Place { sequence, control: self.activation.control.clone() }
     }
 
     /// Goes on with a call that has its turn.
     pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
         self.runs(sequence, access, running);
-        self.spawn();
-    }
-
-    fn spawn(self) {
-        let control = self.control().clone();
+        let control = self.activation.control.clone();
         control.drive(self.run());
     }
 
@@ -269,7 +247,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             Doing::One(sequence, running) => {
                 let object = ready!(running.poll_unpin(cx));
                 let sequence = *sequence;
-                self.object = Some(object);
+                self.object = object;
                 self.doing = Doing::Nothing;
                 self.ended(sequence);
                 Poll::Ready(())

@@ -39,21 +39,21 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
 
     fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { name, react } = *self;
-        let Place { key, sequence, control } = place;
-        let span = tracing::debug_span!("event", object = key.as_deref().map(tracing::field::display), name);
-        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control, key) };
+        let Place { sequence, control } = place;
+        let span = tracing::debug_span!("event", object = control.key().map(tracing::field::display), name);
+        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control) };
         Ok(Box::pin(async move {
             let end = {
                 let alone = Arc::get_mut(&mut object).expect("events run alone");
                 let run = async { react(alone, control.clone()).await };
                 let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(std::pin::pin!(run), &control, None, None).await
+                until_end(std::pin::pin!(run), &control, None).await
             };
             // A reset has been told to whoever waits.
             if let End::Returned(()) = end {
                 control.seal();
             }
-            object
+            Some(object)
         }))
     }
 

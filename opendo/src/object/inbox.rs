@@ -116,10 +116,10 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
                     let (local, job) = Local::in_turn();
                     cap(local).deliver(call);
                     // Otherwise it was refused.
-                    let Some(job) = job.lock().take() else { return object };
+                    let Some(job) = job.lock().take() else { return Some(object) };
                     match job.start(object, place) {
                         Ok(running) => running.await,
-                        Err(object) => object,
+                        Err(object) => Some(object),
                     }
                 }
                 Ok(Look::Known) => {
@@ -128,16 +128,16 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
                         Ok(()) => call.reply.taken(),
                         Err(error) => call.reply.fail(error),
                     });
-                    object
+                    Some(object)
                 }
                 Ok(Look::Early) => {
                     call.reply
                         .fail(RpcError::new(ErrorKind::Cancelled, "the message before it was not taken"));
-                    object
+                    Some(object)
                 }
                 Err(error) => {
                     call.reply.fail(RpcError::new(ErrorKind::Reset, error.to_string()));
-                    object
+                    Some(object)
                 }
             }
         }))

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::object::control::Control;
-use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::pace::Pace;
 use crate::rpc::chain::Link;
@@ -32,13 +31,12 @@ pub(crate) enum Access {
 
 /// Where a job runs.
 pub(crate) struct Place {
-    pub(crate) key: Option<Arc<ObjectKey>>,
     pub(crate) sequence: u64,
     pub(crate) control: Arc<Control>,
 }
 
-/// A started job: gives the object back.
-pub(crate) type Running<O> = BoxFuture<'static, Arc<O>>;
+/// A started job: gives the object back, unless the instance is lost.
+pub(crate) type Running<O> = BoxFuture<'static, Option<Arc<O>>>;
 
 /// What a strand runs.
 pub(crate) trait Job<O>: Send {
@@ -74,10 +72,13 @@ impl Facts {
     /// The facts of the call, which runs there.
     pub(super) fn of<M: Method>(self, place: Place, waiting: Option<Arc<dyn Waiting>>) -> CallInfo {
         let Self { caller, deadline, trace, chain } = self;
-        let Place { key, sequence, control } = place;
-        CallInfo { caller, object: key, method: M::DESC, deadline, trace, chain, control, sequence, waiting }
+        let Place { sequence, control } = place;
+        CallInfo { caller, method: M::DESC, deadline, trace, chain, control, sequence, waiting }
     }
 }
+
+/// What a method gives.
+pub(crate) type ResultOf<M> = Result<<M as Method>::Ok, <M as Method>::Err>;
 
 /// Where the answer goes.
 pub(crate) enum Reply<T, E> {
@@ -191,7 +192,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
         }
     }
 
-    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+    fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { args, reply, facts } = *self;
         if !reply.start() {
             reply.fail(RpcError::new(ErrorKind::Cancelled, "its caller went away before it ran"));
@@ -201,12 +202,14 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             reply.fail(too_late());
             return Err(object);
         }
-        let control = place.control.clone();
         let info = facts.of::<M>(place, M::WATCHES.then(|| reply.waiting()));
         Ok(Box::pin(async move {
-            let (object, end) = run::<O, M>(object, args, info).await;
+            let call = M::Call::of(&info);
+            let run = Pace::time(M::pace(), M::run(&mut object, args, &call));
+            let control = info.control.clone();
+            let end = to_its_end::<M, _>(run, info).await;
             reply.answer::<M>(&control, end);
-            object
+            Some(object)
         }))
     }
 
@@ -215,22 +218,12 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     }
 }
 
-/// Runs a method to its end; gives the object back.
-pub(super) async fn run<O: Send + Sync + 'static, M: Run<O>>(
-    mut object: Arc<O>,
-    args: M::Args,
-    info: CallInfo,
-) -> (Arc<O>, End<Result<M::Ok, M::Err>>) {
-    let span =
-        tracing::debug_span!("call", object = info.object.as_deref().map(display), method = M::DESC.name);
-    let (control, call) = (info.control.clone(), M::Call::of(&info));
-    let waiting = if M::DESC.flags.cancel { info.waiting.clone() } else { None };
-    let end = {
-        let run = info.scope(M::run(&mut object, args, &call)).instrument(span);
-        let run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
-        until_end(run, &control, waiting.as_deref(), M::pace()).await
-    };
-    (object, end)
+/// Runs a method, or the rest of one, in the scope of its call.
+pub(super) async fn to_its_end<M: Method, R>(run: impl Future<Output = R>, info: CallInfo) -> End<R> {
+    let (control, span) = (info.control.clone(), info.span());
+    let cancel = if M::DESC.flags.cancel { info.waiting.clone() } else { None };
+    let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
+    until_end(std::pin::pin!(run), &control, cancel.as_deref()).await
 }
 
 /// Runs a method until it returns, panics, or loses its reason to go on.
@@ -238,9 +231,7 @@ pub(super) async fn until_end<R>(
     mut run: std::pin::Pin<&mut impl Future<Output = std::thread::Result<R>>>,
     control: &Control,
     cancel: Option<&dyn Waiting>,
-    pace: Option<&Pace>,
 ) -> End<R> {
-    let mut started = pace.and_then(Pace::starts);
     std::future::poll_fn(|cx| {
         if let Some(error) = control.is_reset() {
             return Poll::Ready(End::Reset(error.clone()));
@@ -249,19 +240,22 @@ pub(super) async fn until_end<R>(
             return Poll::Ready(End::Dropped);
         }
         let polled = run.as_mut().poll(cx);
-        if let (Some(pace), Some(started)) = (pace, started.take()) {
-            pace.took(started.elapsed());
-        }
         // A method that aborted its object and caught the unwinding has still lost it.
-        if let Some(error) = control.is_reset() {
-            return Poll::Ready(End::Reset(error.clone()));
+        match (polled, control.is_reset()) {
+            (_, Some(error)) => Poll::Ready(End::Reset(error.clone())),
+            (polled, None) => polled.map(|result| end_of(control, result)),
         }
-        polled.map(|result| match result {
-            Ok(result) => End::Returned(result),
-            Err(panic) => End::Reset(control.reset(panicked("the method", &*panic)).clone()),
-        })
     })
     .await
+}
+
+/// How a method ended that returned, or panicked.
+pub(super) fn end_of<R>(control: &Control, result: std::thread::Result<R>) -> End<R> {
+    match (result, control.is_reset()) {
+        (_, Some(error)) => End::Reset(error.clone()),
+        (Ok(result), None) => End::Returned(result),
+        (Err(panic), None) => End::Reset(control.reset(panicked("the method", &*panic)).clone()),
+    }
 }
 
 /// The error of callers after a panic. Its text goes to the log: it is not for peers.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::object::job::{End, Facts, Job, LocalReply, MethodJob, Reply};
+use crate::object::job::{End, Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
 use crate::object::pace::Pace;
 use crate::object::strand::{Activation, short_type_name};
@@ -59,8 +59,6 @@ impl<O: Send + Sync + 'static> By<O> {
 
 /// Where a job waits for whoever has the object.
 type InTurn<O> = Arc<Mutex<Option<Box<dyn Job<O>>>>>;
-
-type ResultOf<M> = Result<<M as Method>::Ok, <M as Method>::Err>;
 
 /// The two sides of an answer that stays in this process.
 fn local_reply<M: Method>() -> (Reply<M::Ok, M::Err>, Arc<Slot<ResultOf<M>>>) {
@@ -164,7 +162,8 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// The turn of a call that may start here and now.
     fn turn<M: Run<O>>(&self, facts: &Facts) -> Option<Turn<O>> {
-        if !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
+        // What is dropped with its caller has to be dropped apart from its object.
+        if M::DESC.flags.cancel || !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
             return None;
         }
         let activation = match &*self.0 {

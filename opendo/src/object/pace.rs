@@ -1,6 +1,8 @@
 //! How long the methods of a program run before they first wait: what decides where a call starts.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -33,12 +35,12 @@ impl Pace {
     }
 
     /// Whether its calls may start on the thread that makes them.
-    pub(super) fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.0.load(Ordering::Relaxed) <= LONG
     }
 
     /// When a run began that is to be timed: one in many, or each while the method is not known to be short.
-    pub(super) fn starts(&self) -> Option<Instant> {
+    fn starts(&self) -> Option<Instant> {
         thread_local! {
             static RUNS: Cell<u32> = const { Cell::new(0) };
         }
@@ -48,8 +50,24 @@ impl Pace {
         (runs % SAMPLED == 0 || known == 0 || known > LONG).then(Instant::now)
     }
 
+    /// Times `run`, a method, until it first waits, if it is to be timed.
+    pub(super) async fn time<F: Future>(pace: Option<&Self>, run: F) -> F::Output {
+        let (mut run, mut pace) = (pin!(run), pace);
+        poll_fn(|cx| Self::poll(pace.take(), || run.as_mut().poll(cx))).await
+    }
+
+    /// Runs `poll`, a method until it first waits, and times it if it is to be timed.
+    pub(super) fn poll<R>(pace: Option<&Self>, poll: impl FnOnce() -> R) -> R {
+        let timed = pace.and_then(|pace| Some((pace, pace.starts()?)));
+        let polled = poll();
+        if let Some((pace, started)) = timed {
+            pace.took(started.elapsed());
+        }
+        polled
+    }
+
     /// It ran for so long before it waited or ended.
-    pub(super) fn took(&self, time: Duration) {
+    fn took(&self, time: Duration) {
         let time = u32::try_from(time.as_nanos()).unwrap_or(u32::MAX).clamp(1, LONGEST);
         // Racing threads lose a sample.
         let known = match self.0.load(Ordering::Relaxed) {

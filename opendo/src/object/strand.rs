@@ -308,15 +308,16 @@ impl<O: Send + Sync + 'static> Activation<O> {
         Some((object, sequence))
     }
 
-    /// Takes it back from that call; gives it back if there is something to do by now.
-    pub(super) fn leave(&self, object: Arc<O>) -> Option<Arc<O>> {
+    /// Takes it back from that call. Where there is something to do by now, or it is lost, a task sees to that.
+    pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>) {
         let mut state = self.state.lock();
         state.running.clear();
-        if !state.queue.is_empty() || self.control.has_something_to_do() {
-            return Some(object);
+        if object.is_some() && state.queue.is_empty() && !self.control.has_something_to_do() {
+            state.phase = Phase::Idle(object);
+            return;
         }
-        state.phase = Phase::Idle(Some(object));
-        None
+        drop(state);
+        self.control.drive(Driver::new(self.clone(), object).run());
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
@@ -374,7 +375,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The facts of work that is not a call of somebody's.
     pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control, self.key().cloned()) }
+        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control) }
     }
 
     /// Sees to it that somebody works on the queue.

@@ -2,6 +2,7 @@
 //! a task nor a place in a queue.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,11 +13,12 @@ use tokio::task;
 
 use crate::object::control::Control;
 use crate::object::drive::Driver;
-use crate::object::job::{Access, End, Facts, Reply, run};
+use crate::object::job::{Access, End, Facts, Place, Reply, ResultOf, end_of, to_its_end};
+use crate::object::pace::Pace;
 use crate::object::storage::ledger;
 use crate::object::strand::Activation;
-use crate::rpc::info::Waiting;
-use crate::rpc::method::{Method, Run};
+use crate::rpc::info::{CallInfo, Waiting};
+use crate::rpc::method::{Called, Method, Run};
 
 /// How many calls of a thread may start within each other: each takes its part of the stack.
 const DEPTH: u8 = 16;
@@ -67,39 +69,42 @@ impl Drop for Nested {
     }
 }
 
-/// The turn of a call that has not come to the object's queue: it had nothing to do.
+/// The turn of a call that did not have to queue: its object had nothing to do.
 pub(crate) struct Turn<O: Send + Sync + 'static> {
-    driver: Driver<O>,
+    held: Held<O>,
     object: Arc<O>,
     sequence: u64,
     access: Access,
     _nested: Nested,
 }
 
+/// An activation that nobody else works on.
+struct Held<O: Send + Sync + 'static>(Option<Arc<Activation<O>>>);
+
 /// How far it came.
 pub(crate) enum Started<O: Send + Sync + 'static, M: Method> {
-    Ended(Ended<O>, End<Result<M::Ok, M::Err>>),
+    Ended(Ended<O>, End<ResultOf<M>>),
     Waits(Waits<O, M>),
 }
 
 /// The method is at its end: what it has written is not sealed yet, and the object is not free.
 #[must_use]
 pub(crate) struct Ended<O: Send + Sync + 'static> {
-    driver: Driver<O>,
-    object: Arc<O>,
+    held: Held<O>,
+    /// Unless it is lost.
+    object: Option<Arc<O>>,
 }
 
 /// The method has not come to its end.
 #[must_use]
 pub(crate) struct Waits<O: Send + Sync + 'static, M: Method> {
-    driver: Driver<O>,
-    sequence: u64,
+    held: Held<O>,
+    /// Others may join what overlaps.
+    shared: Option<Arc<O>>,
     access: Access,
-    rest: Rest<O, M>,
+    rest: Pin<Box<dyn Future<Output = (Arc<O>, ResultOf<M>)> + Send>>,
+    info: CallInfo,
 }
-
-type Rest<O, M> =
-    Pin<Box<dyn Future<Output = (Arc<O>, End<Result<<M as Method>::Ok, <M as Method>::Err>>)> + Send>>;
 
 impl<O: Send + Sync + 'static> Turn<O> {
     /// The object's turn, if the object is there, has nothing to do, and calls to it may start here.
@@ -109,9 +114,7 @@ impl<O: Send + Sync + 'static> Turn<O> {
         }
         let nested = Nested::enter(&activation.control)?;
         let (object, sequence) = activation.enter(access)?;
-        // Others may join what overlaps.
-        let shared = (access == Access::Shared).then(|| object.clone());
-        Some(Self { driver: Driver::new(activation, shared), object, sequence, access, _nested: nested })
+        Some(Self { held: Held(Some(activation)), object, sequence, access, _nested: nested })
     }
 
     /// Starts the method: until it first waits.
@@ -121,48 +124,96 @@ impl<O: Send + Sync + 'static> Turn<O> {
         facts: Facts,
         waiting: Option<Arc<dyn Waiting>>,
     ) -> Started<O, M> {
-        let Self { driver, object, sequence, access, _nested } = self;
-        let info = facts.of::<M>(driver.place(sequence), waiting);
+        let Self { held, mut object, sequence, access, _nested } = self;
+        let control = held.control();
+        let info = facts.of::<M>(Place { sequence, control: control.clone() }, waiting);
+        let (call, span) = (M::Call::of(&info), info.span());
+        let shared = (access == Access::Shared).then(|| object.clone());
+        let run = async move {
+            let result = M::run(&mut object, args, &call).await;
+            (object, result)
+        };
+        // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
         let cx = &mut Context::from_waker(Waker::noop());
-        ledger::outside_of_transactions(|| {
-            if !M::WAITS {
-                let polled = pin!(run::<O, M>(object, args, info)).poll_unpin(cx);
-                let Poll::Ready((object, end)) = polled else {
-                    unreachable!("a method that is no `async fn` does not wait")
+        let poll = |run: Pin<&mut dyn Future<Output = _>>| {
+            let poll = || match catch_unwind(AssertUnwindSafe(|| run.poll(cx))) {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            };
+            let poll = || Pace::poll(M::pace(), || span.in_scope(poll));
+            ledger::outside_of_transactions(|| info.here(poll))
+        };
+        let polled = if M::WAITS {
+            // What was polled cannot be moved any more.
+            let mut rest = Box::pin(run);
+            poll(rest.as_mut()).map_err(|info| (rest, info))
+        } else {
+            poll(pin!(run)).map_err(|_| unreachable!("what is no `async fn` does not wait"))
+        };
+        match polled {
+            Ok(result) => {
+                drop(shared);
+                let (object, end) = match end_of(held.control(), result) {
+                    End::Returned((object, result)) => (Some(object), End::Returned(result)),
+                    End::Reset(error) => (None, End::Reset(error)),
+                    End::Dropped => (None, End::Dropped),
                 };
-                return Started::Ended(Ended { driver, object }, end);
+                Started::Ended(Ended { held, object }, end)
             }
-            let mut rest: Rest<O, M> = Box::pin(run::<O, M>(object, args, info));
-            // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
-            match rest.poll_unpin(cx) {
-                Poll::Ready((object, end)) => Started::Ended(Ended { driver, object }, end),
-                Poll::Pending => Started::Waits(Waits { driver, sequence, access, rest }),
-            }
-        })
+            Err((rest, info)) => Started::Waits(Waits { held, shared, access, rest, info }),
+        }
+    }
+}
+
+impl<O: Send + Sync + 'static> Held<O> {
+    fn activation(&self) -> &Arc<Activation<O>> {
+        self.0.as_ref().expect("it is let go last")
+    }
+
+    fn control(&self) -> &Arc<Control> {
+        &self.activation().control
+    }
+
+    fn let_go(mut self) -> Arc<Activation<O>> {
+        self.0.take().expect("it is let go once")
+    }
+}
+
+impl<O: Send + Sync + 'static> Drop for Held<O> {
+    /// By a panic that is not the method's: nobody works on the activation any more.
+    fn drop(&mut self) {
+        if let Some(activation) = self.0.take() {
+            drop(Driver::new(activation, None));
+        }
     }
 }
 
 impl<O: Send + Sync + 'static> Ended<O> {
     pub(crate) fn control(&self) -> &Arc<Control> {
-        self.driver.control()
+        self.held.control()
     }
 
     /// Leaves the object to others: idle, or to a task that works on what came meanwhile.
     pub(crate) fn leave(self) {
-        let Self { driver, object } = self;
-        driver.leave(object);
+        let Self { held, object } = self;
+        held.let_go().leave(object);
     }
 }
 
 impl<O: Send + Sync + 'static, M: Run<O>> Waits<O, M> {
     /// Goes on in a task, and answers from there.
     pub(crate) fn go_on(self, reply: Reply<M::Ok, M::Err>) {
-        let Self { driver, sequence, access, rest } = self;
-        let control = driver.control().clone();
-        let running = rest.map(move |(object, end)| {
+        let Self { held, shared, access, rest, info } = self;
+        let (control, sequence) = (held.control().clone(), info.sequence);
+        let running = async move {
+            let (object, end) = match to_its_end::<M, _>(rest, info).await {
+                End::Returned((object, result)) => (Some(object), End::Returned(result)),
+                End::Reset(error) => (None, End::Reset(error)),
+                End::Dropped => (None, End::Dropped),
+            };
             reply.answer::<M>(&control, end);
             object
-        });
-        driver.go_on(sequence, access, running.boxed());
+        };
+        Driver::new(held.let_go(), shared).go_on(sequence, access, running.boxed());
     }
 }

@@ -27,7 +27,7 @@ pub(crate) trait AnyCore: Uplink {
     fn as_uplink(self: Arc<Self>) -> Arc<dyn Uplink>;
 
     /// Sends a call, or gives the reason why it does not go. Completes nothing: the caller may hold a lock.
-    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>) -> Result<(), Unsent>;
+    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent>;
 
     /// The caller of an own call is gone.
     fn cancel(&self, call: u64);
@@ -39,10 +39,10 @@ pub(crate) trait AnyCore: Uplink {
     fn release_result(&self, call: u64);
 
     /// Answers a call of the peer.
-    fn reply(self: Arc<Self>, call: u64, is_ok: bool, body: &[u8], passed: &[Passed]);
+    fn reply(&self, call: u64, is_ok: bool, body: &[u8], passed: &[Passed]);
 
     /// Answers a call of the peer that did not come to its method's end.
-    fn reply_error(self: Arc<Self>, call: u64, error: &RpcError);
+    fn reply_error(&self, call: u64, error: &RpcError);
 
     /// Whether the peer takes a message with so many bytes behind its header.
     fn fits(&self, size: usize) -> Result<(), RpcError>;

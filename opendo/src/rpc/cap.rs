@@ -216,7 +216,7 @@ impl Outer {
             to += u32::try_from(passed.len()).expect("a message has fewer bytes than that");
             TABLE.with_borrow_mut(|table| table.extend(passed));
         }
-        SCOPE.set(Scope { doing, from: outer.to, to });
+        SCOPE.replace(Scope { doing, from: outer.to, to });
         Self(outer)
     }
 
@@ -226,7 +226,7 @@ impl Outer {
         if scope.from == scope.to {
             return Vec::new();
         }
-        SCOPE.set(Scope { to: scope.from, ..scope });
+        SCOPE.replace(Scope { to: scope.from, ..scope });
         TABLE.with_borrow_mut(|table| table.split_off(scope.from as usize))
     }
 }
@@ -235,7 +235,7 @@ impl Drop for Outer {
     fn drop(&mut self) {
         // Not under the borrow: it may be the last of something.
         drop(Self::take());
-        SCOPE.set(self.0);
+        SCOPE.replace(self.0);
     }
 }
 
@@ -280,7 +280,7 @@ pub(crate) fn pass(what: impl FnOnce() -> Passed) -> Result<u32, &'static str> {
     let scope = SCOPE.get();
     let to = scope.to.checked_add(1).ok_or("too many capabilities in one message")?;
     TABLE.with_borrow_mut(|table| table.push(what));
-    SCOPE.set(Scope { to, ..scope });
+    SCOPE.replace(Scope { to, ..scope });
     Ok(scope.to - scope.from)
 }
 
@@ -306,7 +306,7 @@ pub(crate) fn adopt(what: Passed) -> Result<u32, &'static str> {
     }
     let to = scope.to.checked_add(1).ok_or("too many capabilities in one message")?;
     TABLE.with_borrow_mut(|table| table.push(what));
-    SCOPE.set(Scope { to, ..scope });
+    SCOPE.replace(Scope { to, ..scope });
     Ok(scope.to - scope.from)
 }
 

@@ -3,9 +3,8 @@
 //! [`Core`] is the state that callers, running methods and the session's [driver](crate::rpc::driver) share, under
 //! one short lock. Nothing here waits.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,6 @@ use opendo_transport::envelope::{
 };
 use opendo_transport::{Frames, Peer};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form};
@@ -26,6 +24,7 @@ use crate::rpc::cap::Passed;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::IncomingCall;
 use crate::rpc::limits::Limits;
+use crate::rpc::numbered::Numbered;
 use crate::rpc::outgoing::{Body, OutgoingCall, RemoteCall};
 use crate::rpc::remote::{Binding, Place, RemoteObject, Uplink};
 use crate::rpc::session::SessionStats;
@@ -41,9 +40,12 @@ use self::output::wake;
 pub(crate) use self::output::{Output, push_control, push_message};
 
 pub(crate) struct Core {
+    this: Weak<Self>,
     pub(crate) life: Life,
     pub(crate) theirs: Hello,
     state: Mutex<State>,
+    /// The driver waits for something to write. It becomes true under the lock only, when nothing is there.
+    asleep: AtomicBool,
     /// Entries in the driver's tables: what the peer has named, and results that it has not released.
     pub(crate) bound: AtomicUsize,
     pub(crate) kept: AtomicUsize,
@@ -55,12 +57,14 @@ struct State {
     out: Frames,
     writer: Option<Waker>,
     tables: Tables,
+    /// When the first call of what is to be written was made: all of them leave together.
+    begun: Option<u64>,
     /// Calls with a smaller id were handed to the transport; the others certainly did not run.
     handed_over: u64,
-    pending: FxHashMap<u64, Arc<RemoteCall>>,
-    /// The peer chooses the keys, so not with a hash that it can predict.
-    incoming: HashMap<u64, (Arc<IncomingCall>, usize)>,
-    /// The bytes of their bodies.
+    pending: Numbered<Arc<RemoteCall>>,
+    /// With the bytes of their bodies.
+    incoming: Numbered<(Arc<IncomingCall>, usize)>,
+    /// All of them.
     incoming_bytes: usize,
     /// This side takes no new calls, and has said so.
     we_drain: bool,
@@ -71,25 +75,22 @@ struct State {
     idle: Vec<Waker>,
 }
 
-impl State {
-    fn wake_writer(&mut self) -> Option<Waker> {
-        self.writer.take()
-    }
-}
-
 impl Core {
     pub(crate) fn new(peer: Peer, limits: Limits, mut theirs: Hello, objects: Objects) -> Arc<Self> {
         let credentials = std::mem::take(&mut theirs.credentials);
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             life: Life::new(peer, limits, objects, credentials),
             theirs,
+            asleep: AtomicBool::new(false),
             state: Mutex::new(State {
                 out: Frames::default(),
                 writer: None,
                 tables: Tables::default(),
+                begun: None,
                 handed_over: 1,
-                pending: FxHashMap::default(),
-                incoming: HashMap::new(),
+                pending: Numbered::default(),
+                incoming: Numbered::default(),
                 incoming_bytes: 0,
                 we_drain: false,
                 peer_drains: false,
@@ -102,14 +103,17 @@ impl Core {
         })
     }
 
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is only made behind an `Arc`")
+    }
+
     // ---- own calls
 
     /// Sends a call, or gives the reason why it does not go. Completes nothing: the caller may hold a lock.
-    pub(crate) fn send(self: &Arc<Self>, outgoing: &OutgoingCall<'_>) -> Result<(), Unsent> {
+    pub(crate) fn send(&self, outgoing: &OutgoingCall<'_>) -> Result<(), Unsent> {
         let OutgoingCall { call, parts, body, passed } = *outgoing;
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let broken = call.object.binding.lock().broken.clone();
         if let Some(error) = &state.ended {
             return Err(Unsent::Over(error.clone()));
         }
@@ -119,19 +123,18 @@ impl Core {
         }
         let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
         let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
-        let prepared =
-            match broken.or_else(|| self.refuse(state.pending.len(), out.frames, body.len(), chain.len())) {
-                Some(refusal) => Err(refusal),
-                None => out.place(&call.object).and_then(|target| {
-                    let capabilities = out.describe_passed(passed)?;
-                    out.has_room(capabilities.names() + usize::from(call.keep))?;
-                    Ok((target, capabilities))
-                }),
-            };
-        let (target, capabilities) = prepared.map_err(Unsent::Refused)?;
-        self.fits(body.len() + capabilities.bytes().len()).map_err(Unsent::Refused)?;
+        let mut prepare = || {
+            let target = out.target(&call.object)?;
+            self.refuse(state.pending.len(), out.frames, body.len(), chain.len())?;
+            let target = target.map_or_else(|| out.place(&call.object), Ok)?;
+            let capabilities = out.describe_passed(passed)?;
+            out.has_room(capabilities.names() + usize::from(call.keep))?;
+            self.fits(body.len() + capabilities.bytes().len())?;
+            Ok::<_, RpcError>((target, capabilities))
+        };
+        let (target, capabilities) = prepare().map_err(Unsent::Refused)?;
         let id = out.tables.next_call;
-        if !call.sent(self.clone(), id) {
+        if !call.sent(self.this(), id) {
             return Ok(()); // withdrawn while it waited for a connection
         }
         out.tables.next_call += 1;
@@ -139,7 +142,7 @@ impl Core {
             call: id,
             target,
             method: parts.method.id,
-            timestamp: micros_since_epoch(),
+            timestamp: *state.begun.get_or_insert_with(micros_since_epoch),
             deadline: parts.deadline.map(|at| micros(at.saturating_duration_since(Instant::now()))),
             trace: parts.trace,
             chain: &chain,
@@ -152,8 +155,8 @@ impl Core {
         });
         out.tables.names += usize::from(call.keep);
         let streams = out.commit(capabilities);
-        state.pending.insert(id, call.clone());
-        let writer = state.wake_writer();
+        state.pending.push(id, call.clone());
+        let writer = self.wake_writer(state);
         drop(guard);
         wake(writer);
         self.pump(streams);
@@ -161,8 +164,8 @@ impl Core {
     }
 
     /// Whether a bound forbids one more call with such a body.
-    fn refuse(&self, pending: usize, out: &Frames, body: usize, chain: usize) -> Option<RpcError> {
-        let overloaded = |what: String| Some(RpcError::new(ErrorKind::Overloaded, what));
+    fn refuse(&self, pending: usize, out: &Frames, body: usize, chain: usize) -> Result<(), RpcError> {
+        let overloaded = |what: String| Err(RpcError::new(ErrorKind::Overloaded, what));
         // The peer would end the session, with everybody else's calls on it.
         if chain > MAX_CHAIN {
             return overloaded(format!("{chain} calls wait for this one, and {MAX_CHAIN} may"));
@@ -173,7 +176,7 @@ impl Core {
         if out.byte_len().saturating_add(body) > self.life.limits.max_unsent {
             return overloaded(format!("{} bytes to {} are unsent", out.byte_len(), self.life.peer));
         }
-        None
+        Ok(())
     }
 
     /// Whether the peer takes a message with so many bytes behind its header. Room for that is left out of the account:
@@ -191,11 +194,11 @@ impl Core {
     /// Tells the peer that a call's caller is gone.
     pub(crate) fn cancel(&self, id: u64) {
         let mut state = self.state.lock();
-        if state.pending.remove(&id).is_none() {
+        if state.pending.remove(id).is_none() {
             return;
         }
         push_message(&mut state.out, |out| CancelHeader { call: id }.encode(out));
-        let writer = state.wake_writer();
+        let writer = self.wake_writer(&state);
         drop(state);
         wake(writer);
     }
@@ -209,7 +212,7 @@ impl Core {
         passed: Vec<Passed>,
     ) -> Result<(), RpcError> {
         let mut state = self.state.lock();
-        let Some(call) = state.pending.remove(&id) else {
+        let Some(call) = state.pending.remove(id) else {
             // Withdrawn, and the reply was on its way already; an id never given out is a broken peer.
             if id < state.tables.next_call {
                 return Ok(());
@@ -219,7 +222,8 @@ impl Core {
                 format!("a reply to call {id}, which was never made"),
             ));
         };
-        let writer = state.wake_writer_if_drained();
+        // The last answer of a session that is being closed lets the writer finish.
+        let writer = if state.we_drain { self.wake_writer(&state) } else { None };
         let idle = state.wake_if_idle();
         drop(state);
         wake(writer);
@@ -259,21 +263,21 @@ impl Core {
             return Err(RpcError::new(ErrorKind::Overloaded, text));
         }
         state.incoming_bytes += bytes;
-        state.incoming.insert(id, (call.clone(), bytes));
+        state.incoming.push(id, (call.clone(), bytes));
         Ok(())
     }
 
     pub(crate) fn incoming(&self, id: u64) -> Option<Arc<IncomingCall>> {
-        self.state.lock().incoming.get(&id).map(|(call, _)| call.clone())
+        self.state.lock().incoming.get(id).map(|(call, _)| call.clone())
     }
 
-    pub(crate) fn reply(self: &Arc<Self>, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
+    pub(crate) fn reply(&self, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
         if let Err(refusal) = self.push_reply(id, status, passed, body) {
             self.reply_error(id, &refusal.may_run(true));
         }
     }
 
-    pub(crate) fn reply_error(self: &Arc<Self>, id: u64, error: &RpcError) {
+    pub(crate) fn reply_error(&self, id: u64, error: &RpcError) {
         let mut body = Vec::new();
         encode_body(&WireError::from_rpc(error), &mut body);
         let sent = self.push_reply(id, ReplyStatus::Rpc, &[], &body);
@@ -281,7 +285,7 @@ impl Core {
     }
 
     fn push_reply(
-        self: &Arc<Self>,
+        &self,
         id: u64,
         status: ReplyStatus,
         passed: &[Passed],
@@ -304,11 +308,11 @@ impl Core {
             out.extend_from_slice(body);
         });
         let streams = out.commit(capabilities);
-        if let Some((_, bytes)) = state.incoming.remove(&id) {
+        if let Some((_, bytes)) = state.incoming.remove(id) {
             state.incoming_bytes -= bytes;
         }
         let overflow = state.out.byte_len() > self.life.limits.max_unsent;
-        let writer = state.wake_writer();
+        let writer = self.wake_writer(state);
         let idle = state.wake_if_idle();
         drop(guard);
         wake(writer);
@@ -326,14 +330,14 @@ impl Core {
     // ---- capabilities
 
     #[inline]
-    fn pump(self: &Arc<Self>, streams: Vec<PassedStream>) {
+    fn pump(&self, streams: Vec<PassedStream>) {
         if !streams.is_empty() {
             self.pump_all(streams);
         }
     }
 
-    fn pump_all(self: &Arc<Self>, streams: Vec<PassedStream>) {
-        let core: Arc<dyn AnyCore> = self.clone();
+    fn pump_all(&self, streams: Vec<PassedStream>) {
+        let core: Arc<dyn AnyCore> = self.this();
         for (id, chunks) in streams {
             stream::pump_over(&core, id, &chunks);
         }
@@ -371,8 +375,8 @@ impl Core {
             }
             Released::Result(_) => state.tables.names -= 1,
         }
-        state.push_control(Kind::Release, |out| encode_body(released, out));
-        let writer = state.wake_writer();
+        push_control(&mut state.out, Kind::Release, |out| encode_body(released, out));
+        let writer = self.wake_writer(&state);
         drop(state);
         wake(writer);
     }
@@ -456,8 +460,8 @@ impl AnyCore for Core {
         self
     }
 
-    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
-        Core::send(&self, call)
+    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
+        Core::send(self, call)
     }
 
     fn cancel(&self, call: u64) {
@@ -468,13 +472,13 @@ impl AnyCore for Core {
         Core::release(self, &Released::Result(call));
     }
 
-    fn reply(self: Arc<Self>, call: u64, is_ok: bool, body: &[u8], passed: &[Passed]) {
+    fn reply(&self, call: u64, is_ok: bool, body: &[u8], passed: &[Passed]) {
         let status = if is_ok { ReplyStatus::Ok } else { ReplyStatus::Application };
-        Core::reply(&self, call, status, body, passed);
+        Core::reply(self, call, status, body, passed);
     }
 
-    fn reply_error(self: Arc<Self>, call: u64, error: &RpcError) {
-        Core::reply_error(&self, call, error);
+    fn reply_error(&self, call: u64, error: &RpcError) {
+        Core::reply_error(self, call, error);
     }
 
     fn fits(&self, size: usize) -> Result<(), RpcError> {

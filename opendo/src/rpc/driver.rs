@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use futures::FutureExt;
 use opendo_transport::envelope::EnvelopeKind as Kind;
 use opendo_transport::{Connection, Frames, Receiver, Sender, Transport, TransportError, kind};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::node::WeakNode;
 use crate::object::lasting::LastingName;
@@ -24,6 +24,7 @@ use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
 use crate::rpc::peer_side::PeerSide;
 use crate::rpc::session::Session;
+use crate::rpc::timer::Timer;
 use crate::rpc::wire::{Hello, WireError, decode_body, encode_body};
 
 /// What a session serves to its peer.
@@ -209,6 +210,7 @@ impl Driver {
         let mut writing =
             Writing { batch: Frames::default(), sending: false, gathered: false, farewell: None };
         let error = poll_fn(|cx| {
+            core.awake();
             if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
             {
                 return Poll::Ready(error);
@@ -294,7 +296,7 @@ impl Writing {
 pub(crate) struct Keepalive {
     seen: Instant,
     asked: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     limits: Limits,
 }
 
@@ -317,8 +319,8 @@ impl Keepalive {
     fn poll(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<RpcError> {
         loop {
             let due = self.due();
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            ready!(timer.poll_unpin(cx));
+            let timer = self.timer.get_or_insert_with(|| Timer::until(due));
+            ready!(timer.poll(cx));
             // Messages that came meanwhile moved the moment; the timer is only set anew when it fires.
             if Instant::now() >= due {
                 if self.asked {
@@ -332,7 +334,7 @@ impl Keepalive {
             }
             let due = self.due();
             if let Some(timer) = &mut self.timer {
-                timer.as_mut().reset(due);
+                timer.reset(due);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The callee's side of a call that comes encoded: over a session, or through a promise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -145,10 +146,16 @@ impl Incoming {
             .map_err(|error| RpcError::new(ErrorKind::Decode, format!("the arguments: {error}")))
     }
 
+    /// Whether every value that the call takes has arrived.
+    #[inline]
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.args.passed.iter().any(|passed| matches!(passed, Passed::Value(_)))
+    }
+
     /// Goes on when every value that the call takes has arrived; fails it when one does not.
     #[inline]
     pub(crate) fn when_complete(self, then: impl FnOnce(Self) + Send + 'static) {
-        if !self.args.passed.iter().any(|passed| matches!(passed, Passed::Value(_))) {
+        if self.is_complete() {
             return then(self);
         }
         self.complete_later(then);
@@ -179,6 +186,8 @@ pub(crate) struct IncomingCall {
     pub(crate) form: Form,
     /// What the caller may call on the result before it has it.
     pub(crate) kept: Option<Arc<Promise>>,
+    /// Looked at without the lock by whoever only asks.
+    is_gone: AtomicBool,
     gone: Mutex<Gone>,
 }
 
@@ -194,15 +203,19 @@ enum To {
 }
 
 impl IncomingCall {
+    fn new(to: To, form: Form, kept: Option<Arc<Promise>>) -> Self {
+        Self { to, form, kept, is_gone: AtomicBool::new(false), gone: Mutex::default() }
+    }
+
     pub(crate) fn of_session(core: Arc<dyn AnyCore>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
         let form = core.form();
-        Arc::new(Self { to: To::Session(core, id), form, kept, gone: Mutex::default() })
+        Arc::new(Self::new(To::Session(core, id), form, kept))
     }
 
     /// A call for whoever waits for `kept`.
     #[cfg(feature = "capnweb")]
     pub(crate) fn of_promise(kept: Arc<Promise>) -> Arc<Self> {
-        Arc::new(Self { to: To::Promise, form: kept.form(), kept: Some(kept), gone: Mutex::default() })
+        Arc::new(Self::new(To::Promise, kept.form(), Some(kept)))
     }
 
     /// Its caller is gone, so it need not start. A text client that lets go of a result wants the call to be made.
@@ -212,16 +225,11 @@ impl IncomingCall {
 
     fn of_caller(call: Arc<RemoteCall>, form: Form) -> Arc<Self> {
         let kept = call.kept.clone();
-        Arc::new(Self { to: To::Caller(call), form, kept, gone: Mutex::default() })
+        Arc::new(Self::new(To::Caller(call), form, kept))
     }
 
     fn of_message(receipt: Receipt) -> Arc<Self> {
-        Arc::new(Self {
-            to: To::Sender(Arc::new(receipt)),
-            form: Form::Postcard,
-            kept: None,
-            gone: Mutex::default(),
-        })
+        Arc::new(Self::new(To::Sender(Arc::new(receipt)), Form::Postcard, None))
     }
 
     /// Of a message.
@@ -234,6 +242,7 @@ impl IncomingCall {
 
     /// The caller is gone: it said so, or the session ended.
     pub(crate) fn abandon(&self) {
+        self.is_gone.store(true, Ordering::Release);
         let watchers = self.gone.lock().set();
         watchers.into_iter().for_each(Waker::wake);
     }
@@ -245,7 +254,7 @@ impl Waiting for IncomingCall {
     }
 
     fn is_gone(&self) -> bool {
-        self.gone.lock().is()
+        self.is_gone.load(Ordering::Acquire)
     }
 }
 
@@ -347,7 +356,7 @@ impl RemoteReply {
         self.answered = true;
         match &self.call.to {
             To::Session(core, id) => {
-                core.clone().reply(*id, is_ok, body, &passed);
+                core.reply(*id, is_ok, body, &passed);
             }
             To::Caller(call) => {
                 let value = Encoded { form: self.call.form, bytes: Bytes::copy_from_slice(body), passed };
@@ -369,7 +378,7 @@ impl RemoteReply {
             kept.resolve(Err(error.clone()));
         }
         match &self.call.to {
-            To::Session(core, id) => core.clone().reply_error(*id, &error),
+            To::Session(core, id) => core.reply_error(*id, &error),
             To::Caller(call) => call.complete(Err(error)),
             To::Sender(receipt) => receipt.tell(Err(error)),
             #[cfg(feature = "capnweb")]

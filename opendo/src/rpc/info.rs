@@ -57,7 +57,6 @@ pub enum Caller {
 #[derive(Clone)]
 pub struct CallInfo {
     pub(crate) caller: Caller,
-    pub(crate) object: Option<Arc<ObjectKey>>,
     pub(crate) method: MethodDesc,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
@@ -87,14 +86,9 @@ pub(crate) trait Waiting: Send + Sync {
 
 impl CallInfo {
     /// Of work that is not a call of somebody's, and in nobody's chain.
-    pub(crate) fn of_own_work(
-        name: &'static str,
-        control: &Arc<Control>,
-        object: Option<Arc<ObjectKey>>,
-    ) -> Self {
+    pub(crate) fn of_own_work(name: &'static str, control: &Arc<Control>) -> Self {
         Self {
             caller: Caller::Local,
-            object,
             method: MethodDesc::new(name, "", MethodFlags::default()),
             deadline: None,
             trace: None,
@@ -120,7 +114,7 @@ impl CallInfo {
 
     /// The object that runs it; `None` for a target.
     pub fn object(&self) -> Option<&ObjectKey> {
-        self.object.as_deref()
+        self.control.key().map(|key| &**key)
     }
 
     /// The method.
@@ -161,6 +155,23 @@ impl CallInfo {
         CURRENT.scope(Some(self), future)
     }
 
+    /// Runs (a part of) this call here. Gives the call back if it waits.
+    pub(crate) fn here<R>(self, run: impl FnOnce() -> Poll<R>) -> Result<R, Self> {
+        CURRENT.sync_scope(Some(self), || match run() {
+            Poll::Ready(result) => Ok(result),
+            Poll::Pending => Err(CURRENT.with(Option::clone).expect("this runs within it")),
+        })
+    }
+
+    /// What it is in the logs.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::debug_span!(
+            "call",
+            object = self.object().map(tracing::field::display),
+            method = self.method.name
+        )
+    }
+
     /// Runs what belongs to no call, whatever this thread is at.
     pub(crate) fn in_no_call<R>(run: impl FnOnce() -> R) -> R {
         CURRENT.sync_scope(None, run)
@@ -187,7 +198,7 @@ impl CallInfo {
             Some(info) => {
                 let link = Link::new(info.control.number(), info.sequence, info.chain.clone());
                 Origin {
-                    caller: info.object.clone().map_or(Caller::Local, Caller::Object),
+                    caller: info.control.key().cloned().map_or(Caller::Local, Caller::Object),
                     chain: Some(link),
                     trace: info.trace,
                     gate: gate(info),
@@ -225,7 +236,7 @@ impl fmt::Debug for CallInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallInfo")
             .field("caller", &self.caller)
-            .field("object", &self.object)
+            .field("object", &self.object())
             .field("method", &self.method.name)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()

@@ -82,6 +82,8 @@ pub(crate) struct RemoteCall {
     again: Option<Box<Again>>,
     /// An earlier attempt may have run.
     tried: AtomicBool,
+    /// The session it went to knows nothing of it any more.
+    answered: AtomicBool,
     failure: OnceLock<RpcError>,
     /// Somebody waits for its answer.
     wanted: AtomicBool,
@@ -136,6 +138,7 @@ impl RemoteCall {
             leaving: Mutex::default(),
             again: None,
             tried: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             failure: OnceLock::new(),
             wanted: AtomicBool::new(false),
         }
@@ -184,6 +187,9 @@ impl RemoteCall {
 
     /// The call's number in that session, if it went there.
     pub(crate) fn number_in(&self, session: &Life) -> Option<u64> {
+        if self.is_answered() {
+            return None;
+        }
         match &*self.route.lock() {
             Route::Sent(to, id) | Route::Over(Some((to, id))) if to.life().number == session.number => {
                 Some(*id)
@@ -203,7 +209,7 @@ impl RemoteCall {
             return;
         }
         let sent = match &*self.route.lock() {
-            Route::Sent(core, id) => Some((core.clone(), *id)),
+            Route::Sent(core, id) if !self.is_answered() => Some((core.clone(), *id)),
             _ => None,
         };
         if let Some((core, id)) = sent {
@@ -268,7 +274,14 @@ impl RemoteCall {
         }
     }
 
+    fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
     fn over(&self) -> Route {
+        if self.is_answered() {
+            return Route::Over(None);
+        }
         let mut route = self.route.lock();
         let kept = match &*route {
             Route::Sent(core, id) if self.keep => Some((core.clone(), *id)),
@@ -284,7 +297,12 @@ impl RemoteCall {
             Err(error) if self.tried.load(Ordering::Relaxed) => Err(error.may_run(true)),
             answer => answer,
         };
-        drop(self.over());
+        if self.keep || self.object.uplink.number().is_none() {
+            drop(self.over());
+        } else {
+            // A session does not hold it any more, so nothing has to be let go of here.
+            self.answered.store(true, Ordering::Release);
+        }
         match &answer {
             Err(error) => {
                 if error.is_reset() || self.object.is_sink() {

@@ -2,14 +2,14 @@
 //!
 //! Calls are queued at their targets before the next message is read; nothing here waits.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use opendo_transport::envelope::{EnvelopeKind as Kind, EnvelopeView};
+use bytes::{Buf as _, Bytes};
+use opendo_transport::envelope::{EnvelopeKind as Kind, EnvelopeView, TraceContext};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -26,6 +26,7 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::info::Caller;
 use crate::rpc::method::MethodDesc;
+use crate::rpc::numbered::Numbered;
 use crate::rpc::promise::Promise;
 use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::session::Session;
@@ -42,10 +43,9 @@ pub(crate) struct PeerSide {
     access: Access,
     classes: Vec<PeerClass>,
     methods: usize,
-    // The peer chooses the keys, so not with a hash that it can predict.
-    bound: HashMap<i64, Named>,
+    bound: Numbered<Named>,
     /// Results that the peer may still use.
-    kept: HashMap<u64, Arc<Promise>>,
+    kept: Numbered<Arc<Promise>>,
     /// The last number the peer chose for each of them.
     last_call: u64,
     last_name: i64,
@@ -67,6 +67,42 @@ enum Named {
     Other(u32, Option<Cap>),
     /// What it writes a stream to.
     Stream(Cap),
+}
+
+/// What the header of a call says.
+struct Header {
+    call: u64,
+    target: i64,
+    method: u32,
+    keep: bool,
+    /// Of the whole message.
+    size: usize,
+    deadline: Option<Instant>,
+    trace: Option<TraceContext>,
+    chain: Option<Arc<Link>>,
+}
+
+impl Header {
+    fn of(view: &EnvelopeView<'_>, size: usize) -> Self {
+        Self {
+            call: view.call(),
+            target: view.target(),
+            method: view.method(),
+            keep: view.keep(),
+            size,
+            deadline: view
+                .deadline()
+                .and_then(|micros| Instant::now().checked_add(Duration::from_micros(micros))),
+            trace: view.trace(),
+            chain: Link::from_wire(view.chain().collect::<Vec<_>>().into_iter()),
+        }
+    }
+}
+
+/// What stands behind the header. The message itself, not another hold on it.
+fn body(offset: usize, mut message: Bytes) -> Bytes {
+    message.advance(offset);
+    message
 }
 
 /// Names of classes that are not here are kept, and told to whoever calls them.
@@ -95,8 +131,8 @@ impl PeerSide {
             access,
             classes: Vec::new(),
             methods: 0,
-            bound: HashMap::new(),
-            kept: HashMap::new(),
+            bound: Numbered::default(),
+            kept: Numbered::default(),
             last_call: 0,
             last_name: 0,
             last_import: 0,
@@ -133,16 +169,22 @@ impl PeerSide {
     }
 
     /// Does what one message asks for. An error ends the session.
-    #[allow(clippy::needless_pass_by_value)] // the message is consumed; its body is shared by slices
     fn handle(&mut self, core: &Arc<Core>, message: Bytes) -> Result<(), RpcError> {
         let view = EnvelopeView::parse(&message).map_err(|error| {
             RpcError::new(ErrorKind::Protocol, format!("a message from the peer: {error}"))
         })?;
         match view.kind() {
-            Kind::Call => self.call(core, &view, &message),
+            Kind::Call => {
+                // Before any refusal: the peer has passed it, refused or not.
+                let passed = self.receive(core, view.capabilities())?;
+                let header = Header::of(&view, message.len());
+                let bytes = body(view.body_offset(), message);
+                self.call(core, header, Encoded { form: Form::Postcard, bytes, passed })
+            }
             Kind::Reply => {
                 let passed = self.receive(core, view.capabilities())?;
-                core.answer(view.call(), view.status(), message.slice(view.body_offset()..), passed)
+                let (call, status) = (view.call(), view.status());
+                core.answer(call, status, body(view.body_offset(), message), passed)
             }
             Kind::Cancel => {
                 if let Some(call) = core.incoming(view.call()) {
@@ -180,30 +222,28 @@ impl PeerSide {
         Ok(())
     }
 
-    fn call(&mut self, core: &Arc<Core>, view: &EnvelopeView<'_>, message: &Bytes) -> Result<(), RpcError> {
-        let id = view.call();
-        // Before any refusal: the peer has passed it, refused or not.
-        let passed = self.receive(core, view.capabilities())?;
+    fn call(&mut self, core: &Arc<Core>, header: Header, args: Encoded) -> Result<(), RpcError> {
+        let Header { call: id, target, method, keep, size, deadline, trace, chain } = header;
         if id <= self.last_call {
             return Err(protocol(&format!("call {id}, a number that was used before")));
         }
         self.last_call = id;
-        let kept = view.keep().then(|| Promise::new(Form::Postcard, core.life.limits.max_pipelined));
+        let kept = keep.then(|| Promise::new(Form::Postcard, core.life.limits.max_pipelined));
         if let Some(kept) = &kept {
             self.has_room(core)?;
-            self.kept.insert(id, kept.clone());
+            self.kept.push(id, kept.clone());
             self.count(core);
         }
         let call = IncomingCall::of_session(core.clone(), id, kept);
         let reply = RemoteReply::new(call.clone());
-        if let Err(error) = core.admit(id, &call, message.len()) {
-            if let Ok((cap, _)) = self.target(core, view.target(), view.method()) {
+        if let Err(error) = core.admit(id, &call, size) {
+            if let Ok((cap, _)) = self.target(core, target, method) {
                 cap.missed(&error);
             }
             reply.fail(error);
             return Ok(());
         }
-        let (cap, fingerprint) = match self.target(core, view.target(), view.method()) {
+        let (cap, fingerprint) = match self.target(core, target, method) {
             Ok(target) => target,
             Err(error) => {
                 reply.fail(error);
@@ -212,44 +252,47 @@ impl PeerSide {
         };
         let incoming = Incoming {
             reply,
-            method: view.method(),
+            method,
             fingerprint,
-            args: Encoded { form: Form::Postcard, bytes: message.slice(view.body_offset()..), passed },
+            args,
             member: None,
-            deadline: view
-                .deadline()
-                .and_then(|micros| Instant::now().checked_add(Duration::from_micros(micros))),
-            trace: view.trace(),
-            chain: Link::from_wire(view.chain().collect::<Vec<_>>().into_iter()),
+            deadline,
+            trace,
+            chain,
             caller: Caller::Session(Session::new(core.clone())),
             promises: 0,
         };
-        incoming.when_complete(move |call| cap.deliver(call));
+        if incoming.is_complete() {
+            cap.deliver(incoming);
+        } else {
+            let cap = cap.into_owned();
+            incoming.when_complete(move |call| cap.deliver(call));
+        }
         Ok(())
     }
 
     /// What is called, and what the caller takes the method's signature for where that is still to be compared.
-    fn target(&self, core: &Core, target: i64, method: u32) -> Result<(Cap, Option<u64>), RpcError> {
+    fn target(&self, core: &Core, target: i64, method: u32) -> Result<(Cow<'_, Cap>, Option<u64>), RpcError> {
         if target < 0 {
             let cap = core.export(target);
-            return cap.map(|cap| (cap, None)).ok_or_else(|| names_nothing(target));
+            return cap.map(|cap| (Cow::Owned(cap), None)).ok_or_else(|| names_nothing(target));
         }
-        match self.bound.get(&target).ok_or_else(|| names_nothing(target))? {
+        match self.bound.get(target.unsigned_abs()).ok_or_else(|| names_nothing(target))? {
             Named::Object(class, cap) => {
                 let class = &self.classes[*class as usize];
                 let cap = cap.as_ref().ok_or_else(|| self.refusal(class))?;
                 match class.mismatch(method) {
                     Some(error) => Err(error),
-                    None => Ok((cap.clone(), None)),
+                    None => Ok((Cow::Borrowed(cap), None)),
                 }
             }
             Named::Other(class, cap) => {
                 let none = || RpcError::new(ErrorKind::NoSuchClass, "this side has no root target");
                 let cap = cap.as_ref().ok_or_else(none)?;
                 let class = &self.classes[*class as usize];
-                Ok((cap.clone(), class.interface.methods.get(&method).copied()))
+                Ok((Cow::Borrowed(cap), class.interface.methods.get(&method).copied()))
             }
-            Named::Stream(cap) => Ok((cap.clone(), None)),
+            Named::Stream(cap) => Ok((Cow::Borrowed(cap), None)),
         }
     }
 
@@ -310,7 +353,7 @@ impl PeerSide {
             Bound::Lasting(target) => Named::Other(bind.class, Some(self.lasting(core, target))),
             Bound::Root => Named::Other(bind.class, self.access.root.clone()),
             Bound::Result { call, path } => {
-                let Some(kept) = self.kept.get(call) else {
+                let Some(kept) = self.kept.get(*call) else {
                     return Err(protocol(&format!("a part of the result of call {call}, which is not kept")));
                 };
                 let text: usize = path.iter().map(|field| field.len()).sum();
@@ -324,7 +367,7 @@ impl PeerSide {
         };
         self.take_name(bind.import)?;
         self.has_room(core)?;
-        self.bound.insert(bind.import, named);
+        self.bound.push(bind.import.unsigned_abs(), named);
         self.count(core);
         Ok(())
     }
@@ -352,8 +395,8 @@ impl PeerSide {
     fn release(&mut self, core: &Core, released: &Released) -> Result<(), RpcError> {
         let known = match released {
             Released::Number(id @ ..0) => core.unexport(*id).is_some(),
-            Released::Number(id) => self.bound.remove(id).is_some(),
-            Released::Result(call) => self.kept.remove(call).is_some(),
+            Released::Number(id) => self.bound.remove(id.unsigned_abs()).is_some(),
+            Released::Result(call) => self.kept.remove(*call).is_some(),
         };
         self.count(core);
         match released {
@@ -389,7 +432,7 @@ impl PeerSide {
                     if results > MOST_RESULTS {
                         return Err(protocol("a message with the results of too many calls"));
                     }
-                    match self.kept.get(&call) {
+                    match self.kept.get(call) {
                         Some(kept) => Passed::Value(Value::Promise(kept.clone())),
                         None => {
                             return Err(protocol(&format!("the result of call {call}, which is not kept")));
@@ -437,7 +480,7 @@ impl PeerSide {
                 let cap = if id < 0 {
                     core.export(id)
                 } else {
-                    match self.bound.get(&id) {
+                    match self.bound.get(id.unsigned_abs()) {
                         Some(Named::Object(class, None)) => {
                             Some(nowhere_cap(self.refusal(&self.classes[*class as usize])))
                         }
@@ -452,7 +495,7 @@ impl PeerSide {
                 self.has_room(core)?;
                 let any: Arc<dyn AnyCore> = core.clone();
                 let (cap, chunks) = stream::pipe_from_peer(&any, id);
-                self.bound.insert(id, Named::Stream(cap));
+                self.bound.push(id.unsigned_abs(), Named::Stream(cap));
                 self.count(core);
                 Ok(Passed::Chunks(Arc::new(Mutex::new(Some(chunks)))))
             }

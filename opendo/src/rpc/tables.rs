@@ -89,13 +89,22 @@ impl Prepared {
 
 /// A message on its way out, under the session's lock.
 pub(crate) struct Out<'a> {
-    pub(crate) core: &'a Arc<Core>,
+    pub(crate) core: &'a Core,
     pub(crate) tables: &'a mut Tables,
     pub(crate) frames: &'a mut Frames,
 }
 
 impl Out<'_> {
-    /// The number of what is called; names it to the peer the first time.
+    /// The number of what is called, if it has one, unless it is broken.
+    pub(crate) fn target(&self, object: &RemoteObject) -> Result<Option<i64>, RpcError> {
+        let binding = object.binding.lock();
+        match &binding.broken {
+            Some(error) => Err(error.clone()),
+            None => Ok((binding.session == self.core.life.number).then_some(binding.import)),
+        }
+    }
+
+    /// The number of what is called or passed; names it to the peer the first time.
     pub(crate) fn place(&mut self, object: &Arc<RemoteObject>) -> Result<i64, RpcError> {
         let mut binding = object.binding.lock();
         if binding.session == self.core.life.number {

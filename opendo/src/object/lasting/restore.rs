@@ -166,9 +166,9 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
             return Err(object);
         }
         let Self { name, chain, done } = *self;
-        let Place { key, sequence, control } = place;
+        let Place { sequence, control } = place;
         let span = tracing::debug_span!("restore", target = %name);
-        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control, key) };
+        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control) };
         Ok(Box::pin(async move {
             let end = {
                 let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
@@ -178,7 +178,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
                     T::restore(alone, params).await
                 };
                 let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(pin!(run), &control, None, None).await
+                until_end(pin!(run), &control, None).await
             };
             let restored = match end {
                 End::Returned(restored) => {
@@ -189,7 +189,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
                 End::Dropped => Err(not_asked()),
             };
             let _ = done.send(restored); // nobody is left who wants it
-            object
+            Some(object)
         }))
     }
 

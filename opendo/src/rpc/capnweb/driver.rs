@@ -1,14 +1,12 @@
 //! The task of a session that speaks Cap'n Web.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::FutureExt;
 use opendo_transport::{CloseReason, Connection, Lines, Receiver, Sender, Transport, kind};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
@@ -17,6 +15,7 @@ use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
+use crate::rpc::timer::Timer;
 
 type Out = Box<dyn Sender<kind::Text>>;
 type In = Box<dyn Receiver<kind::Text>>;
@@ -125,7 +124,7 @@ struct Keepalive {
     asked: bool,
     interval: Duration,
     timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
 impl Keepalive {
@@ -137,8 +136,8 @@ impl Keepalive {
     fn poll(&mut self, cx: &mut Context<'_>, core: &TextCore, sender: &mut Out) -> Poll<RpcError> {
         loop {
             let interval = self.interval;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(interval)));
-            ready!(timer.poll_unpin(cx));
+            let timer = self.timer.get_or_insert_with(|| Timer::until(Instant::now() + interval));
+            ready!(timer.poll(cx));
             let Some(heard) = sender.heard() else {
                 // Nothing can be asked.
                 return Poll::Pending;
@@ -155,7 +154,7 @@ impl Keepalive {
             }
             let next = Instant::now() + if silent { self.timeout } else { self.interval };
             if let Some(timer) = &mut self.timer {
-                timer.as_mut().reset(next);
+                timer.reset(next);
             }
         }
     }

@@ -36,6 +36,7 @@ pub(crate) enum Sort {
 }
 
 pub(crate) struct TextCore {
+    this: Weak<Self>,
     pub(super) life: Life,
     pub(super) sort: Sort,
     pub(super) state: Mutex<State>,
@@ -158,7 +159,8 @@ impl TextCore {
     ) -> Arc<Self> {
         let nothing = RpcError::new(ErrorKind::NoSuchClass, "This connection has no main object.");
         let nothing = Held { promise: Promise::failed(nothing), pulled: false, call: None };
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             life: Life::new(peer, limits, objects, credentials),
             sort,
             state: Mutex::new(State {
@@ -184,6 +186,10 @@ impl TextCore {
                 idle: Vec::new(),
             }),
         })
+    }
+
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is only made behind an `Arc`")
     }
 
     /// Gives the peer its main interface.
@@ -344,8 +350,8 @@ impl AnyCore for TextCore {
         self
     }
 
-    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
-        super::outgoing::send(&self, call)
+    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
+        super::outgoing::send(&self.this(), call)
     }
 
     fn cancel(&self, call: u64) {
@@ -368,12 +374,12 @@ impl AnyCore for TextCore {
         self.let_go(id);
     }
 
-    fn reply(self: Arc<Self>, call: u64, _: bool, _: &[u8], _: &[Passed]) {
+    fn reply(&self, call: u64, _: bool, _: &[u8], _: &[Passed]) {
         // Whoever waits for the result has been told by its promise.
         self.answered(call);
     }
 
-    fn reply_error(self: Arc<Self>, call: u64, _: &RpcError) {
+    fn reply_error(&self, call: u64, _: &RpcError) {
         self.answered(call);
     }
 

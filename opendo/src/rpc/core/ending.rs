@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
 
-use super::{Core, wake};
+use super::{Core, push_control, wake};
 use crate::rpc::error::RpcError;
 
 impl Core {
@@ -28,8 +28,8 @@ impl Core {
             return;
         }
         state.we_drain = true;
-        state.push_control(Kind::Drain, |_| ());
-        let writer = state.wake_writer();
+        push_control(&mut state.out, Kind::Drain, |_| ());
+        let writer = self.wake_writer(&state);
         drop(state);
         wake(writer);
         self.life.draining();
@@ -50,19 +50,18 @@ impl Core {
         state.ended = Some(error.clone());
         state.out = Frames::default();
         let handed_over = state.handed_over;
-        let mut pending: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
+        let pending = std::mem::take(&mut state.pending);
         let incoming = std::mem::take(&mut state.incoming);
         let exports = std::mem::take(&mut state.tables.exports);
         state.tables.imports = 0;
         let idle = std::mem::take(&mut state.idle);
-        let writer = state.wake_writer();
+        let writer = state.writer.take();
         drop(state);
         wake(writer);
-        pending.sort_unstable_by_key(|(id, _)| *id);
-        for (id, call) in pending {
+        for (id, call) in pending.into_iter() {
             call.lost(error.clone().may_run(id < handed_over));
         }
-        for (call, _) in incoming.into_values() {
+        for (_, (call, _)) in incoming.into_iter() {
             call.abandon();
         }
         idle.into_iter().for_each(Waker::wake);

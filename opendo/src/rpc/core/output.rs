@@ -1,6 +1,7 @@
 //! What is on its way out, as the driver takes it.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use opendo_transport::Frames;
@@ -16,8 +17,8 @@ impl Core {
         if state.ended.is_some() {
             return;
         }
-        state.push_control(kind, body);
-        let writer = state.wake_writer();
+        push_control(&mut state.out, kind, body);
+        let writer = self.wake_writer(&state);
         drop(state);
         wake(writer);
     }
@@ -32,6 +33,20 @@ impl Core {
         Ok(())
     }
 
+    /// The driver is at work: it looks for output before it waits again, and need not be woken for it.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Who writes what was just added, if he does not do so anyway.
+    pub(super) fn wake_writer(&self, state: &State) -> Option<Waker> {
+        if !self.asleep.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.awake();
+        state.writer.clone()
+    }
+
     /// Swaps what is to be written into `batch`; when there is nothing, leaves the waker. Tells what to do next.
     pub(crate) fn take_output(&self, batch: &mut Frames, waker: &Waker, gathered: bool) -> Output {
         let mut state = self.state.lock();
@@ -43,7 +58,10 @@ impl Core {
             if quiet && state.peer_drains {
                 return Output::Drained;
             }
-            state.writer = Some(waker.clone());
+            if !state.writer.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                state.writer = Some(waker.clone());
+            }
+            self.asleep.store(true, Ordering::Relaxed);
             return if quiet { Output::Farewell } else { Output::Nothing };
         }
         // Others are about to add to it: one turn of the scheduler, and one system call takes them all.
@@ -51,6 +69,7 @@ impl Core {
             return Output::Gather;
         }
         std::mem::swap(&mut state.out, batch);
+        state.begun = None;
         state.handed_over = state.tables.next_call;
         Output::Write
     }
@@ -70,19 +89,10 @@ pub(crate) enum Output {
 }
 
 impl State {
-    pub(super) fn push_control(&mut self, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
-        push_control(&mut self.out, kind, body);
-    }
-
     /// Whoever waits for the session to be idle, if it is.
     pub(super) fn wake_if_idle(&mut self) -> Vec<Waker> {
         let idle = self.pending.is_empty() && self.incoming.is_empty();
         if idle { std::mem::take(&mut self.idle) } else { Vec::new() }
-    }
-
-    /// The last answer of a session that is being closed lets the writer finish.
-    pub(super) fn wake_writer_if_drained(&mut self) -> Option<Waker> {
-        if self.we_drain { self.wake_writer() } else { None }
     }
 }
 

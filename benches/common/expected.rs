@@ -1,6 +1,6 @@
 //! Instructions that are expected of each case: kept in a file, so that they do not creep up unnoticed.
 //!
-//! Counts are the same from run to run, but not from machine to machine: the C library picks its functions by the
+//! Counts are nearly the same from run to run, but not from machine to machine: the C library picks its functions by the
 //! processor, and allocates by its version. Therefore a case fails only when it has become more than it was both by
 //! itself and beside the floor, which is counted in the same run and shifts with the machine. Of another compiler or
 //! architecture the counts are shown, and nothing fails.
@@ -12,10 +12,25 @@ use crate::callgrind::{Case, can_count, each};
 use crate::table::{Number, table};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
-const RECORD: &str = "cargo bench -p opendo-benches --bench instructions -- --record";
+const RECORD: &str = "benches/instructions.sh --record";
 
 /// How much more, or less, is the same.
 const TOLERANCE: f64 = 0.05;
+
+/// Threads that meet sooner or later make some counts differ by a few percent, always upwards: the least of so many.
+const TRIES: usize = 3;
+
+/// Counts until it is little enough, and no more often than that.
+fn least(case: &str, enough: f64) -> f64 {
+    let mut least = f64::INFINITY;
+    for _ in 0..TRIES {
+        least = each(case, false).min(least);
+        if least <= enough {
+            break;
+        }
+    }
+    least
+}
 
 /// Counts each case and compares; false if one has become more.
 pub(crate) fn check(cases: &[Case], floor: &str) -> bool {
@@ -34,7 +49,8 @@ pub(crate) fn check(cases: &[Case], floor: &str) -> bool {
         return false;
     }
 
-    let counts: Vec<f64> = cases.iter().map(|(case, _)| each(case, false)).collect();
+    let counts: Vec<f64> =
+        expected.iter().map(|(case, expected)| least(case, expected * (1.0 + TOLERANCE))).collect();
     let of_floor = cases.iter().position(|(case, _)| *case == floor).expect("the floor is a case");
     let shift = counts[of_floor] / expected[of_floor].1;
     let (mut more, mut fewer) = (Vec::new(), Vec::new());
@@ -80,21 +96,23 @@ pub(crate) fn record(cases: &[Case]) -> bool {
     }
     let mut text = format!(
         "# Instructions of each case of `instructions.rs`: what they were counted on, then one line a case.\n\
-         # `-- --check` compares, `-- --record` writes this file.\n{}\n",
+         # `benches/instructions.sh` compares, and writes this file with `--record`.\n{}\n",
         built_by()
     );
     for (case, _) in cases {
-        writeln!(text, "{case} {:.0}", each(case, false)).expect("strings grow");
+        writeln!(text, "{case} {:.0}", least(case, 0.0)).expect("strings grow");
     }
     std::fs::write(FILE, &text).expect("the sources can be written");
     print!("{text}");
     true
 }
 
-/// The compiler, and what for: both decide what is counted.
+/// The compiler, what for, and how: all decide what is counted.
 fn built_by() -> String {
     let version = Command::new("rustc").arg("--version").output().map(|output| output.stdout);
     let version = String::from_utf8(version.unwrap_or_default()).expect("text");
     let number = version.split_whitespace().nth(1).unwrap_or("unknown");
-    format!("rustc {number}, {}-{}", std::env::consts::ARCH, std::env::consts::OS)
+    let is_incremental = std::env::var("CARGO_INCREMENTAL").is_ok_and(|it| it != "0");
+    let how = if is_incremental { ", incremental" } else { "" };
+    format!("rustc {number}, {}-{}{how}", std::env::consts::ARCH, std::env::consts::OS)
 }

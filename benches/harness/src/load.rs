@@ -43,12 +43,15 @@ const PLAN: [(&str, Op, &[usize]); 4] = [
     ("echo64k_bytes", Op::EchoBytes(64 * 1024), &[1, 64]),
 ];
 
+/// Reading the clock takes as long as some calls do, so that one of so many is timed.
+const TIMED_EACH: u64 = 8;
+
 /// What a task is to do until it is told to stop.
 #[derive(Clone, Debug)]
 pub struct Load {
     op: Op,
-    /// Reading the clock takes as long as some calls do, so only a part of them is timed where there are many.
-    timed_each: u64,
+    /// How many times are kept: a list that never grows.
+    room: usize,
     is_recording: Arc<AtomicBool>,
     is_over: Arc<AtomicBool>,
 }
@@ -64,8 +67,7 @@ pub struct Tally {
 impl Load {
     /// One call after the other.
     pub async fn run<S: Subject>(self, subject: S) -> Tally {
-        // Never grows: what is beyond is not kept.
-        let mut times = Vec::with_capacity(if self.timed_each == 1 { 1 << 24 } else { 1 << 14 });
+        let mut times = Vec::with_capacity(self.room);
         let (mut calls, mut last) = (0_u64, 0);
         let data = match self.op {
             Op::Increment => Vec::new(),
@@ -73,7 +75,7 @@ impl Load {
         };
         while !self.is_over.load(Relaxed) {
             let is_recording = self.is_recording.load(Relaxed);
-            let start = (is_recording && calls.is_multiple_of(self.timed_each)).then(Instant::now);
+            let start = (is_recording && calls.is_multiple_of(TIMED_EACH)).then(Instant::now);
             match self.op {
                 Op::Increment => {
                     let value = subject.increment(1).await;
@@ -84,7 +86,7 @@ impl Load {
                 Op::EchoBytes(size) => assert_eq!(subject.echo_bytes(data.clone()).await.len(), size),
             }
             if let Some(start) = start
-                && times.len() < times.capacity()
+                && times.len() < self.room
             {
                 times.push(start.elapsed().as_nanos().min(u128::from(u32::MAX)) as u32);
             }
@@ -140,12 +142,8 @@ async fn measure(
     in_flight: usize,
     spawn: &impl Fn(Load) -> JoinHandle<Tally>,
 ) {
-    let load = Load {
-        op,
-        timed_each: if in_flight == 1 { 1 } else { 8 },
-        is_recording: Arc::default(),
-        is_over: Arc::default(),
-    };
+    let load =
+        Load { op, room: (1 << 22) / in_flight, is_recording: Arc::default(), is_over: Arc::default() };
     let secs = std::env::var("PEERS_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(2.0);
     let tasks: Vec<_> = (0..in_flight).map(|_| spawn(load.clone())).collect();
     // On a thread of its own: calls that never wait leave a runtime no time to look at its timers.

@@ -43,4 +43,9 @@ struct H;
 #[rpc_target(rename_all = "camelCase")]
 impl E for H {}
 
+struct I;
+
+#[rpc_target(inline = "no")]
+impl I {}
+
 fn main() {}

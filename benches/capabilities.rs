@@ -39,10 +39,13 @@ mod subject;
 mod table;
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_set = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if let Some((case, times)) = callgrind::is_counted(&arguments) {
+    let counted = callgrind::is_counted(&arguments);
+    // Where it is counted, the clock stands still: where a call starts depends on how long the method takes.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(counted.is_some()).build().expect("a runtime");
+    if let Some((case, times)) = counted {
         runtime.block_on(repeat(case, times));
     } else if !is_set("--instructions") {
         runtime.block_on(measure());

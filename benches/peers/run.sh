@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures opendo beside what else there is, and writes what came out: results.jsonl, results.md, plots/*.svg and the
-# README's table. On a machine that does nothing else: half an hour beside building, or a few minutes with `quick`, which counts no
+# README's table. On a machine that does nothing else: a quarter of an hour beside building, or a few minutes with `quick`, which counts no
 # allocations and says little of times. Needs Rust and `taskset`. `run.sh report` only writes anew, from results.jsonl.
 set -euo pipefail
 cd "$(dirname "$0")"

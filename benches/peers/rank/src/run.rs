@@ -27,7 +27,7 @@ struct Way {
 /// Measures all, and writes a line for each measurement.
 pub(crate) fn run(results: &str, is_quick: bool) -> Result {
     let mut runner = Runner { out: File::create(results)?, number: 0 };
-    let (rounds, secs) = if is_quick { (1, 0.15) } else { (5, 1.0) };
+    let (rounds, secs) = if is_quick { (1, 0.15) } else { (3, 0.5) };
     let apart = Way {
         is_pinned: false,
         counts_allocations: false,

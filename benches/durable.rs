@@ -49,8 +49,7 @@ fn main() -> ExitCode {
     let is_set = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if let Some((case, times)) = callgrind::is_counted(&arguments) {
         // The clock stands still: where a call starts depends on how long the method takes.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.expect("a runtime").block_on(repeat(case, times as usize));
     } else if is_set("--instructions") || is_set("--top") {
         return if callgrind::report(&CASES, is_set("--top")) {

@@ -169,7 +169,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 Work::Hibernate(Retreat { hibernate, if_idle, done }) => {
                     drop(state);
                     let control = self.activation.control.clone();
-                    if control.refuses(if_idle) || !control.targets().sleep() {
+                    if control.refuses(if_idle) || !control.targets_sleep() {
                         // Nobody left to be told is as good.
                         let _ = done.send(false);
                         continue;

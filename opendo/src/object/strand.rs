@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use crate::object::control::Control;
+use crate::object::control::{Control, Watch};
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
@@ -221,12 +221,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 watchers: Vec::new(),
             }),
         });
-        let condemned = Arc::downgrade(&activation);
-        activation.control.on_change(move || {
-            if let Some(activation) = Weak::upgrade(&condemned) {
-                activation.kick(activation.state.lock());
-            }
-        });
+        let watch: Weak<Self> = Arc::downgrade(&activation);
+        activation.control.watched_by(watch);
         activation
     }
 
@@ -602,6 +598,12 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 job.fail(error.clone().may_run(false));
             }
         }
+    }
+}
+
+impl<O: Send + Sync + 'static> Watch for Activation<O> {
+    fn changed(self: Arc<Self>) {
+        self.kick(self.state.lock());
     }
 }
 

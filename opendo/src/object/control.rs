@@ -22,6 +22,7 @@ use crate::object::storage::ledger::Ledger;
 use crate::registry::retained::Keeper;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
+use crate::rpc::limits::Limits;
 
 /// See the module.
 ///
@@ -67,6 +68,7 @@ pub(crate) struct Common {
     pub(crate) node: WeakNode,
     pub(crate) clock: Clock,
     pub(crate) max_messages: usize,
+    pub(crate) max_mailbox: usize,
     pub(crate) keeper: Weak<dyn Keeper>,
 }
 
@@ -84,6 +86,7 @@ struct Lasting {
     object: Weak<Control>,
     /// The object's.
     gate: Option<Arc<Ledger>>,
+    max_mailbox: usize,
 }
 
 /// Tasks that the object does not leave memory before.
@@ -195,32 +198,30 @@ impl Control {
     }
 
     /// Of an object.
-    pub(crate) fn new(common: Arc<Common>, storage: Storage) -> Arc<Self> {
-        let control = Self::of(Place::Object(common, storage));
-        if let Some(ledger) = control.ledger() {
-            ledger.belongs_to(&control);
-        }
-        control
+    pub(crate) fn new(common: Arc<Common>, storage: impl FnOnce(Weak<Self>) -> Storage) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self::of(Place::Object(common, storage(this.clone()))))
     }
 
     /// Of a target: what it says waits for what the object has written that serves it, if one does.
     pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
         let gate = CallInfo::with_current(|current| current?.control.ledger().cloned());
-        Self::of(Place::Target(runtime, gate))
+        Arc::new(Self::of(Place::Target(runtime, gate)))
     }
 
     /// Of a target that an object has made again.
     pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
         let (runtime, gate) = (object.runtime().clone(), object.ledger().cloned());
-        Self::of(Place::Lasting(Box::new(Lasting { runtime, object: Arc::downgrade(object), gate })))
+        let max_mailbox = object.max_mailbox();
+        let object = Arc::downgrade(object);
+        Arc::new(Self::of(Place::Lasting(Box::new(Lasting { runtime, object, gate, max_mailbox }))))
     }
 
-    fn of(place: Place) -> Arc<Self> {
+    fn of(place: Place) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.
         static PROCESS: LazyLock<u64> =
             LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
-        Arc::new(Self {
+        Self {
             number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             place,
             reset: OnceLock::new(),
@@ -229,7 +230,7 @@ impl Control {
             made: AtomicBool::new(false),
             watched_by: OnceLock::new(),
             extras: OnceLock::new(),
-        })
+        }
     }
 
     fn extras(&self) -> &Extras {
@@ -241,6 +242,15 @@ impl Control {
             Place::Object(common, _) => &common.runtime,
             Place::Target(runtime, _) => runtime,
             Place::Lasting(lasting) => &lasting.runtime,
+        }
+    }
+
+    /// How many calls may wait.
+    pub(crate) fn max_mailbox(&self) -> usize {
+        match &self.place {
+            Place::Object(common, _) => common.max_mailbox,
+            Place::Target(..) => Limits::default().max_mailbox,
+            Place::Lasting(lasting) => lasting.max_mailbox,
         }
     }
 

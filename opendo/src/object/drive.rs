@@ -72,7 +72,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let queued = self.activation.state.lock().queue.len();
+        let queued = self.activation.state.lock().queued();
         // One more turn finds that there is nothing left.
         for _ in 0..=queued.clamp(BUDGET.start, BUDGET.end) {
             // Before the reset and the queue are looked at: what comes later wakes.
@@ -96,8 +96,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
 
     fn register(&self, cx: &Context<'_>) {
         let mut state = self.activation.state.lock();
-        if !state.driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            state.driver = Some(cx.waker().clone());
+        let driver = &mut state.busy().driver;
+        if !driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
         }
     }
 
@@ -108,7 +109,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             if matches!(state.phase, Phase::Gone(_)) {
                 return true;
             }
-            let Some(next) = state.queue.front() else {
+            let Some(next) = state.busy.as_ref().and_then(|busy| busy.queue.front()) else {
                 if matches!(self.doing, Doing::Nothing) {
                     if self.activation.control.takes_what_was_written_outside() {
                         drop(state);
@@ -117,9 +118,10 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     }
                     state.phase = Phase::Idle(self.object.take());
                     // It would keep the memory of this task as long as the object is there.
-                    let waker = state.driver.take();
+                    let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
+                    let over = state.busy.take_if(|busy| busy.is_over());
                     drop(state);
-                    drop(waker);
+                    drop((waker, over));
                     return true;
                 }
                 return false;
@@ -131,7 +133,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             }
             if self.object.is_none() && matches!(next.work, Work::Hibernate(_)) {
                 // Not made yet, or asleep already.
-                state.queue.pop_front();
+                state.busy().queue.pop_front();
                 drop(state);
                 self.activation.end(None);
                 continue;
@@ -142,8 +144,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Work::Call(_, job) => job.chain().cloned(),
                     Work::Hibernate(_) => None,
                 };
-                state.access = Access::Exclusive;
-                state.running.push(CONSTRUCTOR);
+                state.begin(CONSTRUCTOR, Access::Exclusive);
                 drop(state);
                 let info = self.activation.own_work("new", CONSTRUCTOR, chain);
                 let birth = self.activation.birth.as_ref().expect("a target is there from the start");
@@ -155,11 +156,10 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 });
                 return false;
             };
-            let Some(Queued { sequence, work }) = state.queue.pop_front() else { return false };
+            let Some(Queued { sequence, work }) = state.busy().queue.pop_front() else { return false };
             match work {
                 Work::Call(access, job) => {
-                    state.access = access;
-                    state.running.push(sequence);
+                    state.begin(sequence, access);
                     drop(state);
                     self.start_call(sequence, access, job, object);
                     if !matches!(self.doing, Doing::Several(_)) {
@@ -175,8 +175,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                         continue;
                     }
                     let mut state = self.activation.state.lock();
-                    state.access = Access::Exclusive;
-                    state.running.push(sequence);
+                    state.begin(sequence, Access::Exclusive);
                     drop(state);
                     self.object = None;
                     let info = self.activation.own_work("hibernate", sequence, None);
@@ -223,7 +222,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn ended(&self, sequence: u64) {
-        self.activation.state.lock().running.retain(|running| *running != sequence);
+        self.activation.state.lock().ended(sequence);
     }
 
     /// Polls what runs. Ready when something changed.

@@ -212,6 +212,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
             node: surroundings.node.clone(),
             clock: surroundings.clock,
             max_messages: surroundings.limits.max_messages,
+            max_mailbox: surroundings.limits.max_mailbox,
             keeper: this.clone(),
         }),
         surroundings,
@@ -259,13 +260,13 @@ impl<O: Send + Sync + 'static> Class<O> {
         key: &Arc<ObjectKey>,
         predecessor: Option<Ended>,
     ) -> (Arc<ObjectKey>, Arc<Activation<O>>) {
-        let key = ObjectKey::kept(self.name.clone(), *key.bytes(), key.name_arc().cloned()).for_object();
-        let Surroundings { committer, limits, node, .. } = &self.surroundings;
-        let ledger = Ledger::new(committer.clone(), node.clone(), self.own(), Arc::new(key));
-        let key = ledger.key().clone();
-        let control = Control::new(self.common.clone(), Storage::new(ledger));
-        let birth = Birth { cradle: self.cradle.clone(), predecessor };
-        let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
+        let key = ObjectKey::for_object(key);
+        let Surroundings { committer, node, .. } = &self.surroundings;
+        let control = Control::new(self.common.clone(), |control| {
+            Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key.clone(), control))
+        });
+        let birth = Birth { cradle: self.cradle.clone(), predecessor: predecessor.map(Box::new) };
+        let activation = Activation::to_be_made(birth, control);
         if let Some(idle) = &self.idle {
             idle.add(&activation);
         }

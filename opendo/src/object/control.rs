@@ -193,8 +193,11 @@ impl Control {
 
     /// Whether something keeps the object in memory.
     pub(crate) fn is_kept_alive(&self) -> bool {
-        let kept = |extras: &Box<Extras>| extras.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0);
-        self.extras.get().is_some_and(kept) || self.has_background() || self.is_dirty()
+        self.extras
+            .get()
+            .is_some_and(|extras| extras.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0))
+            || self.has_background()
+            || self.is_dirty()
     }
 
     /// Of an object.
@@ -495,8 +498,8 @@ impl Control {
 
     /// Whether something that was given to `wait_until` has not finished, or a lasting target is at work.
     pub(crate) fn has_background(&self) -> bool {
-        let some = |extras: &Box<Extras>| Background::count(&mut extras.background.lock()) != (0, 0);
-        self.extras.get().is_some_and(some)
+        let extras = self.extras.get();
+        extras.is_some_and(|extras| Background::count(&mut extras.background.lock()) != (0, 0))
     }
 
     /// Waits for all of that.

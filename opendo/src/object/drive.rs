@@ -3,16 +3,20 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use futures::future::{BoxFuture, ready as now};
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use crate::object::job::{Access, Job, Place, Running, panicked};
-use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
+use crate::object::pace::Pace;
+use crate::object::storage::ledger::outside_of_transactions;
+use crate::object::strand::{Activation, Birth, Phase, Queued, Retreat, Work};
+use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
 
 /// Jobs run before others of the runtime get a turn: those that are queued, if there are more, up to so many. What is
 /// then done with its queue is idle again, and calls need none.
@@ -24,7 +28,8 @@ const CONSTRUCTOR: u64 = 0;
 /// What a driver is at.
 enum Doing<O> {
     Nothing,
-    Making(BoxFuture<'static, std::thread::Result<Result<O, RpcError>>>),
+    /// Whether it was polled.
+    Making(BoxFuture<'static, Result<O, RpcError>>, bool),
     One(u64, Running<O>),
     Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
@@ -62,8 +67,38 @@ impl<O: Send + Sync + 'static> Driver<O> {
     /// Goes on with a call that has its turn.
     pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
         self.runs(sequence, access, running);
+        self.go();
+    }
+
+    /// Goes on in a task.
+    pub(super) fn go(self) {
         let control = self.activation.control.clone();
         control.drive(self.run());
+    }
+
+    /// Makes the instance here and now, if the constructor does not wait.
+    pub(super) fn make_at_once(mut self, chain: Option<Arc<Link>>) -> Result<Arc<O>, Self> {
+        self.make(chain);
+        // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
+        let mut advance = || self.advance(&mut Context::from_waker(Waker::noop()));
+        let _ = outside_of_transactions(|| CallInfo::in_no_call(&mut advance));
+        if self.activation.control.is_reset().is_none()
+            && let Some(object) = self.object.take()
+        {
+            self.finished = true;
+            return Ok(object);
+        }
+        Err(self)
+    }
+
+    fn make(&mut self, chain: Option<Arc<Link>>) {
+        self.activation.state.lock().begin(CONSTRUCTOR, Access::Exclusive);
+        let info = self.activation.own_work("new", CONSTRUCTOR, chain);
+        self.doing = Doing::Making(self.birth().cradle.make(&self.activation, info), false);
+    }
+
+    fn birth(&self) -> &Birth<O> {
+        self.activation.birth.as_ref().expect("a target is there from the start")
     }
 
     pub(super) async fn run(mut self) {
@@ -144,16 +179,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Work::Call(_, job) => job.chain().cloned(),
                     Work::Hibernate(_) => None,
                 };
-                state.begin(CONSTRUCTOR, Access::Exclusive);
                 drop(state);
-                let info = self.activation.own_work("new", CONSTRUCTOR, chain);
-                let birth = self.activation.birth.as_ref().expect("a target is there from the start");
-                // Even the call that only *makes* the future is user code.
-                let making = catch_unwind(AssertUnwindSafe(|| birth.cradle.make(&self.activation, info)));
-                self.doing = Doing::Making(match making {
-                    Ok(making) => AssertUnwindSafe(making).catch_unwind().boxed(),
-                    Err(panic) => now(Err(panic)).boxed(),
-                });
+                self.make(chain);
                 return false;
             };
             let Some(Queued { sequence, work }) = state.busy().queue.pop_front() else { return false };
@@ -229,8 +256,15 @@ impl<O: Send + Sync + 'static> Driver<O> {
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.doing {
             Doing::Nothing => Poll::Ready(()),
-            Doing::Making(making) => {
-                let made = ready!(making.poll_unpin(cx));
+            Doing::Making(making, polled) => {
+                let first = !std::mem::replace(polled, true);
+                let birth = self.activation.birth.as_ref();
+                let pace = birth.filter(|_| first).and_then(|birth| birth.cradle.pace());
+                let poll = || catch_unwind(AssertUnwindSafe(|| making.poll_unpin(cx)));
+                let made = match Pace::poll(pace, poll) {
+                    Ok(made) => Ok(ready!(made)),
+                    Err(panic) => Err(panic),
+                };
                 self.doing = Doing::Nothing;
                 self.ended(CONSTRUCTOR);
                 let failed = match made {
@@ -285,7 +319,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     drop(running.poll_unpin(cx));
                 }
             }
-            Doing::Nothing | Doing::Making(_) | Doing::Hibernating(..) => {}
+            Doing::Nothing | Doing::Making(..) | Doing::Hibernating(..) => {}
         }
         self.object = None;
     }

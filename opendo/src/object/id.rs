@@ -61,16 +61,16 @@ impl Class {
     }
 
     fn of_name(&self, name: &str) -> [u8; 32] {
-        self.from_base(self.mac(name.as_bytes()))
+        self.id_of_base(self.mac(name.as_bytes()))
     }
 
-    fn from_base(&self, base: [u8; 16]) -> [u8; 32] {
+    fn id_of_base(&self, base: [u8; 16]) -> [u8; 32] {
         let proof = self.mac(&base);
         std::array::from_fn(|at| if at < 16 { base[at] } else { proof[at - 16] })
     }
 
     fn has(&self, id: &[u8; 32]) -> bool {
-        self.from_base(std::array::from_fn(|at| id[at])) == *id
+        self.id_of_base(std::array::from_fn(|at| id[at])) == *id
     }
 }
 
@@ -118,7 +118,7 @@ impl<S: Stub> ObjectId<S> {
     pub(crate) fn unique_in(class: &str) -> Self {
         let mut base = [0; 16];
         getrandom::fill(&mut base).expect("the operating system gives random bytes");
-        let bytes = Class::with(class, |class| class.from_base(base));
+        let bytes = Class::with(class, |class| class.id_of_base(base));
         Self { bytes, name: None, stub: PhantomData }
     }
 

@@ -19,6 +19,7 @@ use crate::object::control::{Control, Watch};
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
+use crate::object::pace::Pace;
 use crate::object::turn::starts_at_once;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -46,6 +47,11 @@ pub(crate) trait Cradle<O>: Send + Sync {
     /// of an object.
     fn within(&self, _chain: &Arc<Link>) -> Walk {
         Walk::Clear
+    }
+
+    /// How long that takes, where it may begin on the thread of whoever makes the first call.
+    fn pace(&self) -> Option<&Pace> {
+        None
     }
 
     /// Told once when an instance has left memory.
@@ -341,6 +347,32 @@ impl<O: Send + Sync + 'static> Activation<O> {
         Some((object, sequence))
     }
 
+    /// Gives a call the object, which is made for it at once, if nobody has begun with that. If the constructor waits, or
+    /// fails, a task goes on: not before the call is queued.
+    pub(super) fn make_at_once(self: &Arc<Self>, access: Access, chain: Option<&Arc<Link>>) -> MadeAtOnce<O> {
+        let quick = self.birth.as_ref().and_then(|birth| birth.cradle.pace()).is_some_and(Pace::is_short);
+        if !quick {
+            return MadeAtOnce::No(None);
+        }
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Idle(None)) {
+                return MadeAtOnce::No(None);
+            }
+            state.phase = Phase::Driven;
+            state.touched = true;
+        }
+        match Driver::new(self.clone(), None).make_at_once(chain.cloned()) {
+            Ok(object) => {
+                let mut state = self.state.lock();
+                let sequence = state.next_sequence();
+                state.begin(sequence, access);
+                MadeAtOnce::Made(object, sequence)
+            }
+            Err(driver) => MadeAtOnce::No(Some(Begun(Some(driver)))),
+        }
+    }
+
     /// Takes it back from that call. Where there is something to do by now, or it is lost, a task sees to that.
     pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>) {
         let mut state = self.state.lock();
@@ -433,6 +465,23 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 }
             }
             gone @ Phase::Gone(_) => state.phase = gone,
+        }
+    }
+}
+
+/// What has come of [`Activation::make_at_once`].
+pub(super) enum MadeAtOnce<O: Send + Sync + 'static> {
+    Made(Arc<O>, u64),
+    No(Option<Begun<O>>),
+}
+
+/// An instance that is being made: a task goes on with that when this is dropped.
+pub(crate) struct Begun<O: Send + Sync + 'static>(Option<Driver<O>>);
+
+impl<O: Send + Sync + 'static> Drop for Begun<O> {
+    fn drop(&mut self) {
+        if let Some(driver) = self.0.take() {
+            driver.go();
         }
     }
 }

@@ -221,8 +221,8 @@ impl<T, E> Call<T, E> {
         if let Answer::Ready(Some(Err(error))) = &self.answer { error.rpc() } else { None }
     }
 
-    fn withdraw(&mut self) -> bool {
-        match std::mem::replace(&mut self.answer, Answer::Finished) {
+    fn withdraw(&self) -> bool {
+        match &self.answer {
             Answer::Local(slot) => slot.abandon(),
             Answer::Remote(call, _) => call.withdraw(),
             Answer::Ready(_) | Answer::Finished => false,
@@ -265,7 +265,7 @@ impl<T, E> Future for Call<T, E> {
                 let turn = ready!(coop::poll_proceed(cx));
                 turn.made_progress();
                 let answer = answer.take().expect("`Call` polled after completion");
-                Poll::Ready(answer.map_err(|error| *error))
+                return Poll::Ready(answer.map_err(|error| this.name(*error)));
             }
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => {

@@ -17,6 +17,7 @@ use crate::object::strand::{Activation, Birth, Phase, Queued, Retreat, Work};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodDesc;
 
 /// Jobs run before others of the runtime get a turn: those that are queued, if there are more, up to so many. What is
 /// then done with its queue is idle again, and calls need none.
@@ -93,7 +94,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
 
     fn make(&mut self, chain: Option<Arc<Link>>) {
         self.activation.state.lock().begin(CONSTRUCTOR, Access::Exclusive);
-        let info = self.activation.own_work("new", CONSTRUCTOR, chain);
+        let info = self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
         self.doing = Doing::Making(self.birth().cradle.make(&self.activation, info), false);
     }
 
@@ -205,7 +206,11 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     state.begin(sequence, Access::Exclusive);
                     drop(state);
                     self.object = None;
-                    let info = self.activation.own_work("hibernate", sequence, None);
+                    let info = self.activation.own_work(
+                        const { &MethodDesc::of_own_work("hibernate") },
+                        sequence,
+                        None,
+                    );
                     let hibernating = async move {
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
                         match run {

@@ -1,6 +1,7 @@
 //! What keys are to become.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -10,21 +11,25 @@ use bytes::Bytes;
 pub(crate) struct Writes {
     /// `None` if there are others.
     one: Option<(Bytes, Option<Bytes>)>,
-    many: BTreeMap<Bytes, Option<Bytes>>,
+    /// `None` if there are no others.
+    many: Option<Box<Many>>,
 }
+
+type Many = BTreeMap<Bytes, Option<Bytes>>;
 
 impl Writes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.one.is_none() && self.many.is_empty()
+        self.one.is_none() && self.many.as_ref().is_none_or(|many| many.is_empty())
     }
 
     pub(crate) fn insert(&mut self, key: Bytes, value: Option<Bytes>) {
         match self.one.take() {
-            None if self.many.is_empty() => self.one = Some((key, value)),
+            None if self.many.is_none() => self.one = Some((key, value)),
             Some((before, _)) if before == key => self.one = Some((key, value)),
             before => {
-                self.many.extend(before);
-                self.many.insert(key, value);
+                let many = self.many.get_or_insert_default();
+                many.extend(before);
+                many.insert(key, value);
             }
         }
     }
@@ -32,7 +37,7 @@ impl Writes {
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
         match &self.one {
             Some((one, value)) => (one == key).then_some(value),
-            None => self.many.get(key),
+            None => self.many.as_ref()?.get(key),
         }
     }
 
@@ -43,12 +48,15 @@ impl Writes {
     /// Those whose keys are that one or behind it.
     pub(crate) fn starting(&self, start: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
         let one = self.one.iter().filter(move |(key, _)| key >= start).map(|(key, value)| (key, value));
-        one.chain(self.many.range::<[u8], _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded)))
+        let range = (Bound::Included(start), Bound::Unbounded);
+        one.chain(self.many.iter().flat_map(move |many| many.range::<[u8], _>(range)))
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Bytes) -> bool) {
         self.one.take_if(|(key, _)| !keep(key));
-        self.many.retain(|key, _| keep(key));
+        if let Some(many) = &mut self.many {
+            many.retain(|key, _| keep(key));
+        }
     }
 }
 
@@ -81,10 +89,10 @@ impl<const N: usize> From<[(Bytes, Option<Bytes>); N]> for Writes {
 impl IntoIterator for Writes {
     type Item = (Bytes, Option<Bytes>);
     type IntoIter =
-        std::iter::Chain<std::option::IntoIter<Self::Item>, btree_map::IntoIter<Bytes, Option<Bytes>>>;
+        std::iter::Chain<std::option::IntoIter<Self::Item>, std::iter::Flatten<std::option::IntoIter<Many>>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.one.into_iter().chain(self.many)
+        self.one.into_iter().chain(self.many.map(|many| *many).into_iter().flatten())
     }
 }
 

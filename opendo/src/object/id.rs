@@ -407,7 +407,7 @@ impl ObjectKey {
 
 impl PartialEq for ObjectKey {
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.class == other.class
+        self.id == other.id && (Arc::ptr_eq(&self.class, &other.class) || self.class == other.class)
     }
 }
 

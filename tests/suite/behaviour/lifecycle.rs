@@ -125,7 +125,9 @@ every_way! {
         let (release, blocked) = mpsc::channel();
         let block = Block::new();
         *block.until.lock().unwrap() = Some(blocked);
-        let running = world.get::<BlockingStub>(name.as_str()).block(block.clone());
+        let (stub, blocks): (BlockingStub, _) = (world.get(name.as_str()), block.clone());
+        // It may start on the thread that makes the call, and then blocks that.
+        let running = tokio::spawn(async move { stub.block(blocks).await });
         block.started.wait().await;
         let mut waiting = Vec::new();
         let mut resets = Vec::new();
@@ -143,7 +145,7 @@ every_way! {
         }
         let most = Life::of(&name).most();
         release.send(())?;
-        assert_eq!(failure(running.await), (ErrorKind::Reset, true));
+        assert_eq!(failure(running.await?), (ErrorKind::Reset, true));
         for reset in resets {
             reset.await?;
         }

@@ -108,7 +108,12 @@ impl<'a> Statements<'a> {
         }
         for (key, value) in changes.writes.iter() {
             match value {
-                Some(value) => self.put.execute(params![number, &key[..], &value[..]])?,
+                Some(value) => {
+                    self.put.raw_bind_parameter(1, number)?;
+                    self.put.raw_bind_parameter(2, &key[..])?;
+                    self.put.raw_bind_parameter(3, &value[..])?;
+                    self.put.raw_execute()?
+                }
                 None => self.run("DELETE FROM kv WHERE object = ? AND key = ?", params![number, &key[..]])?,
             };
         }

@@ -75,6 +75,8 @@ struct State {
     facts: Option<Box<Facts>>,
     /// One transaction at a time: from the first one on.
     transaction: Option<Arc<tokio::sync::Mutex<()>>>,
+    /// Nothing was there when the object was claimed, and its constructor may ask for it still.
+    found_nothing: bool,
     /// Nothing is written any more.
     closed: bool,
     /// The commits ended in an error.
@@ -102,9 +104,37 @@ struct Work {
     in_flight_seal: u64,
     confirmed: u64,
     /// In the order in which they leave, with the seal that each waits for.
-    held: VecDeque<(u64, Output)>,
+    held: Held,
     /// Somebody lets go of what was held, and takes along what is added.
     releasing: bool,
+}
+
+/// Outputs, in their order. Most often there is one.
+#[derive(Default)]
+struct Held {
+    first: Option<(u64, Output)>,
+    /// Empty if there is no first one.
+    others: VecDeque<(u64, Output)>,
+}
+
+impl Held {
+    fn push(&mut self, seal: u64, output: Output) {
+        match self.first {
+            None => self.first = Some((seal, output)),
+            Some(_) => self.others.push_back((seal, output)),
+        }
+    }
+
+    /// The first one, if that waits for no later seal.
+    fn pop(&mut self, confirmed: u64) -> Option<Output> {
+        let (_, output) = self.first.take_if(|(seal, _)| *seal <= confirmed)?;
+        self.first = self.others.pop_front();
+        Some(output)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
 }
 
 /// What an object may have besides keys.
@@ -167,6 +197,10 @@ impl Ledger {
             None => claim.values,
             Some(own) => Box::pin(self.open_apart(own)).await?,
         };
+        if self.apart.is_none() && values.as_ref().is_some_and(BTreeMap::is_empty) {
+            self.state.lock().found_nothing = true;
+            return Ok(());
+        }
         let timers: Vec<(Bytes, Bytes)> = match &values {
             Some(values) => within(values, &keys::timers()).collect(),
             None => self.list(keys::timers(), false, usize::MAX).await?,
@@ -239,6 +273,7 @@ impl Ledger {
     /// What was loaded when it was claimed is not needed any more: later reads ask the engine.
     pub(crate) fn forget_loaded(&self) {
         let mut state = self.state.lock();
+        state.found_nothing = false;
         if let Some(facts) = &mut state.facts {
             facts.loaded = None;
         }
@@ -391,6 +426,10 @@ impl State {
     }
 
     fn loaded(&self) -> Option<&BTreeMap<Bytes, Bytes>> {
+        static NOTHING: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+        if self.found_nothing {
+            return Some(&NOTHING);
+        }
         self.facts.as_ref()?.loaded.as_ref()
     }
 

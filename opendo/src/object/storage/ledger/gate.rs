@@ -1,10 +1,11 @@
 //! What leaves the object waits for what it has written: seals, commits, and letting go.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::layer::Layer;
+use super::layer::{Aside, Layer};
 use super::lock::Guard;
 use super::{Ledger, State, Work};
 use crate::engine::committer::{CommitError, Committing};
@@ -40,7 +41,7 @@ impl Ledger {
             None => Box::new(output),
             Some(error) => Box::new(move |durable| output(durable.and(Err(error)))),
         };
-        work.held.push_back((seal, output));
+        work.held.push(seal, output);
         self.carry_on(state);
     }
 
@@ -184,9 +185,8 @@ impl Ledger {
                 None => Ok(()),
             };
             let Some(work) = &mut state.work else { return };
-            let confirmed = work.confirmed;
-            let may_go = |(seal, _): &mut (u64, Output)| result.is_err() || *seal <= confirmed;
-            let Some((_, output)) = work.held.pop_front_if(may_go) else {
+            let confirmed = if result.is_ok() { work.confirmed } else { u64::MAX };
+            let Some(output) = work.held.pop(confirmed) else {
                 work.releasing = false;
                 return state.tidy();
             };
@@ -230,7 +230,7 @@ impl Ledger {
             let (due, record) = retry().unzip();
             let layer = &mut state.work.get_or_insert_default().layer;
             layer.changes.writes.insert(keys::of_timer(&timer), record);
-            layer.timers.set.insert(timer, due);
+            layer.aside().timers.set.insert(timer, due);
             match self.own() {
                 None => state.seal(),
                 // In the middle of a statement nothing can be written: then it is tried again at once.
@@ -297,8 +297,8 @@ impl State {
         if layer.is_empty() {
             return None;
         }
-        let Layer { mut changes, timers, sent, forgets } = std::mem::take(layer);
-        if !timers.is_empty() || !sent.is_empty() || forgets {
+        let Layer { mut changes, aside } = std::mem::take(layer);
+        if let Some(Aside { timers, sent, forgets }) = aside.map(|aside| *aside) {
             // Whoever sets the timer whose handler runs has decided what becomes of it.
             let facts = self.facts.get_or_insert_default();
             facts.running.take_if(|(running, _)| timers.get(running).is_some());
@@ -326,6 +326,9 @@ impl Committing for Ledger {
                 owner.committed(&changes);
             }
             state = self.state.lock();
+        }
+        if std::mem::take(&mut state.found_nothing) {
+            state.facts().loaded = Some(BTreeMap::new());
         }
         let State { work: Some(work), facts, .. } = &mut *state else { return };
         let in_flight = work.in_flight.take();

@@ -10,6 +10,13 @@ use crate::engine::{Changes, KeyRange, UnixMillis};
 #[derive(Default)]
 pub(super) struct Layer {
     pub(super) changes: Changes,
+    /// There if it says something.
+    pub(super) aside: Option<Box<Aside>>,
+}
+
+/// What a layer may have besides keys.
+#[derive(Default)]
+pub(super) struct Aside {
     pub(super) timers: Timers,
     /// Messages that were recorded in it, and whether all that were recorded before it are removed.
     pub(super) sent: Vec<Sent>,
@@ -18,18 +25,34 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.sent.is_empty()
+        self.changes.is_empty() && self.sent() == 0
+    }
+
+    pub(super) fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// How many messages were recorded in it.
+    pub(super) fn sent(&self) -> usize {
+        self.aside.as_ref().map_or(0, |aside| aside.sent.len())
+    }
+
+    /// What it says of a timer: when it is due, that it is not set, or nothing.
+    pub(super) fn timer(&self, timer: &Timer) -> Option<Option<UnixMillis>> {
+        self.aside.as_ref()?.timers.get(timer)
     }
 
     /// Adds what came later.
     pub(super) fn follow(&mut self, later: Self) {
         self.changes.follow(later.changes);
-        self.timers.follow(later.timers);
+        let Some(later) = later.aside else { return };
+        let aside = self.aside();
+        aside.timers.follow(later.timers);
         if later.forgets {
-            self.forgets = true;
-            self.sent.clear();
+            aside.forgets = true;
+            aside.sent.clear();
         }
-        self.sent.extend(later.sent);
+        aside.sent.extend(later.sent);
     }
 }
 
@@ -43,10 +66,6 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn is_empty(&self) -> bool {
-        !self.cleared && self.set.is_empty()
-    }
-
     /// Adds what came later.
     pub(super) fn follow(&mut self, later: Self) {
         if later.cleared {

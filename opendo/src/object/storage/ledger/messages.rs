@@ -70,13 +70,13 @@ impl State {
     /// When the object is to be woken for its messages: never, if there are none.
     fn set_due(&mut self, due: UnixMillis) {
         let facts = self.facts.get_or_insert_default();
-        let Layer { changes, timers, .. } = &mut self.work.get_or_insert_default().layer;
+        let layer = &mut self.work.get_or_insert_default().layer;
         let due = (!facts.messages.pending.is_empty()).then_some(due);
-        let lowest = timers.get(&Timer::Messages);
+        let lowest = layer.timer(&Timer::Messages);
         let before = lowest.unwrap_or_else(|| facts.timers.get(&Timer::Messages).copied());
         if due != before {
-            changes.writes.insert(keys::of_timer(&Timer::Messages), due.map(keys::due));
-            timers.set.insert(Timer::Messages, due);
+            layer.changes.writes.insert(keys::of_timer(&Timer::Messages), due.map(keys::due));
+            layer.aside().timers.set.insert(Timer::Messages, due);
         }
     }
 }
@@ -122,12 +122,12 @@ impl Ledger {
             let state = self.state.lock();
             let recorded = state.facts.as_ref().map_or(0, |facts| facts.messages.pending.len());
             let layers = state.work.iter().flat_map(|work| work.layers(usize::MAX));
-            recorded + layers.map(|layer| layer.sent.len()).sum::<usize>()
+            recorded + layers.map(Layer::sent).sum::<usize>()
         };
         if waiting >= limit {
             return Ok(false);
         }
-        self.change(|layer| layer.sent.push(sent))?;
+        self.change(|layer| layer.aside().sent.push(sent))?;
         Ok(true)
     }
 
@@ -195,8 +195,9 @@ impl Ledger {
     /// Removes every message.
     pub(in crate::object::storage) fn clear_messages(&self) -> Result<(), StorageError> {
         self.change(|layer| {
-            layer.forgets = true;
-            layer.sent.clear();
+            let aside = layer.aside();
+            aside.forgets = true;
+            aside.sent.clear();
             layer.changes.follow(Changes { cleared: vec![keys::messages()], ..Changes::default() });
         })
     }

@@ -37,7 +37,7 @@ impl Ledger {
     pub(in crate::object::storage) fn clear_timers(&self) -> Result<(), StorageError> {
         self.change(|layer| {
             layer.changes.follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
-            layer.timers = Timers { cleared: true, ..Timers::default() };
+            layer.aside().timers = Timers { cleared: true, ..Timers::default() };
         })
     }
 
@@ -46,7 +46,7 @@ impl Ledger {
         self.change(|layer| {
             let (due, record) = set.unzip();
             layer.changes.writes.insert(keys::of_timer(&timer), record);
-            layer.timers.set.insert(timer, due);
+            layer.aside().timers.set.insert(timer, due);
         })
     }
 
@@ -55,7 +55,7 @@ impl Ledger {
         let depth = self.depth();
         let state = self.state.lock();
         let mut layers = state.work.iter().flat_map(|work| work.layers(depth).rev());
-        let upper = layers.find_map(|layer| layer.timers.get(timer));
+        let upper = layers.find_map(|layer| layer.timer(timer));
         upper.unwrap_or_else(|| state.set_timers().get(timer).copied())
     }
 
@@ -65,7 +65,9 @@ impl Ledger {
         let state = self.state.lock();
         let mut timers = state.set_timers();
         for layer in state.work.iter().flat_map(|work| work.layers(depth)) {
-            layer.timers.apply(&mut timers);
+            if let Some(aside) = &layer.aside {
+                aside.timers.apply(&mut timers);
+            }
         }
         timers
     }
@@ -81,7 +83,7 @@ impl Ledger {
         let undecided = {
             let mut state = self.state.lock();
             let ran = state.facts.as_mut().is_some_and(|facts| facts.running.take().is_some());
-            ran && state.work.as_ref().is_none_or(|work| work.layer.timers.get(timer).is_none())
+            ran && state.work.as_ref().is_none_or(|work| work.layer.timer(timer).is_none())
         };
         if undecided {
             // An instance that is gone has left `retry` behind.

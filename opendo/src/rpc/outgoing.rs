@@ -293,6 +293,14 @@ impl RemoteCall {
 
     /// The answer, from the session or from whatever prevented one.
     pub(crate) fn complete(&self, answer: Result<Body, RpcError>) {
+        if let Some(caller) = self.fill(answer) {
+            caller.wake();
+        }
+    }
+
+    /// The same, and leaves it to others to wake who waits for it.
+    #[must_use]
+    pub(crate) fn fill(&self, answer: Result<Body, RpcError>) -> Option<Waker> {
         let answer = match answer {
             Err(error) if self.tried.load(Ordering::Relaxed) => Err(error.may_run(true)),
             answer => answer,
@@ -321,7 +329,7 @@ impl RemoteCall {
             Ok(_) => {}
         }
         match &self.to {
-            To::Caller(slot) => slot.complete(answer),
+            To::Caller(slot) => return slot.fill(|| answer),
             To::Hook(hook) => {
                 let hook = hook.lock().take();
                 if let Some(hook) = hook {
@@ -347,6 +355,7 @@ impl RemoteCall {
                 }
             }
         }
+        None
     }
 
     /// Has `hook` told of the answer: now, if it is there.

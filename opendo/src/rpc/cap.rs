@@ -54,8 +54,14 @@ impl<S: Stub> Capability for S {
         if let Some(error) = call.mismatch(|id| S::INTERFACE.method(id).copied()) {
             return call.reply.fail(error);
         }
+        // Only these: to take any call through it would copy each.
         #[cfg(feature = "capnweb")]
-        let Some(call) = crate::rpc::capnweb::call_of(self, call) else { return };
+        if call.member.is_some() {
+            if let Some(call) = crate::rpc::capnweb::call_of(self, call) {
+                S::deliver(self.core().calls(), call);
+            }
+            return;
+        }
         S::deliver(self.core().calls(), call);
     }
 

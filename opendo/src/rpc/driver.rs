@@ -18,7 +18,7 @@ use crate::node::WeakNode;
 use crate::object::lasting::LastingName;
 use crate::registry::namespace::Objects;
 use crate::rpc::cap::Cap;
-use crate::rpc::core::{Core, Output, push_message};
+use crate::rpc::core::{Core, Output, push_message, wake_later};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
@@ -266,7 +266,7 @@ impl Writing {
                     Output::Write => (self.gathered, self.sending) = (false, true),
                     Output::Gather => {
                         self.gathered = true;
-                        cx.waker().wake_by_ref();
+                        wake_later(cx.waker());
                         return Poll::Pending;
                     }
                     Output::Nothing => return Poll::Pending,

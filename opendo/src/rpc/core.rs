@@ -317,8 +317,8 @@ impl Core {
     // ---- capabilities
 
     #[inline]
-    fn pump(&self, streams: Vec<PassedStream>) {
-        if !streams.is_empty() {
+    fn pump(&self, streams: Option<Vec<PassedStream>>) {
+        if let Some(streams) = streams {
             self.pump_all(streams);
         }
     }

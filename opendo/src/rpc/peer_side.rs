@@ -49,6 +49,8 @@ pub(crate) struct PeerSide {
     last_name: i64,
     last_import: i64,
     woken: Woken,
+    /// Several callers were answered, and the driver is polled again when they have run.
+    pub(crate) expects_calls: bool,
     /// Of a call that was answered: the next one takes its place, unless somebody still looks at it.
     spare: Option<Arc<IncomingCall>>,
 }
@@ -138,6 +140,7 @@ impl PeerSide {
             last_name: 0,
             last_import: 0,
             woken: Woken::default(),
+            expects_calls: false,
             spare: None,
         }
     }
@@ -151,7 +154,7 @@ impl PeerSide {
         budget: usize,
     ) -> Poll<RpcError> {
         let polled = self.poll_messages(cx, core, receiver, keepalive, budget);
-        self.woken.wake();
+        self.expects_calls = self.woken.wake(cx.waker());
         polled
     }
 

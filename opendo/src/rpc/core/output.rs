@@ -115,21 +115,28 @@ impl Woken {
         self.0.extend(waker);
     }
 
-    /// Wakes them: several together.
-    pub(crate) fn wake(&mut self) {
-        if let [_, _, ..] = &self.0[..] {
-            self.0.iter().for_each(wake_later);
-            self.0.clear();
+    /// Wakes them. Where they are several, `driver` is woken behind them, which is told by `true`: they are about to
+    /// make their next calls.
+    pub(crate) fn wake(&mut self, driver: &Waker) -> bool {
+        let [others @ .., last] = &self.0[..] else { return false };
+        let are_several = !others.is_empty();
+        if are_several {
+            // What is put off last is woken first; and tokio runs first what was woken last.
+            wake_later(last);
+            wake_later(driver);
+            others.iter().rev().for_each(wake_later);
         } else {
-            self.0.drain(..).for_each(Waker::wake);
+            last.wake_by_ref();
         }
+        self.0.clear();
+        are_several
     }
 }
 
 /// Also when what was to be read next panics.
 impl Drop for Woken {
     fn drop(&mut self) {
-        self.wake();
+        self.0.drain(..).for_each(Waker::wake);
     }
 }
 

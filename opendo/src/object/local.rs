@@ -19,8 +19,8 @@ use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{self, CallInfo};
-use crate::rpc::method::{Method, Run};
+use crate::rpc::info::{self, CallInfo, Caller};
+use crate::rpc::method::{Called, Method, Run};
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::slot::Slot;
@@ -197,7 +197,9 @@ impl<O: Send + Sync + 'static> Local<O> {
             Err(error) => return call.reply.fail(error),
             Ok(args) => args,
         };
-        let Incoming { reply, deadline, trace, chain, caller, .. } = call;
+        // Only what sees its call can tell who makes it.
+        let caller = if M::Call::IS_SEEN { call.caller() } else { Caller::Local };
+        let Incoming { reply, deadline, trace, chain, .. } = call;
         let (reply, facts) = (Reply::Remote(reply), Facts { caller, deadline, trace, chain });
         let turn = if reply.start() { self.turn::<M>(&facts) } else { Err(None) };
         let turn = match turn {

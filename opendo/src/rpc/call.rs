@@ -265,7 +265,7 @@ impl<T, E> Future for Call<T, E> {
                 let turn = ready!(coop::poll_proceed(cx));
                 turn.made_progress();
                 let answer = answer.take().expect("`Call` polled after completion");
-                return Poll::Ready(answer.map_err(|error| this.name(*error)));
+                return Poll::Ready(answer.map_err(|error| this.name_in(*error)));
             }
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => {
@@ -283,10 +283,7 @@ impl<T, E> Future for Call<T, E> {
         };
         match polled {
             Poll::Ready(result) => {
-                let result = result.map_err(|error| match error {
-                    CallError::Rpc(error) => CallError::Rpc(this.name(error)),
-                    error @ CallError::App(_) => error,
-                });
+                let result = result.map_err(|error| this.name_in(error));
                 this.answer = Answer::Finished;
                 Poll::Ready(result)
             }
@@ -308,6 +305,13 @@ impl<T, E> Future for Call<T, E> {
 }
 
 impl<T, E> Call<T, E> {
+    fn name_in(&self, error: CallError<E>) -> CallError<E> {
+        match error {
+            CallError::Rpc(error) => CallError::Rpc(self.name(error)),
+            error @ CallError::App(_) => error,
+        }
+    }
+
     /// Says what was called.
     fn name(&self, error: RpcError) -> RpcError {
         match (&self.target, &self.answer) {

@@ -32,7 +32,7 @@ mod table;
 
 const FLOOR: &str = "floor";
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     (FLOOR, "round trip in process, by hand (actor task)"),
     ("encode", "envelope and `(u64,)`, encode"),
     ("parse", "envelope and `(u64,)`, decode"),
@@ -40,6 +40,7 @@ const CASES: [Case; 10] = [
     ("ready", "round trip in process, 64 in flight"),
     ("session", "round trip over a session (`memory:`), both sides"),
     ("unix", "round trip over a session (`unix:`), both sides"),
+    ("pipelined", "round trip over a session (`unix:`), both sides, 64 in flight"),
     ("activation", "first call of an object"),
     ("commit", "round trip in process, committed in memory"),
     ("sqlite", "round trip in process, committed by SQLite"),
@@ -125,14 +126,7 @@ fn repeat(case: &str, times: u32) {
         }),
         "ready" => runtime.block_on(async {
             let node = subject::node().await;
-            let stub = node.get::<CounterStub>("bench");
-            let tasks = (0..64).map(|task| {
-                let times = times / 64 + u32::from(task < times % 64);
-                tokio::spawn(increment(stub.clone(), times))
-            });
-            for task in tasks.collect::<Vec<_>>() {
-                task.await.expect("no panics");
-            }
+            in_flight(&node.get::<CounterStub>("bench"), times).await;
         }),
         "session" => runtime.block_on(async {
             let node = subject::node().await;
@@ -140,15 +134,8 @@ fn repeat(case: &str, times: u32) {
             let client = opendo::connect("memory:bench").await.expect("it listens");
             increment(client.get::<CounterStub>("bench"), times).await;
         }),
-        "unix" => runtime.block_on(async {
-            let node = subject::node().await;
-            let path = std::env::temp_dir().join(format!("opendo-instructions-{}.sock", std::process::id()));
-            let address = format!("unix:{}", path.display());
-            node.listen(&address).await.expect("a free name");
-            let client = opendo::connect(&address).await.expect("it listens");
-            increment(client.get::<CounterStub>("bench"), times).await;
-            let _ = std::fs::remove_file(path);
-        }),
+        "unix" => runtime.block_on(over_unix(|stub| increment(stub, times))),
+        "pipelined" => runtime.block_on(over_unix(async |stub| in_flight(&stub, times).await)),
         "activation" => runtime.block_on(async {
             let node = subject::node().await;
             for number in 0..times {
@@ -175,6 +162,27 @@ fn encode(call: u32, out: &mut Vec<u8>) {
     CallHeader { call: call.into(), target: 1, method: 7, timestamp: 1 << 50, ..CallHeader::default() }
         .encode(out);
     *out = postcard::to_extend(&(u64::from(call),), std::mem::take(out)).expect("encodable");
+}
+
+async fn over_unix(calls: impl AsyncFnOnce(CounterStub)) {
+    let node = subject::node().await;
+    let path = std::env::temp_dir().join(format!("opendo-instructions-{}.sock", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    node.listen(&address).await.expect("a free name");
+    let client = opendo::connect(&address).await.expect("it listens");
+    calls(client.get::<CounterStub>("bench")).await;
+    let _ = std::fs::remove_file(path);
+}
+
+/// 64 tasks, which make all calls together.
+async fn in_flight(stub: &CounterStub, times: u32) {
+    let tasks = (0..64).map(|task| {
+        let times = times / 64 + u32::from(task < times % 64);
+        tokio::spawn(increment(stub.clone(), times))
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("no panics");
+    }
 }
 
 async fn increment(subject: impl Subject, times: u32) {

@@ -492,7 +492,7 @@ impl Inner {
         let mut over = false;
         while let Some(next) = parked.pop_front() {
             let Parked { call, parts, body, passed } = &next;
-            match core.try_send(&OutgoingCall { call, parts, body, passed }) {
+            match core.clone().try_send(&OutgoingCall { call, parts, body, passed }, None) {
                 Ok(()) => sent.push(next),
                 Err(Unsent::Refused(error)) => refused.push((next, error)),
                 Err(Unsent::Over(_)) => {
@@ -521,8 +521,8 @@ impl Uplink for Inner {
     fn send(self: Arc<Self>, outgoing: OutgoingCall<'_>) {
         let mut state = self.state.lock();
         if let State::Up(core) = &*state {
-            match core.try_send(&outgoing) {
-                Ok(()) => return,
+            match core.clone().try_send(&outgoing, None) {
+                Ok(()) => return outgoing.call.object.goes_by(core),
                 Err(Unsent::Refused(error)) => {
                     drop(state);
                     return outgoing.call.complete(Err(error));

@@ -273,6 +273,13 @@ impl<F: Future> UntilLost<F> {
     }
 }
 
+impl<F> UntilLost<F> {
+    /// Its hold on the control of the instance, when it has ended.
+    pub(super) fn control(self: Pin<&mut Self>) -> Arc<Control> {
+        self.project().work.into_info().control
+    }
+}
+
 impl<F: Future> Future for UntilLost<F> {
     type Output = Result<F::Output, RpcError>;
 

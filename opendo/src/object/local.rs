@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures::FutureExt;
-
 use parking_lot::Mutex;
 
 use crate::node::WeakNode;
@@ -14,13 +14,13 @@ use crate::object::job::{Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
 use crate::object::pace::Pace;
 use crate::object::strand::{Activation, Begun, short_type_name};
-use crate::object::turn::{Started, Turn};
+use crate::object::turn::{Found, Started, Turn};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{self, CallInfo};
-use crate::rpc::method::{Method, Run};
+use crate::rpc::info::{self, CallInfo, Caller};
+use crate::rpc::method::{Called, Method, Run};
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
 use crate::rpc::slot::Slot;
@@ -37,7 +37,7 @@ enum Home<O: Send + Sync + 'static> {
         by: By<O>,
         /// The instance that took the last call. One that went to sleep is replaced; one that was reset stays,
         /// and the stub with it is broken.
-        connected: Mutex<Option<Arc<Activation<O>>>>,
+        connected: ArcSwapOption<Activation<O>>,
     },
     /// The object itself, which has its turn already: it starts the job.
     InTurn(InTurn<O>),
@@ -83,7 +83,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     fn found(by: By<O>) -> Self {
-        Self(Arc::new(Home::Found { by, connected: Mutex::default() }))
+        Self(Arc::new(Home::Found { by, connected: ArcSwapOption::empty() }))
     }
 
     /// The way to an object that has its turn, for one call: and where that call is then.
@@ -167,12 +167,12 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     /// The turn of a call that may start here and now. Others are queued, before what this returns is dropped.
-    fn turn<M: Run<O>>(&self, facts: &Facts) -> Result<Turn<O>, Option<Begun<O>>> {
+    fn turn<M: Run<O>>(&self, facts: &Facts) -> Result<Turn<'_, O>, Option<Begun<O>>> {
         if !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
             return Err(None);
         }
         let activation = match &*self.0 {
-            Home::Target(activation) => activation.clone(),
+            Home::Target(activation) => Found::Always(activation),
             Home::Found { by, connected } => Self::connect(by, connected).map_err(|_| None)?,
             Home::InTurn(_) => return Err(None),
         };
@@ -181,14 +181,13 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     /// The instance that takes the calls.
-    fn connect(
-        by: &By<O>,
-        connected: &Mutex<Option<Arc<Activation<O>>>>,
-    ) -> Result<Arc<Activation<O>>, RpcError> {
-        let mut connected = connected.lock();
-        match &*connected {
-            Some(activation) => Ok(activation.clone()),
-            None => Ok(connected.insert(by.activation()?).clone()),
+    fn connect(by: &By<O>, connected: &ArcSwapOption<Activation<O>>) -> Result<Found<'static, O>, RpcError> {
+        loop {
+            if let Some(found) = Found::last(connected.load()) {
+                return Ok(found);
+            }
+            // Unless another thread was faster: clones have one order.
+            connected.compare_and_swap(&None::<Arc<_>>, Some(by.activation()?));
         }
     }
 
@@ -198,7 +197,9 @@ impl<O: Send + Sync + 'static> Local<O> {
             Err(error) => return call.reply.fail(error),
             Ok(args) => args,
         };
-        let Incoming { reply, deadline, trace, chain, caller, .. } = call;
+        // Only what sees its call can tell who makes it.
+        let caller = if M::Call::IS_SEEN { call.caller() } else { Caller::Local };
+        let Incoming { reply, deadline, trace, chain, .. } = call;
         let (reply, facts) = (Reply::Remote(reply), Facts { caller, deadline, trace, chain });
         let turn = if reply.start() { self.turn::<M>(&facts) } else { Err(None) };
         let turn = match turn {
@@ -232,7 +233,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                     Ok(()) => return,
                     Err(back) => {
                         job = back;
-                        connected.lock().take_if(|asleep| Arc::ptr_eq(asleep, &activation));
+                        connected.compare_and_swap(Arc::as_ptr(&activation), None);
                     }
                 }
             },
@@ -268,7 +269,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn broken(&self) -> Broken {
         let activation = match &*self.0 {
             Home::Target(activation) => Some(activation.clone()),
-            Home::Found { connected, .. } => connected.lock().clone(),
+            Home::Found { connected, .. } => connected.load_full(),
             Home::InTurn(_) => None,
         };
         async move {

@@ -82,12 +82,14 @@ pub(crate) struct Activation<O> {
 
 pub(super) struct State<O> {
     pub(super) phase: Phase<O>,
-    /// There as long as there is something in it.
+    /// There from when there is something in it until the instance is found idle.
     pub(super) busy: Option<Box<Busy<O>>>,
     next_sequence: u64,
     /// The call that runs, by its sequence, or the first of those, and how.
     running: Option<u64>,
     pub(super) access: Access,
+    /// For the next call that starts on its caller's thread, which gives it back: counting costs more than moving.
+    hold: Option<Arc<Control>>,
     /// It was not idle all the time since it was last looked at.
     touched: bool,
     /// How often in a row it was found idle.
@@ -254,6 +256,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 next_sequence: 1,
                 running: None,
                 access: Access::Exclusive,
+                hold: None,
                 touched: true,
                 quiet: 0,
             }),
@@ -336,15 +339,20 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     /// Gives a call the object at once, with its sequence, if it is there and has nothing to do.
-    pub(super) fn enter(&self, access: Access) -> Option<(Arc<O>, u64)> {
+    pub(super) fn enter(&self, access: Access) -> Option<Entered<O>> {
         let mut state = self.state.lock();
         let Phase::Idle(object @ Some(_)) = &mut state.phase else { return None };
         let object = object.take()?;
         state.phase = Phase::Driven;
         state.touched = true;
+        Some(self.entered(state, access, object))
+    }
+
+    fn entered(&self, mut state: MutexGuard<'_, State<O>>, access: Access, object: Arc<O>) -> Entered<O> {
         let sequence = state.next_sequence();
         state.begin(sequence, access);
-        Some((object, sequence))
+        let control = state.hold.take().unwrap_or_else(|| self.control.clone());
+        Entered { object, control, sequence }
     }
 
     /// Gives a call the object, which is made for it at once, if nobody has begun with that. If the constructor waits, or
@@ -363,21 +371,16 @@ impl<O: Send + Sync + 'static> Activation<O> {
             state.touched = true;
         }
         match Driver::new(self.clone(), None).make_at_once(chain.cloned()) {
-            Ok(object) => {
-                let mut state = self.state.lock();
-                let sequence = state.next_sequence();
-                state.begin(sequence, access);
-                MadeAtOnce::Made(object, sequence)
-            }
+            Ok(object) => MadeAtOnce::Made(self.entered(self.state.lock(), access, object)),
             Err(driver) => MadeAtOnce::No(Some(Begun(Some(driver)))),
         }
     }
 
     /// Takes it back from that call. Where there is something to do by now, or it is lost, a task sees to that.
-    pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>) {
+    pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>, control: Arc<Control>) {
         let mut state = self.state.lock();
+        let _before = state.hold.replace(control);
         state.running = None;
-        state.busy.take_if(|busy| busy.is_over());
         if object.is_some() && state.queued() == 0 && !self.control.has_something_to_do() {
             state.phase = Phase::Idle(object);
             return;
@@ -474,9 +477,16 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 }
 
+/// What a call is given that starts on its caller's thread.
+pub(super) struct Entered<O> {
+    pub(super) object: Arc<O>,
+    pub(super) control: Arc<Control>,
+    pub(super) sequence: u64,
+}
+
 /// What has come of [`Activation::make_at_once`].
 pub(super) enum MadeAtOnce<O: Send + Sync + 'static> {
-    Made(Arc<O>, u64),
+    Made(Entered<O>),
     No(Option<Begun<O>>),
 }
 

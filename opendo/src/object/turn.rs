@@ -2,10 +2,12 @@
 //! a task nor a place in a queue.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::Guard;
 use futures::future::BoxFuture;
 use tokio::runtime::{self, Handle};
 use tokio::task;
@@ -14,7 +16,7 @@ use crate::object::control::Control;
 use crate::object::drive::Driver;
 use crate::object::job::{self, Access, End, Facts, Place, Reply, Returned, answered, parted};
 use crate::object::storage::ledger;
-use crate::object::strand::{Activation, Begun, MadeAtOnce};
+use crate::object::strand::{Activation, Begun, Entered, MadeAtOnce};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::Waiting;
@@ -96,35 +98,63 @@ impl Drop for Nested {
 }
 
 /// The turn of a call that did not have to queue: its object had nothing to do.
-pub(crate) struct Turn<O: Send + Sync + 'static> {
-    held: Held<O>,
-    object: Arc<O>,
-    sequence: u64,
+pub(crate) struct Turn<'a, O: Send + Sync + 'static> {
+    held: Held<'a, O>,
+    entered: Entered<O>,
     access: Access,
     _nested: Nested,
 }
 
+/// An activation, as its caller has found it: without a count of its own.
+pub(crate) enum Found<'a, O> {
+    Always(&'a Arc<Activation<O>>),
+    Last(Guard<Option<Arc<Activation<O>>>>),
+}
+
+impl<O> Found<'_, O> {
+    /// The one that took the last call, if there is one.
+    pub(crate) fn last(last: Guard<Option<Arc<Activation<O>>>>) -> Option<Self> {
+        last.is_some().then_some(Self::Last(last))
+    }
+}
+
+impl<O> Deref for Found<'_, O> {
+    type Target = Arc<Activation<O>>;
+
+    fn deref(&self) -> &Arc<Activation<O>> {
+        match self {
+            Self::Always(activation) => activation,
+            Self::Last(last) => last.as_ref().expect("there was one"),
+        }
+    }
+}
+
 /// An activation that nobody else works on.
-struct Held<O: Send + Sync + 'static>(Option<Arc<Activation<O>>>);
+struct Held<'a, O: Send + Sync + 'static> {
+    activation: Found<'a, O>,
+    is_let_go: bool,
+}
 
 /// How far it came.
-pub(crate) enum Started<O: Send + Sync + 'static, M: Run<O>> {
-    Ended(Ended<O>, End<M>),
-    Waits(Waits<O, M>),
+pub(crate) enum Started<'a, O: Send + Sync + 'static, M: Run<O>> {
+    Ended(Ended<'a, O>, End<M>),
+    Waits(Waits<'a, O, M>),
 }
 
 /// The method is at its end: what it has written is not sealed yet, and the object is not free.
 #[must_use]
-pub(crate) struct Ended<O: Send + Sync + 'static> {
-    held: Held<O>,
+pub(crate) struct Ended<'a, O: Send + Sync + 'static> {
+    held: Held<'a, O>,
     /// Unless it is lost.
     object: Option<Arc<O>>,
+    /// As it was given to the call.
+    control: Arc<Control>,
 }
 
 /// The method has not come to its end.
 #[must_use]
-pub(crate) struct Waits<O: Send + Sync + 'static, M: Run<O>> {
-    held: Held<O>,
+pub(crate) struct Waits<'a, O: Send + Sync + 'static, M: Run<O>> {
+    held: Held<'a, O>,
     /// Others may join what overlaps.
     shared: Option<Arc<O>>,
     sequence: u64,
@@ -132,11 +162,11 @@ pub(crate) struct Waits<O: Send + Sync + 'static, M: Run<O>> {
     rest: BoxFuture<'static, Result<Returned<O, M>, RpcError>>,
 }
 
-impl<O: Send + Sync + 'static> Turn<O> {
+impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
     /// The object's turn, if the object is there or can be made at once, has nothing to do, and calls to it may start
     /// here. Otherwise the call is to be queued, before what this returns is dropped.
     pub(crate) fn take(
-        activation: Arc<Activation<O>>,
+        activation: Found<'a, O>,
         access: Access,
         chain: Option<&Arc<Link>>,
     ) -> Result<Self, Option<Begun<O>>> {
@@ -144,14 +174,14 @@ impl<O: Send + Sync + 'static> Turn<O> {
             return Err(None); // its object has to stay in memory meanwhile
         }
         let nested = Nested::enter(&activation.control).ok_or(None)?;
-        let (object, sequence) = match activation.enter(access) {
+        let entered = match activation.enter(access) {
             Some(entered) => entered,
             None => match activation.make_at_once(access, chain) {
-                MadeAtOnce::Made(object, sequence) => (object, sequence),
+                MadeAtOnce::Made(entered) => entered,
                 MadeAtOnce::No(begun) => return Err(begun),
             },
         };
-        Ok(Self { held: Held(Some(activation)), object, sequence, access, _nested: nested })
+        Ok(Self { held: Held { activation, is_let_go: false }, entered, access, _nested: nested })
     }
 
     /// Starts the method: until it first waits.
@@ -160,74 +190,69 @@ impl<O: Send + Sync + 'static> Turn<O> {
         args: M::Args,
         facts: Facts,
         waiting: Option<Arc<dyn Waiting>>,
-    ) -> Started<O, M> {
-        let Self { held, object, sequence, access, _nested } = self;
-        let place = Place { sequence, control: held.control().clone() };
+    ) -> Started<'a, O, M> {
+        let Self { held, entered: Entered { object, control, sequence }, access, _nested } = self;
+        let place = Place { sequence, control };
         let shared = (access == Access::Shared).then(|| object.clone());
         let run = job::run::<O, M>(object, args, facts.of::<M>(place, waiting));
         // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
         let cx = &mut Context::from_waker(Waker::noop());
-        let ended = if M::WAITS {
+        let (ended, control) = if M::WAITS {
             // What was polled cannot be moved any more.
             let mut run = Box::pin(run);
             match ledger::outside_of_transactions(|| run.as_mut().poll(cx)) {
-                Poll::Ready(ended) => ended,
+                Poll::Ready(ended) => (ended, run.as_mut().control()),
                 Poll::Pending => {
                     return Started::Waits(Waits { held, shared, sequence, access, rest: run });
                 }
             }
         } else {
-            match ledger::outside_of_transactions(|| pin!(run).poll(cx)) {
-                Poll::Ready(ended) => ended,
+            let mut run = pin!(run);
+            match ledger::outside_of_transactions(|| run.as_mut().poll(cx)) {
+                Poll::Ready(ended) => (ended, run.control()),
                 Poll::Pending => unreachable!("what is no `async fn` does not wait"),
             }
         };
         drop(shared);
         let (object, end) = parted::<O, M>(ended);
-        Started::Ended(Ended { held, object }, end)
+        Started::Ended(Ended { held, object, control }, end)
     }
 }
 
-impl<O: Send + Sync + 'static> Held<O> {
-    fn activation(&self) -> &Arc<Activation<O>> {
-        self.0.as_ref().expect("it is let go last")
-    }
-
-    fn control(&self) -> &Arc<Control> {
-        &self.activation().control
-    }
-
+impl<O: Send + Sync + 'static> Held<'_, O> {
     fn let_go(mut self) -> Arc<Activation<O>> {
-        self.0.take().expect("it is let go once")
+        self.is_let_go = true;
+        self.activation.clone()
     }
 }
 
-impl<O: Send + Sync + 'static> Drop for Held<O> {
+impl<O: Send + Sync + 'static> Drop for Held<'_, O> {
     /// By a panic that is not the method's: nobody works on the activation any more.
     fn drop(&mut self) {
-        if let Some(activation) = self.0.take() {
-            drop(Driver::new(activation, None));
+        if !self.is_let_go {
+            drop(Driver::new(self.activation.clone(), None));
         }
     }
 }
 
-impl<O: Send + Sync + 'static> Ended<O> {
+impl<O: Send + Sync + 'static> Ended<'_, O> {
     pub(crate) fn control(&self) -> &Arc<Control> {
-        self.held.control()
+        &self.control
     }
 
     /// Leaves the object to others: idle, or to a task that works on what came meanwhile.
     pub(crate) fn leave(self) {
-        let Self { held, object } = self;
-        held.let_go().leave(object);
+        let Self { mut held, object, control } = self;
+        held.is_let_go = true;
+        held.activation.leave(object, control);
     }
 }
 
-impl<O: Send + Sync + 'static, M: Run<O>> Waits<O, M> {
+impl<O: Send + Sync + 'static, M: Run<O>> Waits<'_, O, M> {
     /// Goes on in a task, and answers from there.
     pub(crate) fn go_on(self, reply: Reply<M::Ok, M::Err>) {
         let Self { held, shared, sequence, access, rest } = self;
-        let running = answered::<O, M>(rest, held.control().clone(), reply);
+        let running = answered::<O, M>(rest, held.activation.control.clone(), reply);
         Driver::new(held.let_go(), shared).go_on(sequence, access, running);
     }
 }

@@ -27,7 +27,8 @@ pub(crate) trait AnyCore: Uplink {
     fn as_uplink(self: Arc<Self>) -> Arc<dyn Uplink>;
 
     /// Sends a call, or gives the reason why it does not go. Completes nothing: the caller may hold a lock.
-    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent>;
+    /// `target` is the number of what is called, if that is known.
+    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>, target: Option<i64>) -> Result<(), Unsent>;
 
     /// The caller of an own call is gone.
     fn cancel(&self, call: u64);

@@ -221,8 +221,8 @@ impl<T, E> Call<T, E> {
         if let Answer::Ready(Some(Err(error))) = &self.answer { error.rpc() } else { None }
     }
 
-    fn withdraw(&mut self) -> bool {
-        match std::mem::replace(&mut self.answer, Answer::Finished) {
+    fn withdraw(&self) -> bool {
+        match &self.answer {
             Answer::Local(slot) => slot.abandon(),
             Answer::Remote(call, _) => call.withdraw(),
             Answer::Ready(_) | Answer::Finished => false,
@@ -265,7 +265,7 @@ impl<T, E> Future for Call<T, E> {
                 let turn = ready!(coop::poll_proceed(cx));
                 turn.made_progress();
                 let answer = answer.take().expect("`Call` polled after completion");
-                Poll::Ready(answer.map_err(|error| *error))
+                return Poll::Ready(answer.map_err(|error| this.name_in(*error)));
             }
             Answer::Local(slot) => slot.poll_answer(cx).map(flatten),
             Answer::Remote(call, decode) => {
@@ -283,8 +283,9 @@ impl<T, E> Future for Call<T, E> {
         };
         match polled {
             Poll::Ready(result) => {
+                let result = result.map_err(|error| this.name_in(error));
                 this.answer = Answer::Finished;
-                Poll::Ready(result.map_err(|error| this.name(error)))
+                Poll::Ready(result)
             }
             Poll::Pending => {
                 if let Some(link) = this.link.take() {
@@ -292,11 +293,10 @@ impl<T, E> Future for Call<T, E> {
                 }
                 if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
                     // What was pipelined on it needs it still.
+                    let error = this.name(RpcError::new(ErrorKind::Deadline, "the call's time is over"));
                     let may_have_run = this.pipeline.get().is_some() || this.withdraw();
                     this.answer = Answer::Finished;
-                    let error =
-                        RpcError::new(ErrorKind::Deadline, "the call's time is over").may_run(may_have_run);
-                    return Poll::Ready(Err(this.name(error.into())));
+                    return Poll::Ready(Err(error.may_run(may_have_run).into()));
                 }
                 Poll::Pending
             }
@@ -305,12 +305,19 @@ impl<T, E> Future for Call<T, E> {
 }
 
 impl<T, E> Call<T, E> {
-    fn name(&self, error: CallError<E>) -> CallError<E> {
-        match (error, &self.target) {
-            (CallError::Rpc(error), Some((target, method))) => {
-                CallError::Rpc(error.at(|| format!("{}.{method}", target.name())))
-            }
-            (error, _) => error,
+    fn name_in(&self, error: CallError<E>) -> CallError<E> {
+        match error {
+            CallError::Rpc(error) => CallError::Rpc(self.name(error)),
+            error @ CallError::App(_) => error,
+        }
+    }
+
+    /// Says what was called.
+    fn name(&self, error: RpcError) -> RpcError {
+        match (&self.target, &self.answer) {
+            (Some((target, method)), _) => error.at(|| format!("{}.{method}", target.name())),
+            (None, Answer::Remote(call, _)) => error.at(|| call.name()),
+            (None, _) => error,
         }
     }
 }

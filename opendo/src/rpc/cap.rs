@@ -54,8 +54,14 @@ impl<S: Stub> Capability for S {
         if let Some(error) = call.mismatch(|id| S::INTERFACE.method(id).copied()) {
             return call.reply.fail(error);
         }
+        // Only these: to take any call through it would copy each.
         #[cfg(feature = "capnweb")]
-        let Some(call) = crate::rpc::capnweb::call_of(self, call) else { return };
+        if call.member.is_some() {
+            if let Some(call) = crate::rpc::capnweb::call_of(self, call) {
+                S::deliver(self.core().calls(), call);
+            }
+            return;
+        }
         S::deliver(self.core().calls(), call);
     }
 
@@ -209,33 +215,45 @@ enum Doing {
 struct Outer(Scope);
 
 impl Outer {
+    #[inline]
     fn enter(doing: Doing, passed: Vec<Passed>) -> Self {
         let outer = SCOPE.get();
-        let mut to = outer.to;
-        if !passed.is_empty() {
-            to += u32::try_from(passed.len()).expect("a message has fewer bytes than that");
-            TABLE.with_borrow_mut(|table| table.extend(passed));
-        }
-        SCOPE.replace(Scope { doing, from: outer.to, to });
+        // Most messages pass nothing.
+        let count = if passed.is_empty() { 0 } else { Self::add(passed) };
+        SCOPE.set(Scope { doing, from: outer.to, to: outer.to + count });
         Self(outer)
     }
 
+    #[cold]
+    fn add(passed: Vec<Passed>) -> u32 {
+        let count = u32::try_from(passed.len()).expect("a message has fewer bytes than that");
+        TABLE.with_borrow_mut(|table| table.extend(passed));
+        count
+    }
+
     /// What is in the inner one's table.
+    #[inline]
     fn take() -> Vec<Passed> {
         let scope = SCOPE.get();
-        if scope.from == scope.to {
-            return Vec::new();
-        }
-        SCOPE.replace(Scope { to: scope.from, ..scope });
+        if scope.from == scope.to { Vec::new() } else { Self::take_all(scope) }
+    }
+
+    #[cold]
+    fn take_all(scope: Scope) -> Vec<Passed> {
+        SCOPE.set(Scope { to: scope.from, ..scope });
         TABLE.with_borrow_mut(|table| table.split_off(scope.from as usize))
     }
 }
 
 impl Drop for Outer {
+    #[inline]
     fn drop(&mut self) {
-        // Not under the borrow: it may be the last of something.
-        drop(Self::take());
-        SCOPE.replace(self.0);
+        let scope = SCOPE.get();
+        if scope.from != scope.to {
+            // Not under the borrow: it may be the last of something.
+            drop(Self::take_all(scope));
+        }
+        SCOPE.set(self.0);
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Core`] is the state that callers, running methods and the session's [driver](crate::rpc::driver) share, under
 //! one short lock. Nothing here waits.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,10 +34,11 @@ use crate::rpc::wire::{Hello, Released, WireError, decode_body, encode_body};
 use crate::stream;
 
 mod ending;
+mod incoming;
 mod output;
 
 use self::output::wake;
-pub(crate) use self::output::{Output, push_control, push_message};
+pub(crate) use self::output::{Output, Woken, push_control, push_message, wake_later};
 
 pub(crate) struct Core {
     this: Weak<Self>,
@@ -46,6 +47,14 @@ pub(crate) struct Core {
     state: Mutex<State>,
     /// The driver waits for something to write. It becomes true under the lock only, when nothing is there.
     asleep: AtomicBool,
+    /// The call of the peer that the driver delivers, which is not in the table: most are answered before that is worth
+    /// it. 0 if there is none. The driver sets it; whoever answers takes it back, under the lock.
+    delivering: AtomicU64,
+    /// The sizes of that table, which only the driver adds to.
+    running: AtomicUsize,
+    running_bytes: AtomicUsize,
+    /// No call is taken any more.
+    refuses: AtomicBool,
     /// Entries in the driver's tables: what the peer has named, and results that it has not released.
     pub(crate) bound: AtomicUsize,
     pub(crate) kept: AtomicUsize,
@@ -64,8 +73,6 @@ struct State {
     pending: Numbered<Arc<RemoteCall>>,
     /// With the bytes of their bodies.
     incoming: Numbered<(Arc<IncomingCall>, usize)>,
-    /// All of them.
-    incoming_bytes: usize,
     /// This side takes no new calls, and has said so.
     we_drain: bool,
     /// The peer takes no new calls. What it sent before it said so has been read.
@@ -83,6 +90,10 @@ impl Core {
             life: Life::new(peer, limits, objects, credentials),
             theirs,
             asleep: AtomicBool::new(false),
+            delivering: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            running_bytes: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
             state: Mutex::new(State {
                 out: Frames::default(),
                 writer: None,
@@ -91,7 +102,6 @@ impl Core {
                 handed_over: 1,
                 pending: Numbered::default(),
                 incoming: Numbered::default(),
-                incoming_bytes: 0,
                 we_drain: false,
                 peer_drains: false,
                 ended: None,
@@ -110,7 +120,11 @@ impl Core {
     // ---- own calls
 
     /// Sends a call, or gives the reason why it does not go. Completes nothing: the caller may hold a lock.
-    pub(crate) fn send(&self, outgoing: &OutgoingCall<'_>) -> Result<(), Unsent> {
+    pub(crate) fn send(
+        self: Arc<Self>,
+        outgoing: &OutgoingCall<'_>,
+        target: Option<i64>,
+    ) -> Result<(), Unsent> {
         let OutgoingCall { call, parts, body, passed } = *outgoing;
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -122,9 +136,9 @@ impl Core {
             return Err(Unsent::Over(RpcError::new(ErrorKind::Closed, text)));
         }
         let chain = parts.chain.as_ref().map(|link| link.to_wire()).unwrap_or_default();
-        let mut out = Out { core: self, tables: &mut state.tables, frames: &mut state.out };
+        let mut out = Out { core: &self, tables: &mut state.tables, frames: &mut state.out };
         let mut prepare = || {
-            let target = out.target(&call.object)?;
+            let target = target.map_or_else(|| out.target(&call.object), |known| Ok(Some(known)))?;
             self.refuse(state.pending.len(), out.frames, body.len(), chain.len())?;
             let target = target.map_or_else(|| out.place(&call.object), Ok)?;
             let capabilities = out.describe_passed(passed)?;
@@ -134,7 +148,7 @@ impl Core {
         };
         let (target, capabilities) = prepare().map_err(Unsent::Refused)?;
         let id = out.tables.next_call;
-        if !call.sent(self.this(), id) {
+        if !call.sent(self.clone(), id) {
             return Ok(()); // withdrawn while it waited for a connection
         }
         out.tables.next_call += 1;
@@ -210,6 +224,7 @@ impl Core {
         status: ReplyStatus,
         bytes: Bytes,
         passed: Vec<Passed>,
+        woken: &mut Woken,
     ) -> Result<(), RpcError> {
         let mut state = self.state.lock();
         let Some(call) = state.pending.remove(id) else {
@@ -224,7 +239,7 @@ impl Core {
         };
         // The last answer of a session that is being closed lets the writer finish.
         let writer = if state.we_drain { self.wake_writer(&state) } else { None };
-        let idle = state.wake_if_idle();
+        let idle = self.who_waits_for_idle(&mut state);
         drop(state);
         wake(writer);
         idle.into_iter().for_each(Waker::wake);
@@ -239,37 +254,11 @@ impl Core {
                 Err(error) => (Err(error.clone().may_run(true)), Err(error)),
             },
         };
-        call.complete(answer);
+        woken.extend(call.fill(answer));
         verdict
     }
 
-    // ---- the peer's calls
-
-    /// Notes a call of the peer; an error when it must be refused.
-    pub(crate) fn admit(&self, id: u64, call: &Arc<IncomingCall>, bytes: usize) -> Result<(), RpcError> {
-        let mut state = self.state.lock();
-        if let Some(error) = &state.ended {
-            return Err(error.clone()); // nobody would tell the call that its caller is gone
-        }
-        if state.we_drain {
-            return Err(RpcError::new(ErrorKind::Closed, "this node takes no new calls"));
-        }
-        if state.incoming.len() >= self.life.limits.max_calls as usize {
-            let text = format!("{} calls of this session are unanswered", state.incoming.len());
-            return Err(RpcError::new(ErrorKind::Overloaded, text));
-        }
-        if state.incoming_bytes.saturating_add(bytes) > self.life.limits.max_call_bytes {
-            let text = format!("{} bytes of this session's calls are unanswered", state.incoming_bytes);
-            return Err(RpcError::new(ErrorKind::Overloaded, text));
-        }
-        state.incoming_bytes += bytes;
-        state.incoming.push(id, (call.clone(), bytes));
-        Ok(())
-    }
-
-    pub(crate) fn incoming(&self, id: u64) -> Option<Arc<IncomingCall>> {
-        self.state.lock().incoming.get(id).map(|(call, _)| call.clone())
-    }
+    // ---- the peer's calls: `core/incoming.rs`
 
     pub(crate) fn reply(&self, id: u64, status: ReplyStatus, body: &[u8], passed: &[Passed]) {
         if let Err(refusal) = self.push_reply(id, status, passed, body) {
@@ -308,12 +297,10 @@ impl Core {
             out.extend_from_slice(body);
         });
         let streams = out.commit(capabilities);
-        if let Some((_, bytes)) = state.incoming.remove(id) {
-            state.incoming_bytes -= bytes;
-        }
+        self.is_answered(state, id);
         let overflow = state.out.byte_len() > self.life.limits.max_unsent;
         let writer = self.wake_writer(state);
-        let idle = state.wake_if_idle();
+        let idle = self.who_waits_for_idle(state);
         drop(guard);
         wake(writer);
         idle.into_iter().for_each(Waker::wake);
@@ -330,8 +317,8 @@ impl Core {
     // ---- capabilities
 
     #[inline]
-    fn pump(&self, streams: Vec<PassedStream>) {
-        if !streams.is_empty() {
+    fn pump(&self, streams: Option<Vec<PassedStream>>) {
+        if let Some(streams) = streams {
             self.pump_all(streams);
         }
     }
@@ -407,7 +394,7 @@ impl Core {
         let state = self.state.lock();
         SessionStats {
             pending_calls: state.pending.len(),
-            running_calls: state.incoming.len(),
+            running_calls: state.incoming.len() + usize::from(self.is_delivering()),
             unsent_bytes: state.out.byte_len(),
             bound_objects: self.bound.load(Ordering::Relaxed),
             kept_results: self.kept.load(Ordering::Relaxed),
@@ -419,7 +406,7 @@ impl Core {
 
 impl Uplink for Core {
     fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
-        match Core::send(&self, &call) {
+        match Core::send(self, &call, None) {
             Ok(()) => {}
             Err(Unsent::Over(error)) if matches!(call.call.object.place, Place::Import) => {
                 call.call.complete(Err(broken(&error)));
@@ -460,8 +447,8 @@ impl AnyCore for Core {
         self
     }
 
-    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
-        Core::send(self, call)
+    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>, target: Option<i64>) -> Result<(), Unsent> {
+        Core::send(self, call, target)
     }
 
     fn cancel(&self, call: u64) {

@@ -18,7 +18,7 @@ use crate::node::WeakNode;
 use crate::object::lasting::LastingName;
 use crate::registry::namespace::Objects;
 use crate::rpc::cap::Cap;
-use crate::rpc::core::{Core, Output, push_message};
+use crate::rpc::core::{Core, Output, push_message, wake_later};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::limits::Limits;
 use crate::rpc::method::Interface;
@@ -215,7 +215,7 @@ impl Driver {
             {
                 return Poll::Ready(error);
             }
-            if let Poll::Ready(error) = writing.poll(cx, &core, &mut sender) {
+            if let Poll::Ready(error) = writing.poll(cx, &core, &mut sender, peer_side.expects_calls) {
                 // What the peer said before it went away still counts.
                 let _ = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, usize::MAX);
                 return Poll::Ready(error);
@@ -259,14 +259,23 @@ struct Writing {
 }
 
 impl Writing {
-    fn poll(&mut self, cx: &mut Context<'_>, core: &Arc<Core>, sender: &mut Out) -> Poll<RpcError> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Arc<Core>,
+        sender: &mut Out,
+        expects_calls: bool,
+    ) -> Poll<RpcError> {
         loop {
             if !self.sending {
+                if expects_calls {
+                    return Poll::Pending; // what there is leaves with them
+                }
                 match core.take_output(&mut self.batch, cx.waker(), self.gathered) {
                     Output::Write => (self.gathered, self.sending) = (false, true),
                     Output::Gather => {
                         self.gathered = true;
-                        cx.waker().wake_by_ref();
+                        wake_later(cx.waker());
                         return Poll::Pending;
                     }
                     Output::Nothing => return Poll::Pending,

@@ -112,7 +112,7 @@ impl DynStub {
     fn send(&self, path: Vec<Part>, args: Option<Vec<Value>>) -> Call<Value, Value> {
         let remote = self.remote();
         let object = remote.object().clone();
-        if object.uplink_number().is_some() && !remote.form().is_text() {
+        if object.number.is_some() && !remote.form().is_text() {
             let text = "it leads to a session with another encoding: call it through a typed stub";
             return Call::failed(RpcError::new(ErrorKind::Encode, text));
         }

@@ -23,6 +23,7 @@ use crate::rpc::member::Member;
 use crate::rpc::method::{Method, MethodDesc};
 use crate::rpc::outgoing::{Body, CallParts, OutgoingCall, RemoteCall};
 use crate::rpc::promise::{Promise, Resolution, failed_call};
+use crate::rpc::session::Session;
 
 /// A call whose arguments are not decoded yet.
 pub struct Incoming {
@@ -36,7 +37,8 @@ pub struct Incoming {
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) chain: Option<Arc<Link>>,
-    pub(crate) caller: Caller,
+    /// `None`: the peer of the session that is answered.
+    pub(crate) caller: Option<Caller>,
     /// Promises it has come through.
     pub(crate) promises: u8,
 }
@@ -72,7 +74,7 @@ impl Incoming {
             deadline: parts.deadline,
             trace: parts.trace,
             chain: parts.chain.clone(),
-            caller: parts.caller.clone(),
+            caller: Some(parts.caller.clone()),
             promises: 0,
         })
     }
@@ -89,7 +91,7 @@ impl Incoming {
             deadline: self.deadline,
             trace: self.trace,
             chain: self.chain.clone(),
-            caller: self.caller.clone(),
+            caller: Some(self.caller()),
             promises: self.promises,
         }
     }
@@ -102,7 +104,7 @@ impl Incoming {
         trace: Option<TraceContext>,
         receipt: Receipt,
     ) -> Self {
-        let caller = Caller::Object(receipt.sender.clone());
+        let caller = Some(Caller::Object(receipt.sender.clone()));
         Self {
             reply: RemoteReply::new(IncomingCall::of_message(receipt)),
             method,
@@ -114,6 +116,15 @@ impl Incoming {
             chain: None,
             caller,
             promises: 0,
+        }
+    }
+
+    /// Who calls.
+    pub(crate) fn caller(&self) -> Caller {
+        match (&self.caller, &self.reply.call.to) {
+            (Some(caller), _) => caller.clone(),
+            (None, To::Session(core, _)) => Caller::Session(Session::new(core.clone())),
+            (None, _) => Caller::Local,
         }
     }
 
@@ -210,6 +221,18 @@ impl IncomingCall {
     pub(crate) fn of_session(core: Arc<dyn AnyCore>, id: u64, kept: Option<Arc<Promise>>) -> Arc<Self> {
         let form = core.form();
         Arc::new(Self::new(To::Session(core, id), form, kept))
+    }
+
+    /// An answered call of a session, whose result is not kept, as another one of the same; `None` if somebody else has
+    /// it.
+    pub(crate) fn serve(mut self: Arc<Self>, next: u64) -> Option<Arc<Self>> {
+        let Self { to: To::Session(_, id), kept: None, is_gone, gone, .. } = Arc::get_mut(&mut self)? else {
+            return None;
+        };
+        *id = next;
+        *is_gone.get_mut() = false;
+        *gone.get_mut() = Gone::default();
+        Some(self)
     }
 
     /// A call for whoever waits for `kept`.

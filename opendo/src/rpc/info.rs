@@ -251,7 +251,12 @@ pin_project! {
 
 impl<F> InCall<F> {
     pub(crate) fn info(&self) -> &CallInfo {
-        self.info.as_ref().expect("only what is polled asks `CURRENT`")
+        self.info.as_ref().expect("it is here unless the work is polled")
+    }
+
+    /// The call whose work has ended.
+    pub(crate) fn into_info(self: Pin<&mut Self>) -> CallInfo {
+        self.project().info.take().expect("it is here unless the work is polled")
     }
 }
 

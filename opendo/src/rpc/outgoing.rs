@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::encoding::{Encoded, Form};
-use crate::rpc::any_core::{AnyCore, Life};
+use crate::rpc::any_core::{AnyCore, Life, Unsent};
 use crate::rpc::arg;
+use crate::rpc::call::Named;
 use crate::rpc::cap::{Capabilities, Passed};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -70,7 +71,9 @@ pub(crate) struct Body {
 pub(crate) struct RemoteCall {
     to: To,
     pub(crate) object: Arc<RemoteObject>,
-    pub(super) method: MethodDesc,
+    /// What its method is called, and its signature as the caller knows it.
+    pub(super) method: &'static str,
+    signature: &'static str,
     route: Mutex<Route>,
     /// The result is used before it has arrived: the other side keeps it until this is dropped.
     pub(crate) keep: bool,
@@ -125,23 +128,32 @@ enum Route {
 }
 
 impl RemoteCall {
-    fn new(object: Arc<RemoteObject>, method: MethodDesc, keep: bool, to: To) -> Self {
-        let here = keep && object.uplink.number().is_none();
-        let form = object.uplink.form();
-        Self {
+    // Inlined: it is built where it is allocated, and not copied there twice.
+    #[inline(always)]
+    fn new(
+        object: Arc<RemoteObject>,
+        (method, signature): (&'static str, &'static str),
+        keep: bool,
+        to: To,
+        again: Option<Box<Again>>,
+    ) -> Arc<Self> {
+        let here = keep && object.number.is_none();
+        let kept = here.then(|| Promise::new(object.form, Limits::default().max_pipelined));
+        Arc::new(Self {
             to,
             object,
             method,
+            signature,
             route: Mutex::new(Route::Unsent),
             keep,
-            kept: here.then(|| Promise::new(form, Limits::default().max_pipelined)),
+            kept,
             leaving: Mutex::default(),
-            again: None,
+            again,
             tried: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             failure: OnceLock::new(),
             wanted: AtomicBool::new(false),
-        }
+        })
     }
 
     /// A call that somebody in this process may await.
@@ -151,9 +163,8 @@ impl RemoteCall {
         keep: bool,
         again: Option<Again>,
     ) -> Arc<Self> {
-        let mut call = Self::new(object, method, keep, To::Caller(Slot::new()));
-        call.again = again.map(Box::new);
-        Arc::new(call)
+        let (to, again) = (To::Caller(Slot::new()), again.map(Box::new));
+        Self::new(object, (method.name, method.signature), keep, to, again)
     }
 
     /// The same call to one of many.
@@ -163,7 +174,7 @@ impl RemoteCall {
         hook: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
     ) -> Arc<Self> {
         let to = To::Hook(Mutex::new(Some(Box::new(hook))));
-        Arc::new(Self::new(object, whole.method, false, to))
+        Self::new(object, (whole.method, whole.signature), false, to, None)
     }
 
     /// Notes where the call went; false when it was withdrawn before.
@@ -200,7 +211,7 @@ impl RemoteCall {
 
     /// The encoding of its arguments and its result.
     pub(crate) fn form(&self) -> Form {
-        self.object.uplink.form()
+        self.object.form
     }
 
     /// Somebody waits for its answer: text sessions do not give one unasked, where the result is kept anyway.
@@ -222,6 +233,11 @@ impl RemoteCall {
         self.wanted.load(Ordering::Relaxed)
     }
 
+    /// What was called, for errors.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.object.name(), self.method)
+    }
+
     /// Why it has no result, if that is known.
     pub(super) fn failed(&self) -> Option<&RpcError> {
         self.failure.get()
@@ -235,15 +251,12 @@ impl RemoteCall {
 
     /// Whether the result can be named in a message that goes the same way as this call did.
     pub(crate) fn goes_with(&self, uplink: Option<u64>) -> bool {
-        self.keep
-            && uplink.is_some()
-            && self.object.uplink.number() == uplink
-            && self.leaving.lock().is_none()
+        self.keep && uplink.is_some() && self.object.number == uplink && self.leaving.lock().is_none()
     }
 
     /// The method's signature as the caller knows it.
     pub(crate) fn signature(&self) -> &'static str {
-        self.method.signature
+        self.signature
     }
 
     pub(crate) fn slot(&self) -> &Slot<Body> {
@@ -268,7 +281,7 @@ impl RemoteCall {
                 }
                 self.tried.fetch_or(error.may_have_run(), Ordering::Relaxed);
                 let outgoing = OutgoingCall { call: &self, parts, body, passed: &[] };
-                self.object.uplink.clone().send(outgoing);
+                hand_over(outgoing);
             }
             _ => self.complete(Err(error)),
         }
@@ -293,11 +306,19 @@ impl RemoteCall {
 
     /// The answer, from the session or from whatever prevented one.
     pub(crate) fn complete(&self, answer: Result<Body, RpcError>) {
+        if let Some(caller) = self.fill(answer) {
+            caller.wake();
+        }
+    }
+
+    /// The same, and leaves it to others to wake who waits for it.
+    #[must_use]
+    pub(crate) fn fill(&self, answer: Result<Body, RpcError>) -> Option<Waker> {
         let answer = match answer {
             Err(error) if self.tried.load(Ordering::Relaxed) => Err(error.may_run(true)),
             answer => answer,
         };
-        if self.keep || self.object.uplink.number().is_none() {
+        if self.keep || self.object.number.is_none() {
             drop(self.over());
         } else {
             // A session does not hold it any more, so nothing has to be let go of here.
@@ -315,13 +336,13 @@ impl RemoteCall {
             }
             Ok(body) if !body.is_ok => {
                 // Whoever speaks text is told of the error itself.
-                let failure = failed_call(self.method.name).with_thrown(body.value.clone());
+                let failure = failed_call(self.method).with_thrown(body.value.clone());
                 let _ = self.failure.set(failure);
             }
             Ok(_) => {}
         }
         match &self.to {
-            To::Caller(slot) => slot.complete(answer),
+            To::Caller(slot) => return slot.fill(|| answer),
             To::Hook(hook) => {
                 let hook = hook.lock().take();
                 if let Some(hook) = hook {
@@ -340,13 +361,14 @@ impl RemoteCall {
                 match (reply, answer) {
                     (Some(reply), Ok(Body { is_ok, value })) => {
                         let Encoded { bytes, passed, .. } = value;
-                        reply.answer(self.method.name, is_ok, &bytes, passed, || Capabilities::None);
+                        reply.answer(self.method, is_ok, &bytes, passed, || Capabilities::None);
                     }
                     (Some(reply), Err(error)) => reply.fail(error),
                     (None, _) => {}
                 }
             }
         }
+        None
     }
 
     /// Has `hook` told of the answer: now, if it is there.
@@ -430,19 +452,20 @@ pub(super) fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
     }
     let method = object.interface.get().and_then(|interface| interface.method(incoming.method)).copied();
     let method = method.unwrap_or(MethodDesc { id: incoming.method, ..UNKNOWN });
-    if object.uplink.number().is_some() && incoming.args.form != object.uplink.form() {
+    if object.number.is_some() && incoming.args.form != object.form {
         return incoming.reply.fail(untranslatable());
     }
-    let Incoming { reply, args, member, deadline, trace, chain, caller, .. } = incoming;
+    let caller = incoming.caller();
+    let Incoming { reply, args, member, deadline, trace, chain, .. } = incoming;
     let Encoded { form, bytes: body, passed } = args;
     let (waiting, keep) = (reply.call().clone(), reply.call().kept.is_some());
     let to = To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
-    let call = Arc::new(RemoteCall::new(object.clone(), method, keep, to));
+    let call = RemoteCall::new(object.clone(), (method.name, method.signature), keep, to, None);
     if waiting.poll_gone(&mut Context::from_waker(&Waker::from(call.clone()))).is_ready() {
         call.withdraw();
     }
     let parts = CallParts { method, form, member, deadline, trace, chain, caller };
-    object.uplink.clone().send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
+    hand_over(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
     // After it: calls on the result go the same way, and there it must be known.
     if let Some(kept) = &waiting.kept {
         kept.resolve(Ok(Resolution::PassedOn(call)));
@@ -476,14 +499,14 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
     if crate::rpc::capnweb::records(call, parts, body, &passed) {
         return;
     }
-    let uplink = call.object.uplink.clone();
-    if uplink.stays() {
-        return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
+    let object = &call.object;
+    if object.stays {
+        return hand_over(OutgoingCall { call, parts, body, passed: &passed });
     }
-    let (gate, number) = (CallInfo::gate(), uplink.number());
+    let (gate, number) = (CallInfo::gate(), object.number);
     let incomplete = !passed.is_empty() && arg::must_wait(&passed, number);
     if gate.is_none() && !incomplete {
-        return uplink.send(OutgoingCall { call, parts, body, passed: &passed });
+        return hand_over(OutgoingCall { call, parts, body, passed: &passed });
     }
     if call.keep && call.kept.is_none() {
         *call.leaving.lock() = Some(Promise::new(parts.form, Limits::default().max_pipelined));
@@ -492,7 +515,7 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
     let leave = move |passed: Result<Vec<Passed>, RpcError>| {
         match passed {
             Ok(passed) => {
-                uplink.send(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
+                hand_over(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
             }
             Err(error) => call.complete(Err(error.may_run(false))),
         }
@@ -510,6 +533,19 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
             Err(error) => leave(Err(error)),
         }),
     }
+}
+
+/// Sends the call: straight to the session that took the one before it, or by whatever way finds one.
+fn hand_over(outgoing: OutgoingCall<'_>) {
+    let object = &outgoing.call.object;
+    if let Some((session, target)) = object.way() {
+        match session.try_send(&outgoing, Some(target)) {
+            Ok(()) => return,
+            Err(Unsent::Refused(error)) => return outgoing.call.complete(Err(error)),
+            Err(Unsent::Over(_)) => {}
+        }
+    }
+    object.uplink.clone().send(outgoing);
 }
 
 thread_local! {

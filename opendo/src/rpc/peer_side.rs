@@ -20,16 +20,14 @@ use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Passed, PeerInterface};
 use crate::rpc::chain::Link;
-use crate::rpc::core::Core;
+use crate::rpc::core::{Core, Woken, wake_later};
 use crate::rpc::driver::{Access, Host, Hosted, In, Keepalive, disconnected};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
-use crate::rpc::info::Caller;
 use crate::rpc::method::MethodDesc;
 use crate::rpc::numbered::Numbered;
 use crate::rpc::promise::Promise;
 use crate::rpc::remote::{Remote, nowhere_cap};
-use crate::rpc::session::Session;
 use crate::rpc::tables::{import, name_of};
 use crate::rpc::wire::{
     Bind, Bound, CapDescriptor, Describe, Descriptor, MAX_CLASSES, Released, WireError, WirePlace,
@@ -50,6 +48,11 @@ pub(crate) struct PeerSide {
     last_call: u64,
     last_name: i64,
     last_import: i64,
+    woken: Woken,
+    /// Several callers were answered, and the driver is polled again when they have run.
+    pub(crate) expects_calls: bool,
+    /// Of a call that was answered: the next one takes its place, unless somebody still looks at it.
+    spare: Option<Arc<IncomingCall>>,
 }
 
 struct PeerClass {
@@ -136,10 +139,26 @@ impl PeerSide {
             last_call: 0,
             last_name: 0,
             last_import: 0,
+            woken: Woken::default(),
+            expects_calls: false,
+            spare: None,
         }
     }
 
     pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Arc<Core>,
+        receiver: &mut In,
+        keepalive: &mut Keepalive,
+        budget: usize,
+    ) -> Poll<RpcError> {
+        let polled = self.poll_messages(cx, core, receiver, keepalive, budget);
+        self.expects_calls = self.woken.wake(cx.waker());
+        polled
+    }
+
+    fn poll_messages(
         &mut self,
         cx: &mut Context<'_>,
         core: &Arc<Core>,
@@ -164,7 +183,7 @@ impl PeerSide {
                 return Poll::Ready(error);
             }
         }
-        cx.waker().wake_by_ref();
+        wake_later(cx.waker());
         Poll::Pending
     }
 
@@ -184,7 +203,7 @@ impl PeerSide {
             Kind::Reply => {
                 let passed = self.receive(core, view.capabilities())?;
                 let (call, status) = (view.call(), view.status());
-                core.answer(call, status, body(view.body_offset(), message), passed)
+                core.answer(call, status, body(view.body_offset(), message), passed, &mut self.woken)
             }
             Kind::Cancel => {
                 if let Some(call) = core.incoming(view.call()) {
@@ -234,40 +253,41 @@ impl PeerSide {
             self.kept.push(id, kept.clone());
             self.count(core);
         }
-        let call = IncomingCall::of_session(core.clone(), id, kept);
+        let spare = self.spare.take().filter(|_| !keep).and_then(|spare| spare.serve(id));
+        let call = spare.unwrap_or_else(|| IncomingCall::of_session(core.clone(), id, kept));
         let reply = RemoteReply::new(call.clone());
-        if let Err(error) = core.admit(id, &call, size) {
+        if let Err(error) = core.admit(id, size) {
             if let Ok((cap, _)) = self.target(core, target, method) {
                 cap.missed(&error);
             }
             reply.fail(error);
             return Ok(());
         }
-        let (cap, fingerprint) = match self.target(core, target, method) {
-            Ok(target) => target,
-            Err(error) => {
-                reply.fail(error);
-                return Ok(());
+        match self.target(core, target, method) {
+            Err(error) => reply.fail(error),
+            Ok((cap, fingerprint)) => {
+                let (member, caller, promises) = (None, None, 0);
+                let incoming = Incoming {
+                    reply,
+                    method,
+                    fingerprint,
+                    args,
+                    member,
+                    deadline,
+                    trace,
+                    chain,
+                    caller,
+                    promises,
+                };
+                if incoming.is_complete() {
+                    cap.deliver(incoming);
+                } else {
+                    let cap = cap.into_owned();
+                    incoming.when_complete(move |call| cap.deliver(call));
+                }
             }
-        };
-        let incoming = Incoming {
-            reply,
-            method,
-            fingerprint,
-            args,
-            member: None,
-            deadline,
-            trace,
-            chain,
-            caller: Caller::Session(Session::new(core.clone())),
-            promises: 0,
-        };
-        if incoming.is_complete() {
-            cap.deliver(incoming);
-        } else {
-            let cap = cap.into_owned();
-            incoming.when_complete(move |call| cap.deliver(call));
         }
+        self.spare = core.was_delivered(id, call, size).filter(|_| !keep);
         Ok(())
     }
 

@@ -38,6 +38,11 @@ impl std::fmt::Debug for Remote {
 /// What is called, and its number in the current session.
 pub(crate) struct RemoteObject {
     pub(super) uplink: Arc<dyn Uplink>,
+    /// What the way says of itself, which does not change.
+    pub(crate) number: Option<u64>,
+    pub(super) form: Form,
+    pub(super) stays: bool,
+    timeout: Option<Duration>,
     pub(crate) place: Place,
     /// As this program knows it; not known while nobody has asked for a stub of it.
     pub(super) interface: OnceLock<&'static Interface>,
@@ -69,17 +74,17 @@ pub(crate) enum Place {
 }
 
 /// Where something stands in the current session of its stub.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Binding {
     /// The session's number; 0 before the first.
     pub(crate) session: u64,
     pub(crate) import: i64,
+    /// The session that took the last call: the next one goes straight there, as long as it takes any.
+    way: Option<Arc<dyn AnyCore>>,
     pub(crate) broken: Option<RpcError>,
     /// Who wants to know.
     watchers: Vec<Waker>,
 }
-
-impl Binding {}
 
 /// A way to what is called: a session, a client that keeps making new ones, a promise.
 pub(crate) trait Uplink: Send + Sync {
@@ -131,8 +136,18 @@ impl Remote {
         binding: Binding,
         client: Option<Arc<dyn Uplink>>,
     ) -> Self {
-        let (interface, binding) = (OnceLock::new(), Mutex::new(binding));
-        Self(Arc::new(RemoteObject { uplink, place, interface, peer, binding, _client: client }))
+        Self(Arc::new(RemoteObject {
+            number: uplink.number(),
+            form: uplink.form(),
+            stays: uplink.stays(),
+            timeout: uplink.default_timeout(),
+            uplink,
+            place,
+            interface: OnceLock::new(),
+            peer,
+            binding: Mutex::new(binding),
+            _client: client,
+        }))
     }
 
     /// What a peer gave us, under its number in that session. What has a `place` of its own goes by the client, if there
@@ -191,7 +206,7 @@ impl Remote {
 
     /// The encoding of what goes there.
     pub(crate) fn form(&self) -> Form {
-        self.0.uplink.form()
+        self.0.form
     }
 
     pub(crate) fn object(&self) -> &Arc<RemoteObject> {
@@ -219,7 +234,7 @@ impl Remote {
     /// Sends a call whose arguments are encoded already. Nobody else awaits it, so nothing checks for cycles.
     pub(crate) fn call_raw(&self, method: MethodDesc, body: &[u8], passed: Vec<Passed>) -> Arc<RemoteCall> {
         let call = RemoteCall::awaited(self.0.clone(), method, false, None);
-        let form = self.0.uplink.form();
+        let form = self.0.form;
         let parts = CallParts {
             method,
             form,
@@ -256,10 +271,10 @@ impl Remote {
         if let Some(refusal) = object.peer.as_ref().and_then(|peer| peer.refusal(&M::DESC)) {
             return Call::<M::Ok, M::Err>::failed(refusal).named(object.clone(), M::DESC.name);
         }
-        let timeout = options.timeout.or_else(|| object.uplink.default_timeout());
+        let timeout = options.timeout.or_else(|| object.timeout);
         let deadline = deadline_after(timeout);
         let Origin { caller, chain, trace, .. } = CallInfo::for_call_within();
-        let form = object.uplink.form();
+        let form = object.form;
         let parts = CallParts {
             method: M::DESC,
             form,
@@ -285,11 +300,10 @@ impl Remote {
                 Ok(call)
             },
         );
-        let call = match sent {
+        match sent {
             Ok(call) => Call::remote::<M>(call, chain, deadline),
-            Err(error) => Call::failed(error),
-        };
-        call.named(object.clone(), M::DESC.name)
+            Err(error) => Call::<M::Ok, M::Err>::failed(error).named(object.clone(), M::DESC.name),
+        }
     }
 }
 
@@ -307,6 +321,19 @@ impl RemoteObject {
             Place::Object(key) | Place::Nowhere(key) => Some(key),
             _ => None,
         }
+    }
+
+    /// The session that takes its calls, and its number there, where both are known.
+    pub(super) fn way(&self) -> Option<(Arc<dyn AnyCore>, i64)> {
+        let binding = self.binding.lock();
+        let way = binding.way.as_ref().filter(|way| way.life().number == binding.session)?;
+        binding.broken.is_none().then(|| (way.clone(), binding.import))
+    }
+
+    /// Nothing waits to be sent before what goes there from now on.
+    pub(crate) fn goes_by(&self, session: &Arc<dyn AnyCore>) {
+        let before = self.binding.lock().way.replace(session.clone());
+        drop(before); // after the lock: it may be the last of it
     }
 
     /// What it leads to is gone: every later call fails the same way (checklist 2.6).
@@ -344,10 +371,6 @@ impl RemoteObject {
     pub(crate) fn is_sink(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| stream::is_sink(&peer.name))
     }
-
-    pub(crate) fn uplink_number(&self) -> Option<u64> {
-        self.uplink.number()
-    }
 }
 
 impl Named for RemoteObject {
@@ -358,10 +381,10 @@ impl Named for RemoteObject {
             Place::Result(call, path) => {
                 // Results of results of results: their name would be as long as they are many.
                 let of = match &call.object.place {
-                    Place::Result(before, _) => format!("….{}()", before.method.name),
+                    Place::Result(before, _) => format!("….{}()", before.method),
                     _ => call.object.name(),
                 };
-                let mut name = format!("{of}.{}()", call.method.name);
+                let mut name = format!("{of}.{}()", call.method);
                 for field in &**path {
                     name.push('.');
                     name.push_str(field);

@@ -79,11 +79,19 @@ impl<V> Slot<V> {
 
     /// Gives an answer, if there is none yet.
     pub(crate) fn complete_with(&self, answer: impl FnOnce() -> Result<V, RpcError>) {
+        if let Some(caller) = self.fill(answer) {
+            caller.wake();
+        }
+    }
+
+    /// The same, and leaves it to others to wake the caller.
+    #[must_use]
+    pub(crate) fn fill(&self, answer: impl FnOnce() -> Result<V, RpcError>) -> Option<Waker> {
         let mut state = self.state.lock();
         if state.is_over() {
             // The value's `Drop` is foreign code: not under the lock.
             drop(state);
-            return;
+            return None;
         }
         let answer = answer();
         while let Some(Told(hook)) = state.hook.take() {
@@ -92,15 +100,12 @@ impl<V> Slot<V> {
             state = self.state.lock();
             if state.is_over() {
                 drop(state);
-                return drop(answer);
+                drop(answer);
+                return None;
             }
         }
         state.phase = Phase::Done(answer);
-        let caller = state.caller.take();
-        drop(state);
-        if let Some(caller) = caller {
-            caller.wake();
-        }
+        state.caller.take()
     }
 
     /// Ready when the caller is gone.

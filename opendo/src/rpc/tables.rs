@@ -68,9 +68,11 @@ impl Tables {
 /// A stream and the number of the peer's pipe for it.
 pub(crate) type PassedStream = (i64, Arc<parking_lot::Mutex<Option<Chunks>>>);
 
-/// What goes beside a message, not exported yet.
+/// What goes beside a message, not exported yet. Most messages have nothing.
+pub(crate) struct Prepared(Option<Box<Parts>>);
+
 #[derive(Default)]
-pub(crate) struct Prepared {
+struct Parts {
     descriptors: Vec<u8>,
     exports: Vec<(i64, Cap)>,
     streams: Vec<PassedStream>,
@@ -78,12 +80,12 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.descriptors
+        self.0.as_ref().map_or(&[], |parts| &parts.descriptors)
     }
 
     /// How many new things the peer has to hold under names of ours.
     pub(crate) fn names(&self) -> usize {
-        self.streams.len()
+        self.0.as_ref().map_or(0, |parts| parts.streams.len())
     }
 }
 
@@ -172,12 +174,11 @@ impl Out<'_> {
     /// Writes down what is passed. Nothing is exported yet: the message may still come to nothing.
     #[inline]
     pub(crate) fn describe_passed(&mut self, passed: &[Passed]) -> Result<Prepared, RpcError> {
-        // Most messages pass nothing.
-        if passed.is_empty() { Ok(Prepared::default()) } else { self.describe_all(passed) }
+        Ok(Prepared(if passed.is_empty() { None } else { Some(self.describe_all(passed)?) }))
     }
 
-    fn describe_all(&mut self, passed: &[Passed]) -> Result<Prepared, RpcError> {
-        let mut prepared = Prepared::default();
+    fn describe_all(&mut self, passed: &[Passed]) -> Result<Box<Parts>, RpcError> {
+        let mut prepared = Box::<Parts>::default();
         for passed in passed {
             match passed {
                 Passed::Value(Value::Call(call)) => {
@@ -213,7 +214,7 @@ impl Out<'_> {
     fn describe_cap<'p>(
         &mut self,
         passed: &'p Passed,
-        prepared: &mut Prepared,
+        prepared: &mut Parts,
     ) -> Result<CapDescriptor<'p>, RpcError> {
         match passed {
             Passed::Cap(cap) => {
@@ -254,9 +255,7 @@ impl Out<'_> {
         let object = remote.object();
         match &object.place {
             Place::Import => object.binding.lock().session == self.core.life.number,
-            Place::Object(_) | Place::Lasting(_) | Place::Root => {
-                self.core.life.is_reached_by(object.uplink_number())
-            }
+            Place::Object(_) | Place::Lasting(_) | Place::Root => self.core.life.is_reached_by(object.number),
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }
@@ -265,11 +264,11 @@ impl Out<'_> {
     /// The message is on its way: what was passed is the peer's to hold now. The streams are to be written, once the
     /// lock is free.
     #[inline]
-    pub(crate) fn commit(&mut self, prepared: Prepared) -> Vec<PassedStream> {
-        if prepared.descriptors.is_empty() { Vec::new() } else { self.commit_all(prepared) }
+    pub(crate) fn commit(&mut self, prepared: Prepared) -> Option<Vec<PassedStream>> {
+        prepared.0.map(|parts| self.commit_all(*parts))
     }
 
-    fn commit_all(&mut self, prepared: Prepared) -> Vec<PassedStream> {
+    fn commit_all(&mut self, prepared: Parts) -> Vec<PassedStream> {
         for (id, cap) in prepared.exports {
             self.tables.last_export = id;
             self.tables.exports.insert(id, cap);

@@ -16,7 +16,7 @@ impl Remote {
     /// is another one.
     pub fn deliver_as(&self, call: Incoming, translate: fn(&Self, Incoming)) {
         // Where it goes by no session, it is not known yet in which encoding it will be wanted.
-        let by_session = self.object().uplink_number().is_some();
+        let by_session = self.object().number.is_some();
         if by_session && call.args.form != self.form() { translate(self, call) } else { self.pass_on(call) }
     }
 
@@ -37,7 +37,8 @@ impl Remote {
         answer: fn(Result<&Body, &RpcError>, RemoteReply),
     ) {
         let object = self.object();
-        let Incoming { reply, deadline, trace, chain, caller, .. } = incoming;
+        let caller = incoming.caller();
+        let Incoming { reply, deadline, trace, chain, .. } = incoming;
         if let Some(refusal) = object.peer.as_ref().and_then(|peer| peer.refusal(&method)) {
             return reply.fail(refusal);
         }

@@ -10,6 +10,7 @@
 
 mod gate;
 mod layer;
+mod lock;
 mod messages;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::rpc::info::CallInfo;
 pub(crate) use self::gate::Output;
 pub(super) use self::layer::Overlay;
 use self::layer::{Layer, within};
+use self::lock::Lock;
 pub(crate) use self::messages::Sent;
 use self::timers::Retry;
 pub(crate) use self::timers::Timer;
@@ -52,7 +54,7 @@ pub(crate) struct Ledger {
     node: WeakNode,
     /// Of a class that has SQL.
     apart: Option<Box<Apart>>,
-    state: Mutex<State>,
+    state: Lock,
     /// Of the instance: told when a commit fails, as that is lost then, and when something is written that no call commits.
     owner: Weak<Control>,
 }
@@ -165,7 +167,7 @@ impl Ledger {
             committer,
             node,
             apart: own.map(|own| Box::new(Apart { own, released: CancellationToken::new() })),
-            state: Mutex::default(),
+            state: Lock::default(),
             owner,
         })
     }

@@ -26,7 +26,7 @@ pub(crate) fn call_of<S: Stub>(stub: &S, call: Incoming) -> Option<Incoming> {
         .core()
         .calls()
         .remote()
-        .is_some_and(|remote| remote.form().is_text() || remote.object().uplink_number().is_none());
+        .is_some_and(|remote| remote.form().is_text() || remote.object().number.is_none());
     if call.member.is_none() || goes_on {
         return Some(call);
     }

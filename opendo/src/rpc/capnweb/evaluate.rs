@@ -20,11 +20,9 @@ use crate::rpc::arg::Value;
 use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
-use crate::rpc::info::Caller;
 use crate::rpc::member::{Member, Part};
 use crate::rpc::promise::{self, Promise, Resolution};
 use crate::rpc::remote::Remote;
-use crate::rpc::session::Session;
 use crate::stream::{self, Chunks};
 use crate::value::Blob;
 
@@ -300,7 +298,6 @@ impl TextCore {
             };
             (number, call, refusal)
         };
-        let core: Arc<dyn AnyCore> = self.clone();
         let mut call = Incoming {
             reply: RemoteReply::new(call),
             method: 0,
@@ -310,7 +307,7 @@ impl TextCore {
             deadline: None,
             trace: None,
             chain: None,
-            caller: Caller::Session(Session::new(core)),
+            caller: None,
             promises: 0,
         };
         if let Some(refusal) = refusal {

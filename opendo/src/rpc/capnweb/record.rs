@@ -300,7 +300,7 @@ impl Recording {
     /// The number of what is called, and what leads on from there.
     fn target(&self, state: &mut State, object: &Arc<RemoteObject>) -> (i64, Vec<Box<str>>) {
         if let Place::Promise(path) = &object.place
-            && object.uplink_number() == Some(self.number)
+            && object.number == Some(self.number)
         {
             return (0, path.to_vec());
         }

@@ -36,7 +36,6 @@ pub(crate) enum Sort {
 }
 
 pub(crate) struct TextCore {
-    this: Weak<Self>,
     pub(super) life: Life,
     pub(super) sort: Sort,
     pub(super) state: Mutex<State>,
@@ -159,8 +158,7 @@ impl TextCore {
     ) -> Arc<Self> {
         let nothing = RpcError::new(ErrorKind::NoSuchClass, "This connection has no main object.");
         let nothing = Held { promise: Promise::failed(nothing), pulled: false, call: None };
-        Arc::new_cyclic(|this| Self {
-            this: this.clone(),
+        Arc::new(Self {
             life: Life::new(peer, limits, objects, credentials),
             sort,
             state: Mutex::new(State {
@@ -186,10 +184,6 @@ impl TextCore {
                 idle: Vec::new(),
             }),
         })
-    }
-
-    fn this(&self) -> Arc<Self> {
-        self.this.upgrade().expect("it is only made behind an `Arc`")
     }
 
     /// Gives the peer its main interface.
@@ -309,7 +303,7 @@ pub(super) fn wake(waker: Option<Waker>) {
 
 impl Uplink for TextCore {
     fn send(self: Arc<Self>, call: OutgoingCall<'_>) {
-        match self.try_send(&call) {
+        match self.try_send(&call, None) {
             Ok(()) => {}
             Err(Unsent::Over(error)) if matches!(call.call.object.place, Place::Import) => {
                 call.call.complete(Err(broken(&error)));
@@ -350,8 +344,8 @@ impl AnyCore for TextCore {
         self
     }
 
-    fn try_send(&self, call: &OutgoingCall<'_>) -> Result<(), Unsent> {
-        super::outgoing::send(&self.this(), call)
+    fn try_send(self: Arc<Self>, call: &OutgoingCall<'_>, _target: Option<i64>) -> Result<(), Unsent> {
+        super::outgoing::send(&self, call)
     }
 
     fn cancel(&self, call: u64) {

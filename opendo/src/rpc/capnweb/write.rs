@@ -209,9 +209,7 @@ impl<'a> Out<'a> {
         let object = remote.object();
         match &object.place {
             Place::Import => object.binding.lock().session == self.core.life.number,
-            Place::Object(_) | Place::Lasting(_) | Place::Root => {
-                self.core.life.is_reached_by(object.uplink_number())
-            }
+            Place::Object(_) | Place::Lasting(_) | Place::Root => self.core.life.is_reached_by(object.number),
             Place::Result(call, _) => call.number_in(&self.core.life).is_some(),
             Place::Promise(_) | Place::Nowhere(_) | Place::Group => false,
         }

@@ -1,5 +1,6 @@
 //! How a session ends.
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use opendo_transport::Frames;
@@ -12,7 +13,7 @@ impl Core {
     /// Ready when no call is unanswered, in either direction.
     pub(crate) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
-        if state.ended.is_some() || (state.pending.is_empty() && state.incoming.is_empty()) {
+        if state.ended.is_some() || self.is_idle(&state) {
             return Poll::Ready(());
         }
         if !state.idle.iter().any(|known| known.will_wake(cx.waker())) {
@@ -28,6 +29,7 @@ impl Core {
             return;
         }
         state.we_drain = true;
+        self.refuses.store(true, Ordering::Release);
         push_control(&mut state.out, Kind::Drain, |_| ());
         let writer = self.wake_writer(&state);
         drop(state);
@@ -48,10 +50,13 @@ impl Core {
             return;
         }
         state.ended = Some(error.clone());
+        self.refuses.store(true, Ordering::Release);
         state.out = Frames::default();
         let handed_over = state.handed_over;
         let pending = std::mem::take(&mut state.pending);
         let incoming = std::mem::take(&mut state.incoming);
+        self.running.store(0, Ordering::Relaxed);
+        self.running_bytes.store(0, Ordering::Relaxed);
         let exports = std::mem::take(&mut state.tables.exports);
         state.tables.imports = 0;
         let idle = std::mem::take(&mut state.idle);

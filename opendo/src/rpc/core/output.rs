@@ -1,11 +1,13 @@
 //! What is on its way out, as the driver takes it.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use opendo_transport::Frames;
 use opendo_transport::envelope::EnvelopeKind as Kind;
+use tokio::task::yield_now;
 
 use super::{Core, State};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -54,7 +56,7 @@ impl Core {
             return Output::Ended;
         }
         if state.out.is_empty() {
-            let quiet = state.we_drain && state.pending.is_empty() && state.incoming.is_empty();
+            let quiet = state.we_drain && self.is_idle(&state);
             if quiet && state.peer_drains {
                 return Output::Drained;
             }
@@ -88,14 +90,6 @@ pub(crate) enum Output {
     Ended,
 }
 
-impl State {
-    /// Whoever waits for the session to be idle, if it is.
-    pub(super) fn wake_if_idle(&mut self) -> Vec<Waker> {
-        let idle = self.pending.is_empty() && self.incoming.is_empty();
-        if idle { std::mem::take(&mut self.idle) } else { Vec::new() }
-    }
-}
-
 /// Appends a control message.
 pub(crate) fn push_control(frames: &mut Frames, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
     push_message(frames, |out| {
@@ -110,6 +104,46 @@ pub(crate) fn push_message(frames: &mut Frames, message: impl FnOnce(&mut Vec<u8
         message(out);
         Ok::<_, Infallible>(())
     });
+}
+
+/// Whose calls were answered.
+#[derive(Default)]
+pub(crate) struct Woken(Vec<Waker>);
+
+impl Woken {
+    pub(crate) fn extend(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+
+    /// Wakes them. Where they are several, `driver` is woken behind them, which is told by `true`: they are about to
+    /// make their next calls.
+    pub(crate) fn wake(&mut self, driver: &Waker) -> bool {
+        let [others @ .., last] = &self.0[..] else { return false };
+        let are_several = !others.is_empty();
+        if are_several {
+            // What is put off last is woken first; and tokio runs first what was woken last.
+            wake_later(last);
+            wake_later(driver);
+            others.iter().rev().for_each(wake_later);
+        } else {
+            last.wake_by_ref();
+        }
+        self.0.clear();
+        are_several
+    }
+}
+
+/// Also when what was to be read next panics.
+impl Drop for Woken {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Wakes a task when this thread has run the others. A thread that helps out then finds all that was woken so, and takes
+/// half of it. Woken one by one, each task would be a reason to wake that thread, which finds this one and sleeps again.
+pub(crate) fn wake_later(waker: &Waker) {
+    let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
 }
 
 pub(super) fn wake(waker: Option<Waker>) {

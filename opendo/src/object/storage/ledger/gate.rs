@@ -5,9 +5,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
 use super::layer::{Aside, Layer};
+use super::lock::Guard;
 use super::{Ledger, State, Work};
 use crate::engine::committer::{CommitError, Committing};
 use crate::engine::{Changes, Commit};
@@ -22,6 +21,9 @@ pub(crate) type Output = Box<dyn FnOnce(Result<(), RpcError>) + Send>;
 impl Ledger {
     /// Lets `output` go once everything written so far is durable: at once, if it is.
     pub(crate) fn hold(self: &Arc<Self>, output: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        if self.is_settled() {
+            return output(Ok(()));
+        }
         let mut state = self.sealed();
         if let Some(error) = &state.failed {
             let error = error.clone();
@@ -45,12 +47,21 @@ impl Ledger {
 
     /// Whether what leaves now would have to wait. What was written so far is on its way afterwards.
     pub(crate) fn holds(self: &Arc<Self>) -> bool {
+        if self.is_settled() {
+            return false;
+        }
         let state = self.sealed();
         if state.lets_go() {
             return false;
         }
         self.carry_on(state);
         !self.state.lock().lets_go()
+    }
+
+    /// Whether nothing was written that is not durable, and nothing is lost.
+    fn is_settled(&self) -> bool {
+        // What statements have written is known to the database alone.
+        self.apart.is_none() && self.state.is_settled()
     }
 
     /// Whether something is written and not durable.
@@ -83,7 +94,7 @@ impl Ledger {
     }
 
     /// Seals what was written so far.
-    pub(super) fn sealed(&self) -> MutexGuard<'_, State> {
+    pub(super) fn sealed(&self) -> Guard<'_> {
         let Some(own) = self.own() else {
             let mut state = self.state.lock();
             state.seal();
@@ -114,7 +125,7 @@ impl Ledger {
     }
 
     /// Sends the next commit on its way, if there is one to send and none there.
-    pub(super) fn carry_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    pub(super) fn carry_on(self: &Arc<Self>, mut state: Guard<'_>) {
         let State { ownership, work: Some(work), failed: None, .. } = &mut *state else { return };
         if work.in_flight.is_some() {
             return;
@@ -163,7 +174,7 @@ impl Ledger {
     }
 
     /// Lets go of what has waited long enough, in order.
-    pub(super) fn release_held(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn release_held(&self, mut state: Guard<'_>) {
         match &mut state.work {
             Some(work) if !work.releasing => work.releasing = true,
             _ => return state.tidy(),
@@ -182,7 +193,7 @@ impl Ledger {
             // It may run code of users: encodings of replies. What it says has waited: it does not do so again for
             // what is written meanwhile.
             let run = || catch_unwind(AssertUnwindSafe(|| CallInfo::in_no_call(|| output(result))));
-            if MutexGuard::unlocked(&mut state, run).is_err() {
+            if state.unlocked(run).is_err() {
                 tracing::error!(object = %self.key, "what was to leave the object panicked");
             }
         }
@@ -250,6 +261,11 @@ impl Work {
 }
 
 impl State {
+    /// Whether what leaves now has nothing to do with what was written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.work.is_none() && self.failed.is_none() && self.dropped.is_none()
+    }
+
     /// Whether what leaves now need not wait, and may leave at all.
     pub(super) fn lets_go(&self) -> bool {
         let is_open = self.work.as_ref().is_none_or(|work| work.is_open());

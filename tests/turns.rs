@@ -142,8 +142,52 @@ impl DurableObject for Apart {
     }
 }
 
+/// Its name says how its constructor goes.
+struct Made {
+    here: bool,
+}
+
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+#[durable_object(vis = "pub(crate)")]
+impl Made {
+    /// Whether it was made where it was called, and whether it is called there.
+    pub fn is_here(&mut self) -> (bool, bool) {
+        (self.here, CALLS.get())
+    }
+}
+
+impl DurableObject for Made {
+    async fn new(ctx: Ctx) -> opendo::Result<Self> {
+        let here = CALLS.get();
+        match ctx.key().name() {
+            Some("waits") => yield_now().await,
+            Some("fails") => {
+                FAILED.fetch_add(1, Ordering::Relaxed);
+                return Err(opendo::Error::msg("as the test wants"));
+            }
+            Some("panics") => panic!("as the test wants"),
+            Some("itself") => {
+                let error = here_not(|| ctx.this::<MadeStub>().is_here()).await.unwrap_err();
+                assert_eq!(error.rpc().map(RpcError::kind), Some(ErrorKind::Reentrant));
+            }
+            _ => {}
+        }
+        Ok(Self { here })
+    }
+}
+
+/// Makes a call that is none of the test's.
+fn here_not<C>(call: impl FnOnce() -> C) -> C {
+    let before = CALLS.replace(false);
+    let call = call();
+    CALLS.set(before);
+    call
+}
+
 async fn node() -> Node {
-    Node::builder().object::<Worker>().object::<Apart>().object::<Ledger>().start().await.unwrap()
+    let node = Node::builder().object::<Worker>().object::<Apart>().object::<Ledger>().object::<Made>();
+    node.start().await.unwrap()
 }
 
 /// One that is there.
@@ -166,6 +210,33 @@ async fn a_call_of_what_has_nothing_to_do_runs_where_it_is_made() {
     for call in calls {
         assert!(call.await.unwrap());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_made_where_it_is_first_called_unless_its_constructor_waits() {
+    let node = node().await;
+    let made = |name: &str| here(|| node.get::<MadeStub>(name).is_here());
+    assert_eq!(made("at once").await.unwrap(), (true, true));
+    let waits = node.get::<MadeStub>("waits");
+    let (first, second) = here(|| (waits.is_here(), waits.is_here()));
+    assert_eq!(first.await.unwrap(), (true, false), "it begins here, and the call is behind it");
+    assert_eq!(second.await.unwrap(), (true, false));
+    assert_eq!(made("waits").await.unwrap(), (true, true), "as every other, once it is there");
+    assert_eq!(made("itself").await.unwrap(), (true, false), "it had to wait for an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_constructor_that_fails_where_it_is_called_fails_that_call_and_runs_once_for_it() {
+    let node = node().await;
+    for tries in 1..=2 {
+        let error = here(|| node.get::<MadeStub>("fails").is_here()).await.unwrap_err();
+        let rpc = error.rpc().unwrap();
+        assert_eq!((rpc.kind(), rpc.may_have_run()), (ErrorKind::Reset, false));
+        assert!(error.to_string().contains("as the test wants"), "{error}");
+        assert_eq!(FAILED.load(Ordering::Relaxed), tries);
+    }
+    let error = here(|| node.get::<MadeStub>("panics").is_here()).await.unwrap_err();
+    assert_eq!(error.rpc().map(RpcError::kind), Some(ErrorKind::Reset));
 }
 
 #[tokio::test(start_paused = true)]

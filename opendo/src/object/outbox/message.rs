@@ -16,6 +16,7 @@ use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
 use crate::object::storage::keys::Number;
 use crate::object::storage::{MAX_ENTRY, StorageError};
+use crate::object::turn::queued;
 use crate::rpc::call::Call;
 use crate::rpc::cap::{Passed, StoredStub};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -167,7 +168,8 @@ pub(super) fn record<S: Stub, T, E>(
     let recording = Arc::new(Recording { node: node.clone(), calls: Mutex::new(Some(Vec::new())) });
     let place = Place::Object(Arc::new(to.clone()));
     let stub: S = of_remote(&Remote::new(recording.clone(), place));
-    let call = call(&stub);
+    // What is called on another stub is withdrawn when it is refused: it must not have begun.
+    let call = queued(|| call(&stub));
     let calls = recording.calls.lock().take().unwrap_or_default();
     if let Some(refusal) = call.refusal() {
         return Err(SendError::Encode(refusal.message().to_owned()));

@@ -387,6 +387,7 @@ impl ObjectKey {
         self.name.as_deref()
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn name_arc(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
     }

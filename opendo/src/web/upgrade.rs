@@ -81,10 +81,10 @@ pub(super) async fn upgrade<S: Served>(
         let Some(stream) = opened(upgraded).await else { return };
         let peer = about.peer.clone();
         if binary {
-            let socket = WebSocket::<_, kind::Bytes>::new(stream, Role::Server, peer, &limits).await;
+            let socket = WebSocket::<_, kind::Bytes>::new(stream, Role::Server, peer, &limits);
             served.binary(Connection::new(socket), about).await;
         } else {
-            let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits).await;
+            let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits);
             served.text(Connection::new(socket), about, false).await;
         }
     });

@@ -264,7 +264,7 @@ impl<O: Send + Sync + 'static> Class<O> {
         let ledger = Ledger::new(committer.clone(), node.clone(), self.own(), Arc::new(key));
         let key = ledger.key().clone();
         let control = Control::new(self.common.clone(), Storage::new(ledger));
-        let birth = Birth { key: Some(key.clone()), cradle: self.cradle.clone(), predecessor };
+        let birth = Birth { cradle: self.cradle.clone(), predecessor };
         let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
         if let Some(idle) = &self.idle {
             idle.add(&activation);

@@ -93,7 +93,7 @@ impl<T: Lasting> Restorer<T> {
             is_made: Arc::new(AtomicBool::new(false)),
             once: Mutex::new(Some((pin, before))),
         };
-        let birth = Birth { key: None, cradle: Arc::new(cradle), predecessor: None };
+        let birth = Birth { cradle: Arc::new(cradle), predecessor: None };
         Activation::to_be_made(birth, Control::of_lasting(&host), self.class.limits().max_mailbox)
     }
 }

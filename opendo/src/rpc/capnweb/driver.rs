@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
-use crate::object::strand::at_once;
+use crate::object::turn::at_once;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};

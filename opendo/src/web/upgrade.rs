@@ -85,7 +85,8 @@ pub(super) async fn upgrade<S: Served>(
             served.binary(Connection::new(socket), about).await;
         } else {
             let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits);
-            served.text(Connection::new(socket), about, false).await;
+            // A task of its own, since nothing of the request is to stay as long as the session.
+            tokio::spawn(served.text(Connection::new(socket), about, false));
         }
     });
     Handshake::agree(&key, chosen)

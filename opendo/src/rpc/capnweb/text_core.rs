@@ -152,7 +152,7 @@ impl TextCore {
     /// Without a main interface; see [`offer`](Self::offer).
     pub(crate) fn new(
         peer: Peer,
-        limits: Limits,
+        limits: impl Into<Arc<Limits>>,
         objects: Objects,
         credentials: Vec<u8>,
         sort: Sort,

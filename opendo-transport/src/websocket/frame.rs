@@ -16,6 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, Utf8Bytes};
 
 use super::Role;
 
+#[cfg(test)]
+mod tests;
+
 /// What a control frame may carry.
 const MOST_CONTROL: usize = 125;
 

@@ -16,6 +16,9 @@ use tokio_util::io::poll_read_buf;
 use super::Role;
 use super::frame::{Decoder, Frame, encode};
 
+#[cfg(test)]
+mod tests;
+
 /// What is read at a time, to the stack: a connection holds nothing for what may come.
 const SPACE: usize = 16 * 1024;
 

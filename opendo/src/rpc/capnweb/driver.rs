@@ -58,6 +58,8 @@ struct Running {
 impl Running {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RpcError> {
         let Self { core, sender, receiver, .. } = self;
+        // It is awake, and writes before it sleeps: answers to what it reads need not wake it.
+        core.state.lock().writer = None;
         if self.reading
             && let Poll::Ready(read) = poll_read(cx, core, receiver, BUDGET)
         {
@@ -248,5 +250,48 @@ impl Writing {
                 self.request = Request::Closing;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use opendo_transport::memory;
+
+    use super::*;
+    use crate::node::WeakNode;
+    use crate::registry::namespace::Objects;
+    use crate::rpc::limits::Limits;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_at_once_wakes_nobody() {
+        let (ours, theirs) = memory::pair(8);
+        let objects = Objects(WeakNode::none());
+        let core = TextCore::new(ours.peer(), Limits::default(), objects, Vec::new(), Sort::Conversation);
+        let mut running = pin!(run(core, Connection::new(ours)));
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(woken.clone());
+        let mut poll = || running.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        let (mut sender, mut receiver) = theirs.split();
+        let mut asked = Lines::default();
+        [r#"["push",5]"#, r#"["pull",1]"#].map(|message| asked.push(message.to_owned()));
+        sender.send(&mut asked).await.unwrap();
+        let before = woken.0.load(Ordering::Relaxed);
+        assert!(poll().is_pending());
+        assert_eq!(receiver.receive().await.unwrap().unwrap(), r#"["resolve",1,5]"#);
+        assert_eq!(woken.0.load(Ordering::Relaxed), before);
     }
 }

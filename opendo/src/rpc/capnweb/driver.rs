@@ -287,7 +287,8 @@ mod tests {
         assert!(poll().is_pending());
         let (mut sender, mut receiver) = theirs.split();
         let mut asked = Lines::default();
-        [r#"["push",5]"#, r#"["pull",1]"#].map(|message| asked.push(message.to_owned()));
+        asked.push(r#"["push",5]"#.to_owned());
+        asked.push(r#"["pull",1]"#.to_owned());
         sender.send(&mut asked).await.unwrap();
         let before = woken.0.load(Ordering::Relaxed);
         assert!(poll().is_pending());

@@ -19,6 +19,7 @@ use crate::registry::retained::{MAX_ATTACHMENT, Retained};
 use crate::rpc::call::Call;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
+use crate::rpc::method::MethodDesc;
 use crate::rpc::stub::{Stub, StubExt};
 
 /// What a durable object has of the world: its own id and storage, other objects, and its own end.
@@ -398,7 +399,7 @@ impl Ctx {
     pub fn wait_until(&self, future: impl Future<Output = ()> + Send + 'static) {
         let control = &self.0;
         let weak = Arc::downgrade(control);
-        let info = CallInfo::of_own_work("wait_until", control);
+        let info = CallInfo::of_own_work(const { &MethodDesc::of_own_work("wait_until") }, control);
         control.spawn(info.scope(async move {
             future.await;
             if let Some(control) = weak.upgrade() {

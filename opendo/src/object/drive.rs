@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::object::job::{Access, Job, Place, Running, panicked};
 use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::method::MethodDesc;
 
 /// Jobs run before others of the runtime get a turn: those that are queued, if there are more, up to so many. What is
 /// then done with its queue is idle again, and calls need none.
@@ -145,7 +146,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 state.access = Access::Exclusive;
                 state.running.push(CONSTRUCTOR);
                 drop(state);
-                let info = self.activation.own_work("new", CONSTRUCTOR, chain);
+                let info =
+                    self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
                 let birth = self.activation.birth.as_ref().expect("a target is there from the start");
                 // Even the call that only *makes* the future is user code.
                 let making = catch_unwind(AssertUnwindSafe(|| birth.cradle.make(&self.activation, info)));
@@ -179,7 +181,11 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     state.running.push(sequence);
                     drop(state);
                     self.object = None;
-                    let info = self.activation.own_work("hibernate", sequence, None);
+                    let info = self.activation.own_work(
+                        const { &MethodDesc::of_own_work("hibernate") },
+                        sequence,
+                        None,
+                    );
                     let hibernating = async move {
                         let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
                         match run {

@@ -1,18 +1,16 @@
 //! What happens to an object besides calls: its timers, the loss of what it retains. It takes its turn like a call.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tracing::Instrument;
 
 use crate::object::control::Control;
-use crate::object::job::{End, Job, Place, Running, until_end};
+use crate::object::job::{Job, Place, Running, UntilLost};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
-use crate::rpc::method::MethodFlags;
+use crate::rpc::method::{MethodDesc, MethodFlags};
 
 /// What an object does about an event.
 pub(crate) type React<O> = Box<dyn for<'a> FnOnce(&'a mut O, Arc<Control>) -> BoxFuture<'a, ()> + Send>;
@@ -20,7 +18,7 @@ pub(crate) type React<O> = Box<dyn for<'a> FnOnce(&'a mut O, Arc<Control>) -> Bo
 /// An event on its way through a strand. Whoever has to know that it is over has given something to `react` that
 /// tells when it is dropped.
 pub(crate) struct Event<O> {
-    pub(crate) name: &'static str,
+    pub(crate) what: &'static MethodDesc,
     pub(crate) react: React<O>,
 }
 
@@ -38,26 +36,30 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
     }
 
     fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
-        let Self { name, react } = *self;
+        let Self { what, react } = *self;
         let Place { sequence, control } = place;
-        let span = tracing::debug_span!("event", object = control.key().map(tracing::field::display), name);
-        let info = CallInfo { sequence, ..CallInfo::of_own_work(name, &control) };
-        Ok(Box::pin(async move {
-            let end = {
-                let alone = Arc::get_mut(&mut object).expect("events run alone");
-                let run = async { react(alone, control.clone()).await };
-                let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(std::pin::pin!(run), &control, None).await
-            };
+        let span = tracing::debug_span!(
+            "event",
+            object = control.key().map(tracing::field::display),
+            name = what.name
+        );
+        let info = CallInfo { sequence, ..CallInfo::of_own_work(what, &control) };
+        let given = control.clone();
+        let run = async move {
+            let alone = Arc::get_mut(&mut object).expect("events run alone");
+            react(alone, given).await;
+            object
+        };
+        let ended = move |ended: Result<Arc<O>, _>| {
             // A reset has been told to whoever waits.
-            if let End::Returned(()) = end {
-                control.seal();
-            }
+            let object = ended.ok()?;
+            control.seal();
             Some(object)
-        }))
+        };
+        Ok(UntilLost::new(info, span, run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {
-        tracing::warn!(event = self.name, %error, "an event did not reach its object");
+        tracing::warn!(event = self.what.name, %error, "an event did not reach its object");
     }
 }

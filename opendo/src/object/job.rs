@@ -1,14 +1,18 @@
 //! One call on its way through a strand.
 
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendo_transport::envelope::TraceContext;
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span};
 
 use crate::object::control::Control;
 use crate::object::inbox::Receipt;
@@ -16,7 +20,7 @@ use crate::object::pace::Pace;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::RemoteReply;
-use crate::rpc::info::{CallInfo, Caller, Waiting};
+use crate::rpc::info::{CallInfo, Caller, InCall, Waiting};
 use crate::rpc::method::{Called, Method, MethodFlags, Run};
 use crate::rpc::slot::Slot;
 
@@ -73,7 +77,7 @@ impl Facts {
     pub(super) fn of<M: Method>(self, place: Place, waiting: Option<Arc<dyn Waiting>>) -> CallInfo {
         let Self { caller, deadline, trace, chain } = self;
         let Place { sequence, control } = place;
-        CallInfo { caller, method: M::DESC, deadline, trace, chain, control, sequence, waiting }
+        CallInfo { caller, method: const { &M::DESC }, deadline, trace, chain, control, sequence, waiting }
     }
 }
 
@@ -125,9 +129,9 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
 
     /// Answers a call whose method has ended. Nobody hears of it before what it wrote is durable; the object goes on
     /// meanwhile.
-    pub(super) fn answer<M: Method<Ok = T, Err = E>>(self, control: &Control, end: End<Result<T, E>>) {
+    pub(super) fn answer<M: Method<Ok = T, Err = E>>(self, control: &Control, end: End<M>) {
         match end {
-            End::Returned(result) => {
+            Ok(Some(result)) => {
                 let receipt = self.receipt();
                 control.hold_answer(receipt.as_deref(), move |durable| match (durable, self) {
                     (Ok(()), Self::Local(reply)) => reply.0.complete(Ok(result)),
@@ -135,12 +139,12 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
                     (Err(error), reply) => reply.fail(error),
                 });
             }
-            End::Reset(error) => self.fail(error.may_run(true)),
-            End::Dropped => {
+            Ok(None) => {
                 control.seal();
                 let error = RpcError::new(ErrorKind::Cancelled, "its caller went away while it ran");
                 self.fail(error.may_run(true));
             }
+            Err(lost) => self.fail(lost.may_run(true)),
         }
     }
 
@@ -167,15 +171,6 @@ impl<V: Send> Waiting for Slot<V> {
     }
 }
 
-/// How a run ended.
-pub(crate) enum End<R> {
-    Returned(R),
-    /// The instance is lost.
-    Reset(RpcError),
-    /// The caller is gone and the method agreed to be dropped.
-    Dropped,
-}
-
 impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     fn flags(&self) -> MethodFlags {
         M::DESC.flags
@@ -192,7 +187,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
         }
     }
 
-    fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
         let Self { args, reply, facts } = *self;
         if !reply.start() {
             reply.fail(RpcError::new(ErrorKind::Cancelled, "its caller went away before it ran"));
@@ -203,14 +198,8 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             return Err(object);
         }
         let info = facts.of::<M>(place, M::WATCHES.then(|| reply.waiting()));
-        Ok(Box::pin(async move {
-            let call = M::Call::of(&info);
-            let run = Pace::time(M::pace(), M::run(&mut object, args, &call));
-            let control = info.control.clone();
-            let end = to_its_end::<M, _>(run, info).await;
-            reply.answer::<M>(&control, end);
-            Some(object)
-        }))
+        let control = info.control.clone();
+        Ok(answered::<O, M>(run::<O, M>(object, args, info), control, reply))
     }
 
     fn fail(self: Box<Self>, error: RpcError) {
@@ -218,43 +207,89 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     }
 }
 
-/// Runs a method, or the rest of one, in the scope of its call.
-pub(super) async fn to_its_end<M: Method, R>(run: impl Future<Output = R>, info: CallInfo) -> End<R> {
-    let (control, span) = (info.control.clone(), info.span());
-    let cancel = if M::DESC.flags.cancel { info.waiting.clone() } else { None };
-    let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-    until_end(std::pin::pin!(run), &control, cancel.as_deref()).await
+/// What a method leaves: the object, and its result unless it was dropped because its caller is gone.
+pub(super) type Returned<O, M> = (Arc<O>, Option<ResultOf<M>>);
+
+/// How a call has ended: see [`Returned`]; with an error if the instance is lost.
+pub(super) type End<M> = Result<Option<ResultOf<M>>, RpcError>;
+
+/// Runs a method.
+pub(super) fn run<O: Send + Sync + 'static, M: Run<O>>(
+    mut object: Arc<O>,
+    args: M::Args,
+    info: CallInfo,
+) -> UntilLost<impl Future<Output = Returned<O, M>> + Send> {
+    let (call, span) = (M::Call::of(&info), info.span());
+    let caller = if M::DESC.flags.cancel { info.waiting.clone() } else { None };
+    let run = async move {
+        let result = {
+            let mut run = pin!(M::run(&mut object, args, &call));
+            let until_gone = |cx: &mut Context<'_>| match &caller {
+                Some(caller) if caller.poll_gone(cx).is_ready() => Poll::Ready(None),
+                _ => run.as_mut().poll(cx).map(Some),
+            };
+            poll_fn(until_gone).await
+        };
+        (object, result)
+    };
+    UntilLost { pace: M::pace(), ..UntilLost::new(info, span, run) }
 }
 
-/// Runs a method until it returns, panics, or loses its reason to go on.
-pub(super) async fn until_end<R>(
-    mut run: std::pin::Pin<&mut impl Future<Output = std::thread::Result<R>>>,
-    control: &Control,
-    cancel: Option<&dyn Waiting>,
-) -> End<R> {
-    std::future::poll_fn(|cx| {
-        if let Some(error) = control.is_reset() {
-            return Poll::Ready(End::Reset(error.clone()));
+/// Answers when the method has ended.
+pub(super) fn answered<O: Send + Sync + 'static, M: Run<O>>(
+    run: impl Future<Output = Result<Returned<O, M>, RpcError>> + Send + 'static,
+    control: Arc<Control>,
+    reply: Reply<M::Ok, M::Err>,
+) -> Running<O> {
+    let ended = move |ended| {
+        let (object, end) = parted::<O, M>(ended);
+        reply.answer::<M>(&control, end);
+        object
+    };
+    run.map(ended).boxed()
+}
+
+/// The object, unless it is lost, and the end of the call.
+pub(super) fn parted<O, M: Method>(ended: Result<Returned<O, M>, RpcError>) -> (Option<Arc<O>>, End<M>) {
+    match ended {
+        Ok((object, result)) => (Some(object), Ok(result)),
+        Err(lost) => (None, Err(lost)),
+    }
+}
+
+pin_project! {
+    /// Work of an instance: until it returns, or the instance is lost, be it by the work's panic.
+    pub(super) struct UntilLost<F> {
+        // To be timed, when it is first polled.
+        pace: Option<&'static Pace>,
+        #[pin]
+        work: InCall<Instrumented<F>>,
+    }
+}
+
+impl<F: Future> UntilLost<F> {
+    pub(super) fn new(info: CallInfo, span: Span, work: F) -> Self {
+        Self { pace: None, work: info.scope(work.instrument(span)) }
+    }
+}
+
+impl<F: Future> Future for UntilLost<F> {
+    type Output = Result<F::Output, RpcError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(error) = this.work.info().control.is_reset() {
+            return Poll::Ready(Err(error.clone()));
         }
-        if cancel.is_some_and(|caller| caller.poll_gone(cx).is_ready()) {
-            return Poll::Ready(End::Dropped);
-        }
-        let polled = run.as_mut().poll(cx);
-        // A method that aborted its object and caught the unwinding has still lost it.
+        let poll = || Pace::poll(this.pace.take(), || this.work.as_mut().poll(cx));
+        let polled = catch_unwind(AssertUnwindSafe(poll));
+        let control = &this.work.info().control;
         match (polled, control.is_reset()) {
-            (_, Some(error)) => Poll::Ready(End::Reset(error.clone())),
-            (polled, None) => polled.map(|result| end_of(control, result)),
+            // One that aborted its object and caught the unwinding has still lost it.
+            (_, Some(error)) => Poll::Ready(Err(error.clone())),
+            (Ok(polled), None) => polled.map(Ok),
+            (Err(panic), None) => Poll::Ready(Err(control.reset(panicked("the method", &*panic)).clone())),
         }
-    })
-    .await
-}
-
-/// How a method ended that returned, or panicked.
-pub(super) fn end_of<R>(control: &Control, result: std::thread::Result<R>) -> End<R> {
-    match (result, control.is_reset()) {
-        (_, Some(error)) => End::Reset(error.clone()),
-        (Ok(result), None) => End::Returned(result),
-        (Err(panic), None) => End::Reset(control.reset(panicked("the method", &*panic)).clone()),
     }
 }
 

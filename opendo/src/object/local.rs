@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::object::job::{End, Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
+use crate::object::job::{Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
 use crate::object::pace::Pace;
 use crate::object::strand::{Activation, short_type_name};
@@ -144,7 +144,7 @@ impl<O: Send + Sync + 'static> Local<O> {
         let early = M::WATCHES.then(local_reply::<M>);
         let waiting = early.as_ref().map(|(reply, _)| reply.waiting());
         match turn.start::<M>(args, facts, waiting) {
-            Started::Ended(ended, End::Returned(result)) if early.is_none() && !ended.control().holds() => {
+            Started::Ended(ended, Ok(Some(result))) if early.is_none() && !ended.control().holds() => {
                 ended.leave();
                 Ok(result)
             }
@@ -157,7 +157,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             Started::Waits(waits) => {
                 let (reply, slot) = early.unwrap_or_else(local_reply::<M>);
                 reply.start();
-                (*waits).go_on(reply);
+                waits.go_on(reply);
                 Err(slot)
             }
         }
@@ -165,8 +165,7 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// The turn of a call that may start here and now.
     fn turn<M: Run<O>>(&self, facts: &Facts) -> Option<Turn<O>> {
-        // What is dropped with its caller has to be dropped apart from its object.
-        if M::DESC.flags.cancel || !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
+        if !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
             return None;
         }
         let activation = match &*self.0 {
@@ -195,7 +194,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                 reply.answer::<M>(ended.control(), end);
                 ended.leave();
             }
-            Started::Waits(waits) => (*waits).go_on(reply),
+            Started::Waits(waits) => waits.go_on(reply),
         }
     }
 

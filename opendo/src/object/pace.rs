@@ -1,8 +1,6 @@
 //! How long the methods of a program run before they first wait: what decides where a call starts.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -48,12 +46,6 @@ impl Pace {
         RUNS.set(runs);
         let known = self.0.load(Ordering::Relaxed);
         (runs.is_multiple_of(SAMPLED) || known == 0 || known > LONG).then(Instant::now)
-    }
-
-    /// Times `run`, a method, until it first waits, if it is to be timed.
-    pub(super) async fn time<F: Future>(pace: Option<&Self>, run: F) -> F::Output {
-        let (mut run, mut pace) = (pin!(run), pace);
-        poll_fn(|cx| Self::poll(pace.take(), || run.as_mut().poll(cx))).await
     }
 
     /// Runs `poll`, a method until it first waits, and times it if it is to be timed.

@@ -23,7 +23,7 @@ use crate::object::turn::starts_at_once;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
-use crate::rpc::method::MethodFlags;
+use crate::rpc::method::{MethodDesc, MethodFlags};
 
 pub(crate) use self::ending::Pin;
 
@@ -353,8 +353,13 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     /// The facts of work that is not a call of somebody's.
-    pub(super) fn own_work(&self, name: &'static str, sequence: u64, chain: Option<Arc<Link>>) -> CallInfo {
-        CallInfo { sequence, chain, ..CallInfo::of_own_work(name, &self.control) }
+    pub(super) fn own_work(
+        &self,
+        what: &'static MethodDesc,
+        sequence: u64,
+        chain: Option<Arc<Link>>,
+    ) -> CallInfo {
+        CallInfo { sequence, chain, ..CallInfo::of_own_work(what, &self.control) }
     }
 
     /// Sees to it that somebody works on the queue.

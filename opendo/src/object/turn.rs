@@ -2,24 +2,22 @@
 //! a task nor a place in a queue.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::runtime::{self, Handle};
 use tokio::task;
 
 use crate::object::control::Control;
 use crate::object::drive::Driver;
-use crate::object::job::{Access, End, Facts, Place, Reply, ResultOf, end_of, to_its_end};
-use crate::object::pace::Pace;
+use crate::object::job::{self, Access, End, Facts, Place, Reply, Returned, answered, parted};
 use crate::object::storage::ledger;
 use crate::object::strand::Activation;
-use crate::rpc::info::{CallInfo, Waiting};
-use crate::rpc::method::{Called, Method, Run};
+use crate::rpc::error::RpcError;
+use crate::rpc::info::Waiting;
+use crate::rpc::method::Run;
 
 /// How many calls of a thread may start within each other: each takes its part of the stack.
 const DEPTH: u8 = 16;
@@ -109,9 +107,9 @@ pub(crate) struct Turn<O: Send + Sync + 'static> {
 struct Held<O: Send + Sync + 'static>(Option<Arc<Activation<O>>>);
 
 /// How far it came.
-pub(crate) enum Started<O: Send + Sync + 'static, M: Method> {
-    Ended(Ended<O>, End<ResultOf<M>>),
-    Waits(Box<Waits<O, M>>),
+pub(crate) enum Started<O: Send + Sync + 'static, M: Run<O>> {
+    Ended(Ended<O>, End<M>),
+    Waits(Waits<O, M>),
 }
 
 /// The method is at its end: what it has written is not sealed yet, and the object is not free.
@@ -122,18 +120,15 @@ pub(crate) struct Ended<O: Send + Sync + 'static> {
     object: Option<Arc<O>>,
 }
 
-/// What a method leaves: the object, and its result.
-type Returned<O, M> = (Arc<O>, ResultOf<M>);
-
 /// The method has not come to its end.
 #[must_use]
-pub(crate) struct Waits<O: Send + Sync + 'static, M: Method> {
+pub(crate) struct Waits<O: Send + Sync + 'static, M: Run<O>> {
     held: Held<O>,
     /// Others may join what overlaps.
     shared: Option<Arc<O>>,
+    sequence: u64,
     access: Access,
-    rest: BoxFuture<'static, Returned<O, M>>,
-    info: Box<CallInfo>,
+    rest: BoxFuture<'static, Result<Returned<O, M>, RpcError>>,
 }
 
 impl<O: Send + Sync + 'static> Turn<O> {
@@ -154,47 +149,30 @@ impl<O: Send + Sync + 'static> Turn<O> {
         facts: Facts,
         waiting: Option<Arc<dyn Waiting>>,
     ) -> Started<O, M> {
-        let Self { held, mut object, sequence, access, _nested } = self;
-        let control = held.control();
-        let info = facts.of::<M>(Place { sequence, control: control.clone() }, waiting);
-        let (call, span) = (M::Call::of(&info), info.span());
+        let Self { held, object, sequence, access, _nested } = self;
+        let place = Place { sequence, control: held.control().clone() };
         let shared = (access == Access::Shared).then(|| object.clone());
-        let run = async move {
-            let result = M::run(&mut object, args, &call).await;
-            (object, result)
-        };
+        let run = job::run::<O, M>(object, args, facts.of::<M>(place, waiting));
         // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
         let cx = &mut Context::from_waker(Waker::noop());
-        let poll = |run: Pin<&mut dyn Future<Output = _>>| {
-            let poll = || match catch_unwind(AssertUnwindSafe(|| run.poll(cx))) {
-                Ok(polled) => polled.map(Ok),
-                Err(panic) => Poll::Ready(Err(panic)),
-            };
-            let poll = || Pace::poll(M::pace(), || span.in_scope(poll));
-            ledger::outside_of_transactions(|| info.here(poll))
-        };
-        let polled = if M::WAITS {
+        let ended = if M::WAITS {
             // What was polled cannot be moved any more.
-            let mut rest = Box::pin(run);
-            match poll(rest.as_mut()) {
-                Ok(result) => Ok(result),
-                Err(info) => Err((rest, info)),
+            let mut run = Box::pin(run);
+            match ledger::outside_of_transactions(|| run.as_mut().poll(cx)) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => {
+                    return Started::Waits(Waits { held, shared, sequence, access, rest: run });
+                }
             }
         } else {
-            poll(pin!(run)).map_err(|_| unreachable!("what is no `async fn` does not wait"))
-        };
-        match polled {
-            Ok(result) => {
-                drop(shared);
-                let (object, end) = match end_of(held.control(), result) {
-                    End::Returned((object, result)) => (Some(object), End::Returned(result)),
-                    End::Reset(error) => (None, End::Reset(error)),
-                    End::Dropped => (None, End::Dropped),
-                };
-                Started::Ended(Ended { held, object }, end)
+            match ledger::outside_of_transactions(|| pin!(run).poll(cx)) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => unreachable!("what is no `async fn` does not wait"),
             }
-            Err((rest, info)) => Started::Waits(Box::new(Waits { held, shared, access, rest, info })),
-        }
+        };
+        drop(shared);
+        let (object, end) = parted::<O, M>(ended);
+        Started::Ended(Ended { held, object }, end)
     }
 }
 
@@ -236,17 +214,8 @@ impl<O: Send + Sync + 'static> Ended<O> {
 impl<O: Send + Sync + 'static, M: Run<O>> Waits<O, M> {
     /// Goes on in a task, and answers from there.
     pub(crate) fn go_on(self, reply: Reply<M::Ok, M::Err>) {
-        let Self { held, shared, access, rest, info } = self;
-        let (control, sequence) = (held.control().clone(), info.sequence);
-        let running = async move {
-            let (object, end) = match to_its_end::<M, _>(rest, *info).await {
-                End::Returned((object, result)) => (Some(object), End::Returned(result)),
-                End::Reset(error) => (None, End::Reset(error)),
-                End::Dropped => (None, End::Dropped),
-            };
-            reply.answer::<M>(&control, end);
-            object
-        };
-        Driver::new(held.let_go(), shared).go_on(sequence, access, running.boxed());
+        let Self { held, shared, sequence, access, rest } = self;
+        let running = answered::<O, M>(rest, held.control().clone(), reply);
+        Driver::new(held.let_go(), shared).go_on(sequence, access, running);
     }
 }

@@ -45,7 +45,7 @@ use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::CallInfo;
 use crate::rpc::limits::Limits;
-use crate::rpc::method::Interface;
+use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
 #[cfg(feature = "websocket")]
 use crate::websocket::{Answer, Asked, Sockets, Verdict};
@@ -417,7 +417,7 @@ impl<O: Send + Sync + 'static> Keeper for Class<O> {
             }
             .boxed()
         });
-        class.submit(object, Event { name: "undelivered", react });
+        class.submit(object, Event { what: const { &MethodDesc::of_own_work("undelivered") }, react });
     }
 
     fn watch(&self, object: &Arc<ObjectKey>, entry: &Held, broken: Broken) {
@@ -452,7 +452,7 @@ impl<O: Send + Sync + 'static> Class<O> {
             }
             .boxed()
         });
-        self.submit(key, Event { name: "lost", react });
+        self.submit(key, Event { what: const { &MethodDesc::of_own_work("lost") }, react });
     }
 }
 
@@ -511,7 +511,10 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
             }
             .boxed()
         });
-        self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
+        self.submit(
+            &Arc::new(key.clone()),
+            Event { what: const { &MethodDesc::of_own_work("alarm") }, react },
+        );
     }
 
     fn receive(&self, key: &Arc<ObjectKey>, message: Incoming) {
@@ -530,7 +533,10 @@ impl<O: Send + Sync + 'static> AnyClass for Arc<Class<O>> {
             }
             .boxed()
         });
-        self.submit(&Arc::new(key.clone()), Event { name: "alarm", react });
+        self.submit(
+            &Arc::new(key.clone()),
+            Event { what: const { &MethodDesc::of_own_work("alarm") }, react },
+        );
         // A reset drops the sender: it has run, and failed.
         async move { ran.await.unwrap_or(true) }.boxed()
     }

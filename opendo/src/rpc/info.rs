@@ -1,24 +1,27 @@
 //! The facts of one call, as the method that runs it sees them.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use opendo_transport::envelope::TraceContext;
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::object::control::Control;
 use crate::object::id::ObjectKey;
 use crate::object::storage::ledger::Ledger;
 use crate::rpc::chain::Link;
-use crate::rpc::method::{MethodDesc, MethodFlags};
+use crate::rpc::method::MethodDesc;
 use crate::rpc::session::Session;
 
-tokio::task_local! {
-    /// `None`: what was said in a call, and leaves only now.
-    static CURRENT: Option<CallInfo>;
+thread_local! {
+    /// The call that this thread is at.
+    static CURRENT: RefCell<Option<CallInfo>> = const { RefCell::new(None) };
 }
 
 /// Who made a call.
@@ -57,7 +60,7 @@ pub enum Caller {
 #[derive(Clone)]
 pub struct CallInfo {
     pub(crate) caller: Caller,
-    pub(crate) method: MethodDesc,
+    pub(crate) method: &'static MethodDesc,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<TraceContext>,
     /// The chain by which this call came.
@@ -86,10 +89,10 @@ pub(crate) trait Waiting: Send + Sync {
 
 impl CallInfo {
     /// Of work that is not a call of somebody's, and in nobody's chain.
-    pub(crate) fn of_own_work(name: &'static str, control: &Arc<Control>) -> Self {
+    pub(crate) fn of_own_work(what: &'static MethodDesc, control: &Arc<Control>) -> Self {
         Self {
             caller: Caller::Local,
-            method: MethodDesc::new(name, "", MethodFlags::default()),
+            method: what,
             deadline: None,
             trace: None,
             chain: None,
@@ -119,7 +122,7 @@ impl CallInfo {
 
     /// The method.
     pub fn method(&self) -> &MethodDesc {
-        &self.method
+        self.method
     }
 
     /// When the caller stops waiting.
@@ -151,16 +154,8 @@ impl CallInfo {
     }
 
     /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.
-    pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(Some(self), future)
-    }
-
-    /// Runs (a part of) this call here. Gives the call back if it waits.
-    pub(crate) fn here<R>(self, run: impl FnOnce() -> Poll<R>) -> Result<R, Box<Self>> {
-        CURRENT.sync_scope(Some(self), || match run() {
-            Poll::Ready(result) => Ok(result),
-            Poll::Pending => Err(CURRENT.with(Option::clone).expect("this runs within it").into()),
-        })
+    pub(crate) fn scope<F: Future>(self, work: F) -> InCall<F> {
+        InCall { info: Some(self), work: Some(work) }
     }
 
     /// What it is in the logs.
@@ -174,7 +169,9 @@ impl CallInfo {
 
     /// Runs what belongs to no call, whatever this thread is at.
     pub(crate) fn in_no_call<R>(run: impl FnOnce() -> R) -> R {
-        CURRENT.sync_scope(None, run)
+        let mut none = None;
+        let _entered = Entered::swap(&mut none);
+        run()
     }
 
     /// Whether what is written to this ledger now is committed when this ends.
@@ -224,11 +221,69 @@ impl CallInfo {
     /// Looks at the call that the current task runs, if any.
     pub(crate) fn with_current<R>(look: impl FnOnce(Option<&CallInfo>) -> R) -> R {
         let mut look = Some(look);
-        CURRENT
-            .try_with(|current| look.take().map(|look| look(current.as_ref())))
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| (look.take().expect("run once"))(None))
+        let mut look = |current: Option<&CallInfo>| look.take().map(|look| look(current));
+        let seen = CURRENT.try_with(|current| look(current.borrow().as_ref()));
+        // A thread that ends is at no call any more.
+        seen.unwrap_or_else(|_| look(None)).expect("one of them looks")
+    }
+}
+
+pin_project! {
+    /// Work that is (part of) a call: what it calls carries its chain and trace, also while it is dropped.
+    pub(crate) struct InCall<F> {
+        // Not here while the work is polled.
+        info: Option<CallInfo>,
+        // `None` when it has ended.
+        #[pin]
+        work: Option<F>,
+    }
+
+    impl<F> PinnedDrop for InCall<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.work.is_some() {
+                let _entered = Entered::swap(this.info);
+                this.work.set(None);
+            }
+        }
+    }
+}
+
+impl<F> InCall<F> {
+    pub(crate) fn info(&self) -> &CallInfo {
+        self.info.as_ref().expect("only what is polled asks `CURRENT`")
+    }
+}
+
+impl<F: Future> Future for InCall<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let _entered = Entered::swap(this.info);
+        let work = this.work.as_mut().as_pin_mut().expect("polled after completion");
+        let polled = work.poll(cx);
+        if polled.is_ready() {
+            this.work.set(None);
+        }
+        polled
+    }
+}
+
+/// This thread is at another call, until this is dropped.
+struct Entered<'a>(&'a mut Option<CallInfo>);
+
+impl<'a> Entered<'a> {
+    fn swap(info: &'a mut Option<CallInfo>) -> Self {
+        // A thread that ends is at no call any more.
+        let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), info));
+        Self(info)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), self.0));
     }
 }
 

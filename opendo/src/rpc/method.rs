@@ -71,6 +71,12 @@ impl MethodDesc {
     pub const fn new(name: &'static str, signature: &'static str, flags: MethodFlags) -> Self {
         Self { id: fnv32(name.as_bytes()), name, fingerprint: fnv64(signature.as_bytes()), signature, flags }
     }
+
+    /// Of work that no peer asks for.
+    pub(crate) const fn of_own_work(name: &'static str) -> Self {
+        let (shared, concurrent, idempotent, cancel, property) = (false, false, false, false, false);
+        Self::new(name, "", MethodFlags { shared, concurrent, idempotent, cancel, property })
+    }
 }
 
 /// All methods of a class or interface.

@@ -1,8 +1,6 @@
 //! From the name of a lasting target to the target.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -10,12 +8,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use super::{Ended, Lasting, LastingName};
 use crate::node::WeakNode;
 use crate::object::control::Control;
-use crate::object::job::{End, Job, Place, Running, until_end};
+use crate::object::job::{Job, Place, Running, UntilLost};
 use crate::object::local::Local;
 use crate::object::strand::{Activation, Birth, Cradle, Pin};
 use crate::registry::class::{Class, HostedClass};
@@ -23,7 +20,7 @@ use crate::rpc::cap::Cap;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
-use crate::rpc::method::MethodFlags;
+use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::stub::{ServedBy, Stub, StubCore};
 
 /// Makes stubs of a target, where only the stub's type is known.
@@ -183,29 +180,33 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
         let Self { name, chain, done } = *self;
         let Place { sequence, control } = place;
         let span = tracing::debug_span!("restore", target = %name);
-        let info = CallInfo { sequence, chain, ..CallInfo::of_own_work("restore", &control) };
-        Ok(Box::pin(async move {
-            let end = {
-                let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
-                let storage = control.storage().expect("an object restores them");
-                let run = async {
-                    let params = storage.decode(T::NAME, &name.params)?;
-                    T::restore(alone, params).await
-                };
-                let run = AssertUnwindSafe(info.scope(run).instrument(span)).catch_unwind();
-                until_end(pin!(run), &control, None).await
+        let info = CallInfo {
+            sequence,
+            chain,
+            ..CallInfo::of_own_work(const { &MethodDesc::of_own_work("restore") }, &control)
+        };
+        let storage = control.storage().expect("an object restores them").clone();
+        let run = async move {
+            let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
+            let restored = match storage.decode(T::NAME, &name.params) {
+                Ok(params) => T::restore(alone, params).await,
+                Err(error) => Err(error.into()),
             };
-            let restored = match end {
-                End::Returned(restored) => {
+            (object, restored)
+        };
+        let ended = move |ended: Result<(Arc<T::Object>, crate::Result<T>), RpcError>| {
+            let (object, restored) = match ended {
+                Ok((object, restored)) => {
                     control.seal();
-                    restored.map_err(|error| RpcError::new(ErrorKind::NotRestored, error.to_string()))
+                    let error = |error| RpcError::new(ErrorKind::NotRestored, format!("{error}"));
+                    (Some(object), restored.map_err(error))
                 }
-                End::Reset(error) => Err(error.may_run(false)),
-                End::Dropped => Err(not_asked()),
+                Err(lost) => (None, Err(lost.may_run(false))),
             };
             let _ = done.send(restored); // nobody is left who wants it
-            Some(object)
-        }))
+            object
+        };
+        Ok(UntilLost::new(info, span, run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

@@ -14,6 +14,7 @@ use crate::object::lifecycle::DurableObject;
 use crate::object::strand::Activation;
 use crate::object::timers::backoff;
 use crate::rpc::error::Result;
+use crate::rpc::method::MethodDesc;
 use crate::websocket::{
     Asked, Delivery, Entry, Opening, Place, Refusal, Shelf, SocketError, Sockets, Surroundings, Verdict,
     WebSocket,
@@ -76,7 +77,7 @@ impl<O: Send + Sync + 'static> Class<O> {
             }
             .boxed()
         });
-        self.submit(object, Event { name: "connect", react });
+        self.submit(object, Event { what: const { &MethodDesc::of_own_work("connect") }, react });
     }
 
     /// What becomes of an object's sockets when an instance has gone: they stay while it sleeps, and end with a reset
@@ -108,7 +109,7 @@ impl<O: Send + Sync + 'static> Class<O> {
             }
             .boxed()
         });
-        self.submit(&object, Event { name: "disconnected", react });
+        self.submit(&object, Event { what: const { &MethodDesc::of_own_work("disconnected") }, react });
     }
 }
 
@@ -139,7 +140,7 @@ impl<O: Send + Sync + 'static> Sockets for Class<O> {
             }
             .boxed()
         });
-        class.submit(&object, Event { name: "message", react });
+        class.submit(&object, Event { what: const { &MethodDesc::of_own_work("message") }, react });
     }
 
     fn disconnected(&self, entry: Arc<Entry>, closed: Closed) {

@@ -297,7 +297,10 @@ fn plain(bytes: &[u8]) -> usize {
 
 /// The string that is written so. A surrogate without its other half is no character: U+FFFD stands for it.
 pub(super) fn unescaped(raw: &str) -> Cow<'_, str> {
-    let Some(first) = raw.find('\\') else { return Cow::Borrowed(raw) };
+    let first = plain(raw.as_bytes());
+    if first == raw.len() {
+        return Cow::Borrowed(raw);
+    }
     let mut text = String::with_capacity(raw.len());
     text.push_str(&raw[..first]);
     let mut rest = &raw[first..];

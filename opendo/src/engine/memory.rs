@@ -31,13 +31,19 @@ struct State {
 struct Record {
     owner: Option<Epoch>,
     sequence: u64,
+    /// There if there is something in it.
+    contents: Option<Box<Contents>>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
     values: BTreeMap<Bytes, Bytes>,
     /// Of keys and values.
     size: usize,
     wake: Option<UnixMillis>,
 }
 
-impl Record {
+impl Contents {
     fn set(&mut self, key: Bytes, value: Option<Bytes>) {
         let length = key.len();
         let before = match value {
@@ -72,6 +78,10 @@ impl Record {
 }
 
 impl State {
+    fn contents(&self, object: &ObjectKey) -> Option<&Contents> {
+        self.objects.get(object)?.contents.as_deref()
+    }
+
     fn commit(&mut self, commit: &Commit) -> Outcome {
         let Some(record) = self.objects.get_mut(&*commit.object) else { return Outcome::Fenced };
         match commit.turn(record.owner, record.sequence) {
@@ -80,12 +90,14 @@ impl State {
             Turn::Fenced => return Outcome::Fenced,
         }
         record.sequence = commit.sequence;
-        record.apply(&commit.changes);
+        let contents = record.contents.get_or_insert_default();
+        contents.apply(&commit.changes);
         if let Some(wake) = commit.changes.wake {
-            let before = std::mem::replace(&mut record.wake, wake);
+            let before = std::mem::replace(&mut contents.wake, wake);
             before.map(|at| self.wakes.remove(&(at, id(&commit.object))));
             wake.map(|at| self.wakes.insert((at, id(&commit.object))));
         }
+        record.contents.take_if(|contents| contents.values.is_empty() && contents.wake.is_none());
         Outcome::Committed
     }
 }
@@ -116,7 +128,10 @@ impl Directory for Memory {
         let record = state.objects.entry(object.clone()).or_default();
         record.owner = Some(epoch);
         let ownership = Ownership { epoch, sequence: record.sequence };
-        let values = (record.size <= EAGER).then(|| record.values.clone());
+        let values = match &record.contents {
+            None => Some(BTreeMap::new()),
+            Some(contents) => (contents.size <= EAGER).then(|| contents.values.clone()),
+        };
         ready(Ok(Claim { ownership, values })).boxed()
     }
 
@@ -124,7 +139,7 @@ impl Directory for Memory {
         let mut state = self.0.lock();
         if let Some(record) = state.objects.get_mut(object).filter(|record| record.owner == Some(epoch)) {
             record.owner = None;
-            if record.values.is_empty() && record.wake.is_none() {
+            if record.contents.is_none() {
                 state.objects.remove(object);
             }
         }
@@ -166,8 +181,8 @@ impl Store for Memory {
         keys: Vec<Bytes>,
     ) -> BoxFuture<'a, EngineResult<Vec<Option<Bytes>>>> {
         let state = self.0.lock();
-        let record = state.objects.get(object);
-        let values = keys.iter().map(|key| record.and_then(|record| record.values.get(key)).cloned());
+        let contents = state.contents(object);
+        let values = keys.iter().map(|key| contents.and_then(|contents| contents.values.get(key)).cloned());
         ready(Ok(values.collect())).boxed()
     }
 
@@ -180,10 +195,10 @@ impl Store for Memory {
     ) -> BoxFuture<'a, EngineResult<Vec<(Bytes, Bytes)>>> {
         let state = self.0.lock();
         let copy = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
-        let listed = match state.objects.get(object) {
+        let listed = match state.contents(object) {
             None => Vec::new(),
-            Some(record) if reverse => record.range(&range).rev().take(limit).map(copy).collect(),
-            Some(record) => record.range(&range).take(limit).map(copy).collect(),
+            Some(contents) if reverse => contents.range(&range).rev().take(limit).map(copy).collect(),
+            Some(contents) => contents.range(&range).take(limit).map(copy).collect(),
         };
         ready(Ok(listed)).boxed()
     }

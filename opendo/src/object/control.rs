@@ -22,6 +22,7 @@ use crate::object::storage::ledger::Ledger;
 use crate::registry::retained::Keeper;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::CallInfo;
+use crate::rpc::limits::Limits;
 
 /// See the module.
 ///
@@ -31,24 +32,30 @@ pub(crate) struct Control {
     number: u64,
     place: Place,
     reset: OnceLock<RpcError>,
-    /// `None` for a target.
-    storage: Option<Storage>,
-    /// Of a target: what has to be durable before it says something, if an object has made it.
-    gate: Option<Arc<Ledger>>,
-    /// Of a target that an object has made again: its object's.
-    object: Option<Weak<Control>>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
     /// A target that the object has made again was called since this was last asked.
     visited: AtomicBool,
     /// The object is there: its messages may go.
     made: AtomicBool,
+    /// The activation.
+    watched_by: OnceLock<Weak<dyn Watch>>,
+    /// From the first of them on.
+    extras: OnceLock<Box<Extras>>,
+}
+
+/// Looks at the reset, and at what was written outside of calls.
+pub(crate) trait Watch: Send + Sync {
+    fn changed(self: Arc<Self>);
+}
+
+/// What most never have.
+#[derive(Default)]
+struct Extras {
     /// How many streams, guards, and messages that are on their way keep the object in memory.
     kept: [AtomicU32; 3],
     /// Of an object that has sent a message.
     outbox: OnceLock<Arc<Outbox>>,
-    /// Has the activation look at the reset and the writes.
-    notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// `None` when there is nothing.
     background: Mutex<Option<Box<Background>>>,
     /// The targets that the object has made again.
@@ -61,13 +68,25 @@ pub(crate) struct Common {
     pub(crate) node: WeakNode,
     pub(crate) clock: Clock,
     pub(crate) max_messages: usize,
+    pub(crate) max_mailbox: usize,
     pub(crate) keeper: Weak<dyn Keeper>,
 }
 
+/// What it is of, and where that is.
 enum Place {
-    Class(Arc<Common>),
-    /// Of a target.
-    Runtime(Handle),
+    Object(Arc<Common>, Storage),
+    /// With what has to be durable before it says something, if an object has made it.
+    Target(Handle, Option<Arc<Ledger>>),
+    Lasting(Box<Lasting>),
+}
+
+/// A target that an object has made again.
+struct Lasting {
+    runtime: Handle,
+    object: Weak<Control>,
+    /// The object's.
+    gate: Option<Arc<Ledger>>,
+    max_mailbox: usize,
 }
 
 /// Tasks that the object does not leave memory before.
@@ -129,7 +148,7 @@ pub struct KeepAlive {
 
 impl Drop for KeepAlive {
     fn drop(&mut self) {
-        self.control.kept[self.what as usize].fetch_sub(1, Ordering::Relaxed);
+        self.control.extras().kept[self.what as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -142,16 +161,20 @@ impl fmt::Debug for KeepAlive {
 impl Control {
     /// Keeps the object in memory, also for one of its lasting targets.
     pub(crate) fn keep_alive(self: &Arc<Self>, what: Keeping) -> KeepAlive {
-        if let Some(object) = self.object.as_ref().and_then(Weak::upgrade) {
+        if let Some(object) = self.object_of_lasting() {
             return object.keep_alive(what);
         }
-        self.kept[what as usize].fetch_add(1, Ordering::Relaxed);
+        self.extras().kept[what as usize].fetch_add(1, Ordering::Relaxed);
         KeepAlive { control: self.clone(), what }
     }
 
     pub(super) fn keepalive_reasons(&self) -> Vec<KeepaliveReason> {
-        let kept = |what: Keeping| self.kept[what as usize].load(Ordering::Relaxed) as usize;
-        let (background, targets) = Background::count(&mut self.background.lock());
+        let extras = self.extras.get();
+        let kept = |what: Keeping| {
+            extras.map_or(0, |extras| extras.kept[what as usize].load(Ordering::Relaxed) as usize)
+        };
+        let (background, targets) =
+            extras.map_or((0, 0), |extras| Background::count(&mut extras.background.lock()));
         let counted = [
             (background, KeepaliveReason::WaitUntil(background)),
             (kept(Keeping::Stream), KeepaliveReason::Streams(kept(Keeping::Stream))),
@@ -170,93 +193,108 @@ impl Control {
 
     /// Whether something keeps the object in memory.
     pub(crate) fn is_kept_alive(&self) -> bool {
-        self.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0)
+        self.extras
+            .get()
+            .is_some_and(|extras| extras.kept.iter().any(|kept| kept.load(Ordering::Relaxed) > 0))
             || self.has_background()
             || self.is_dirty()
     }
 
     /// Of an object.
-    pub(crate) fn new(common: Arc<Common>, storage: Storage) -> Arc<Self> {
-        let control = Self::of(Place::Class(common), Some(storage), None, None);
-        if let Some(ledger) = control.ledger() {
-            ledger.belongs_to(&control);
-        }
-        control
+    pub(crate) fn new(common: Arc<Common>, storage: impl FnOnce(Weak<Self>) -> Storage) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self::of(Place::Object(common, storage(this.clone()))))
     }
 
     /// Of a target: what it says waits for what the object has written that serves it, if one does.
     pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
         let gate = CallInfo::with_current(|current| current?.control.ledger().cloned());
-        Self::of(Place::Runtime(runtime), None, gate, None)
+        Arc::new(Self::of(Place::Target(runtime, gate)))
     }
 
     /// Of a target that an object has made again.
     pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
-        let place = Place::Runtime(object.runtime().clone());
-        Self::of(place, None, object.ledger().cloned(), Some(Arc::downgrade(object)))
+        let (runtime, gate) = (object.runtime().clone(), object.ledger().cloned());
+        let max_mailbox = object.max_mailbox();
+        let object = Arc::downgrade(object);
+        Arc::new(Self::of(Place::Lasting(Box::new(Lasting { runtime, object, gate, max_mailbox }))))
     }
 
-    fn of(
-        place: Place,
-        storage: Option<Storage>,
-        gate: Option<Arc<Ledger>>,
-        object: Option<Weak<Self>>,
-    ) -> Arc<Self> {
+    fn of(place: Place) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.
         static PROCESS: LazyLock<u64> =
             LazyLock::new(|| getrandom::u64().expect("the operating system gives random bytes") << 32);
-        Arc::new(Self {
+        Self {
             number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             place,
             reset: OnceLock::new(),
-            storage,
-            gate,
-            object,
             wrote_outside: AtomicBool::new(false),
             visited: AtomicBool::new(false),
             made: AtomicBool::new(false),
-            kept: Default::default(),
-            outbox: OnceLock::new(),
-            notify: OnceLock::new(),
-            background: Mutex::default(),
-            targets: Targets::default(),
-        })
+            watched_by: OnceLock::new(),
+            extras: OnceLock::new(),
+        }
+    }
+
+    fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
         match &self.place {
-            Place::Class(common) => &common.runtime,
-            Place::Runtime(runtime) => runtime,
+            Place::Object(common, _) => &common.runtime,
+            Place::Target(runtime, _) => runtime,
+            Place::Lasting(lasting) => &lasting.runtime,
+        }
+    }
+
+    /// How many calls may wait.
+    pub(crate) fn max_mailbox(&self) -> usize {
+        match &self.place {
+            Place::Object(common, _) => common.max_mailbox,
+            Place::Target(..) => Limits::default().max_mailbox,
+            Place::Lasting(lasting) => lasting.max_mailbox,
         }
     }
 
     /// Of an object: what its class has for all of them.
     pub(crate) fn common(&self) -> Option<&Arc<Common>> {
         match &self.place {
-            Place::Class(common) => Some(common),
-            Place::Runtime(_) => None,
+            Place::Object(common, _) => Some(common),
+            Place::Target(..) | Place::Lasting(_) => None,
         }
     }
 
     pub(crate) fn targets(&self) -> &Targets {
-        &self.targets
+        &self.extras().targets
+    }
+
+    /// Lets go of the targets that have nothing to do. Whether that is all.
+    pub(crate) fn targets_sleep(&self) -> bool {
+        self.extras.get().is_none_or(|extras| extras.targets.sleep())
     }
 
     /// Whether it is that of a target that an object has made again.
     pub(crate) fn is_of_lasting(&self) -> bool {
-        self.object.is_some()
+        matches!(self.place, Place::Lasting(_))
+    }
+
+    fn object_of_lasting(&self) -> Option<Arc<Self>> {
+        match &self.place {
+            Place::Lasting(lasting) => lasting.object.upgrade(),
+            Place::Object(..) | Place::Target(..) => None,
+        }
     }
 
     /// Has a task work on the queue of the activation. The object of a lasting target stays in memory meanwhile.
     pub(crate) fn drive(&self, driver: impl Future<Output = ()> + Send + 'static) {
-        let Some(object) = self.object.as_ref().and_then(Weak::upgrade) else {
+        let Some(object) = self.object_of_lasting() else {
             self.runtime().spawn(driver);
             return;
         };
         object.visited.store(true, Ordering::Relaxed);
         let kept = object.clone();
-        let mut background = object.background.lock();
+        let mut background = object.extras().background.lock();
         Background::count(&mut background);
         background.get_or_insert_default().targets.spawn_on(
             async move {
@@ -278,10 +316,12 @@ impl Control {
         if let Some(storage) = self.storage() {
             storage.ledger().close();
         }
-        if let Some(background) = &mut *self.background.lock() {
+        // Made if need be: whoever adds something to them sees either them or the reset.
+        let extras = self.extras();
+        if let Some(background) = &mut *extras.background.lock() {
             background.work.abort_all();
         }
-        self.targets.reset(reason);
+        extras.targets.reset(reason);
         self.notify();
         reason
     }
@@ -307,19 +347,22 @@ impl Control {
         self.reset.get().is_some() || self.wrote_outside.load(Ordering::Acquire)
     }
 
-    /// Has `notify` called after each reset, and when something was written outside of calls. Once.
-    pub(crate) fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
-        let _ = self.notify.set(Box::new(notify));
+    /// Has that told of each reset, and when something was written outside of calls. Once.
+    pub(crate) fn watched_by(&self, watch: Weak<dyn Watch>) {
+        let _ = self.watched_by.set(watch);
     }
 
     fn notify(&self) {
-        if let Some(notify) = self.notify.get() {
-            notify();
+        if let Some(watch) = self.watched_by.get().and_then(Weak::upgrade) {
+            watch.changed();
         }
     }
 
     pub(crate) fn storage(&self) -> Option<&Storage> {
-        self.storage.as_ref()
+        match &self.place {
+            Place::Object(_, storage) => Some(storage),
+            Place::Target(..) | Place::Lasting(_) => None,
+        }
     }
 
     /// The object; `None` for a target.
@@ -329,13 +372,13 @@ impl Control {
 
     /// The messages of the object, if it has any.
     pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
-        self.outbox.get()
+        self.extras.get()?.outbox.get()
     }
 
     /// Of an object: where it records messages.
     pub(crate) fn make_outbox(self: &Arc<Self>) -> Option<&Arc<Outbox>> {
         let (storage, common) = (self.storage()?, self.common()?);
-        let outbox = self.outbox.get_or_init(|| Outbox::new(storage, self, common));
+        let outbox = self.extras().outbox.get_or_init(|| Outbox::new(storage, self, common));
         // Either this sees that the object is there, or whoever says so sees the outbox.
         fence(Ordering::SeqCst);
         if self.made.load(Ordering::Relaxed) {
@@ -361,7 +404,11 @@ impl Control {
     }
 
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
-        self.storage.as_ref().map(Storage::ledger).or(self.gate.as_ref())
+        match &self.place {
+            Place::Object(_, storage) => Some(storage.ledger()),
+            Place::Target(_, gate) => gate.as_ref(),
+            Place::Lasting(lasting) => lasting.gate.as_ref(),
+        }
     }
 
     /// Lets `output` go when everything that was written is durable: at once, if it is.
@@ -441,7 +488,7 @@ impl Control {
     }
 
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let mut background = self.background.lock();
+        let mut background = self.extras().background.lock();
         if self.reset.get().is_some() {
             return;
         }
@@ -451,13 +498,15 @@ impl Control {
 
     /// Whether something that was given to `wait_until` has not finished, or a lasting target is at work.
     pub(crate) fn has_background(&self) -> bool {
-        Background::count(&mut self.background.lock()) != (0, 0)
+        let extras = self.extras.get();
+        extras.is_some_and(|extras| Background::count(&mut extras.background.lock()) != (0, 0))
     }
 
     /// Waits for all of that.
     pub(crate) async fn finish_background(&self) {
+        let Some(extras) = self.extras.get() else { return };
         let next = |cx: &mut Context<'_>| {
-            let mut background = self.background.lock();
+            let mut background = extras.background.lock();
             let Some(Background { work, targets }) = background.as_deref_mut() else {
                 return Poll::Ready(None);
             };

@@ -3,16 +3,20 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use futures::future::{BoxFuture, ready as now};
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use crate::object::job::{Access, Job, Place, Running, panicked};
-use crate::object::strand::{Activation, Phase, Queued, Retreat, Work};
+use crate::object::pace::Pace;
+use crate::object::storage::ledger::outside_of_transactions;
+use crate::object::strand::{Activation, Birth, Phase, Queued, Retreat, Work};
+use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
+use crate::rpc::info::CallInfo;
 use crate::rpc::method::MethodDesc;
 
 /// Jobs run before others of the runtime get a turn: those that are queued, if there are more, up to so many. What is
@@ -25,7 +29,8 @@ const CONSTRUCTOR: u64 = 0;
 /// What a driver is at.
 enum Doing<O> {
     Nothing,
-    Making(BoxFuture<'static, std::thread::Result<Result<O, RpcError>>>),
+    /// Whether it was polled.
+    Making(BoxFuture<'static, Result<O, RpcError>>, bool),
     One(u64, Running<O>),
     Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
     Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
@@ -63,8 +68,38 @@ impl<O: Send + Sync + 'static> Driver<O> {
     /// Goes on with a call that has its turn.
     pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
         self.runs(sequence, access, running);
+        self.go();
+    }
+
+    /// Goes on in a task.
+    pub(super) fn go(self) {
         let control = self.activation.control.clone();
         control.drive(self.run());
+    }
+
+    /// Makes the instance here and now, if the constructor does not wait.
+    pub(super) fn make_at_once(mut self, chain: Option<Arc<Link>>) -> Result<Arc<O>, Self> {
+        self.make(chain);
+        // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
+        let mut advance = || self.advance(&mut Context::from_waker(Waker::noop()));
+        let _ = outside_of_transactions(|| CallInfo::in_no_call(&mut advance));
+        if self.activation.control.is_reset().is_none()
+            && let Some(object) = self.object.take()
+        {
+            self.finished = true;
+            return Ok(object);
+        }
+        Err(self)
+    }
+
+    fn make(&mut self, chain: Option<Arc<Link>>) {
+        self.activation.state.lock().begin(CONSTRUCTOR, Access::Exclusive);
+        let info = self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
+        self.doing = Doing::Making(self.birth().cradle.make(&self.activation, info), false);
+    }
+
+    fn birth(&self) -> &Birth<O> {
+        self.activation.birth.as_ref().expect("a target is there from the start")
     }
 
     pub(super) async fn run(mut self) {
@@ -73,7 +108,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let queued = self.activation.state.lock().queue.len();
+        let queued = self.activation.state.lock().queued();
         // One more turn finds that there is nothing left.
         for _ in 0..=queued.clamp(BUDGET.start, BUDGET.end) {
             // Before the reset and the queue are looked at: what comes later wakes.
@@ -97,8 +132,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
 
     fn register(&self, cx: &Context<'_>) {
         let mut state = self.activation.state.lock();
-        if !state.driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            state.driver = Some(cx.waker().clone());
+        let driver = &mut state.busy().driver;
+        if !driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
         }
     }
 
@@ -109,7 +145,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             if matches!(state.phase, Phase::Gone(_)) {
                 return true;
             }
-            let Some(next) = state.queue.front() else {
+            let Some(next) = state.busy.as_ref().and_then(|busy| busy.queue.front()) else {
                 if matches!(self.doing, Doing::Nothing) {
                     if self.activation.control.takes_what_was_written_outside() {
                         drop(state);
@@ -118,9 +154,10 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     }
                     state.phase = Phase::Idle(self.object.take());
                     // It would keep the memory of this task as long as the object is there.
-                    let waker = state.driver.take();
+                    let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
+                    let over = state.busy.take_if(|busy| busy.is_over());
                     drop(state);
-                    drop(waker);
+                    drop((waker, over));
                     return true;
                 }
                 return false;
@@ -132,7 +169,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             }
             if self.object.is_none() && matches!(next.work, Work::Hibernate(_)) {
                 // Not made yet, or asleep already.
-                state.queue.pop_front();
+                state.busy().queue.pop_front();
                 drop(state);
                 self.activation.end(None);
                 continue;
@@ -143,25 +180,14 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Work::Call(_, job) => job.chain().cloned(),
                     Work::Hibernate(_) => None,
                 };
-                state.access = Access::Exclusive;
-                state.running.push(CONSTRUCTOR);
                 drop(state);
-                let info =
-                    self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
-                let birth = self.activation.birth.as_ref().expect("a target is there from the start");
-                // Even the call that only *makes* the future is user code.
-                let making = catch_unwind(AssertUnwindSafe(|| birth.cradle.make(&self.activation, info)));
-                self.doing = Doing::Making(match making {
-                    Ok(making) => AssertUnwindSafe(making).catch_unwind().boxed(),
-                    Err(panic) => now(Err(panic)).boxed(),
-                });
+                self.make(chain);
                 return false;
             };
-            let Some(Queued { sequence, work }) = state.queue.pop_front() else { return false };
+            let Some(Queued { sequence, work }) = state.busy().queue.pop_front() else { return false };
             match work {
                 Work::Call(access, job) => {
-                    state.access = access;
-                    state.running.push(sequence);
+                    state.begin(sequence, access);
                     drop(state);
                     self.start_call(sequence, access, job, object);
                     if !matches!(self.doing, Doing::Several(_)) {
@@ -171,14 +197,13 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 Work::Hibernate(Retreat { hibernate, if_idle, done }) => {
                     drop(state);
                     let control = self.activation.control.clone();
-                    if control.refuses(if_idle) || !control.targets().sleep() {
+                    if control.refuses(if_idle) || !control.targets_sleep() {
                         // Nobody left to be told is as good.
                         let _ = done.send(false);
                         continue;
                     }
                     let mut state = self.activation.state.lock();
-                    state.access = Access::Exclusive;
-                    state.running.push(sequence);
+                    state.begin(sequence, Access::Exclusive);
                     drop(state);
                     self.object = None;
                     let info = self.activation.own_work(
@@ -229,15 +254,22 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn ended(&self, sequence: u64) {
-        self.activation.state.lock().running.retain(|running| *running != sequence);
+        self.activation.state.lock().ended(sequence);
     }
 
     /// Polls what runs. Ready when something changed.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.doing {
             Doing::Nothing => Poll::Ready(()),
-            Doing::Making(making) => {
-                let made = ready!(making.poll_unpin(cx));
+            Doing::Making(making, polled) => {
+                let first = !std::mem::replace(polled, true);
+                let birth = self.activation.birth.as_ref();
+                let pace = birth.filter(|_| first).and_then(|birth| birth.cradle.pace());
+                let poll = || catch_unwind(AssertUnwindSafe(|| making.poll_unpin(cx)));
+                let made = match Pace::poll(pace, poll) {
+                    Ok(made) => Ok(ready!(made)),
+                    Err(panic) => Err(panic),
+                };
                 self.doing = Doing::Nothing;
                 self.ended(CONSTRUCTOR);
                 let failed = match made {
@@ -292,7 +324,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     drop(running.poll_unpin(cx));
                 }
             }
-            Doing::Nothing | Doing::Making(_) | Doing::Hibernating(..) => {}
+            Doing::Nothing | Doing::Making(..) | Doing::Hibernating(..) => {}
         }
         self.object = None;
     }

@@ -3,7 +3,9 @@
 //! The derivation is Cloudflare's (checklist 1.2): half of an id identifies, the other half proves the class, so
 //! that an id of one class is not mistaken for one of another.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -19,21 +21,57 @@ use crate::rpc::stub::Stub;
 /// A longer name is a legal name, but the object does not get to know it (checklist 1.11).
 const LONGEST_KNOWN_NAME: usize = 1024;
 
-fn mac(class: &str, message: &[u8]) -> [u8; 16] {
-    let key = Sha256::digest(class.as_bytes());
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
-    mac.update(message);
-    let digest = mac.finalize().into_bytes();
-    std::array::from_fn(|at| digest[at])
+/// How many classes a thread remembers.
+const CLASSES: usize = 8;
+
+thread_local! {
+    /// The classes that were named here last.
+    static NAMED: RefCell<VecDeque<Class>> = const { RefCell::new(VecDeque::new()) };
 }
 
-fn of_name(class: &str, name: &str) -> [u8; 32] {
-    from_base(class, mac(class, name.as_bytes()))
+/// A class: its name, which all keys share, and what makes its ids.
+struct Class {
+    name: Arc<str>,
+    keyed: Hmac<Sha256>,
 }
 
-fn from_base(class: &str, base: [u8; 16]) -> [u8; 32] {
-    let proof = mac(class, &base);
-    std::array::from_fn(|at| if at < 16 { base[at] } else { proof[at - 16] })
+impl Class {
+    fn new(name: Arc<str>) -> Self {
+        let key = Sha256::digest(name.as_bytes());
+        Self { name, keyed: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length") }
+    }
+
+    /// The class of that name.
+    fn with<R>(name: &str, look: impl FnOnce(&Self) -> R) -> R {
+        NAMED.with_borrow_mut(|named| {
+            let at = named.iter().position(|class| *class.name == *name).unwrap_or_else(|| {
+                named.truncate(CLASSES - 1);
+                named.push_front(Self::new(name.into()));
+                0
+            });
+            look(&named[at])
+        })
+    }
+
+    fn mac(&self, message: &[u8]) -> [u8; 16] {
+        let mut mac = self.keyed.clone();
+        mac.update(message);
+        let digest = mac.finalize().into_bytes();
+        std::array::from_fn(|at| digest[at])
+    }
+
+    fn of_name(&self, name: &str) -> [u8; 32] {
+        self.id_of_base(self.mac(name.as_bytes()))
+    }
+
+    fn id_of_base(&self, base: [u8; 16]) -> [u8; 32] {
+        let proof = self.mac(&base);
+        std::array::from_fn(|at| if at < 16 { base[at] } else { proof[at - 16] })
+    }
+
+    fn has(&self, id: &[u8; 32]) -> bool {
+        self.id_of_base(std::array::from_fn(|at| id[at])) == *id
+    }
 }
 
 /// The id of an object whose class has the stub `S`.
@@ -73,18 +111,20 @@ impl<S: Stub> ObjectId<S> {
     }
 
     pub(crate) fn named_in(class: &str, name: &str) -> Self {
-        Self { bytes: of_name(class, name), name: Some(name.into()), stub: PhantomData }
+        let bytes = Class::with(class, |class| class.of_name(name));
+        Self { bytes, name: Some(name.into()), stub: PhantomData }
     }
 
     pub(crate) fn unique_in(class: &str) -> Self {
         let mut base = [0; 16];
         getrandom::fill(&mut base).expect("the operating system gives random bytes");
-        Self { bytes: from_base(class, base), name: None, stub: PhantomData }
+        let bytes = Class::with(class, |class| class.id_of_base(base));
+        Self { bytes, name: None, stub: PhantomData }
     }
 
     pub(crate) fn parse_in(class: &str, text: &str) -> Result<Self, ParseIdError> {
         let bytes = parse_hex(text)?;
-        if !belongs(class, &bytes) {
+        if !Class::with(class, |class| class.has(&bytes)) {
             return Err(ParseIdError::WrongClass { class: class.to_owned() });
         }
         Ok(Self { bytes, name: None, stub: PhantomData })
@@ -105,11 +145,6 @@ impl<S> ObjectId<S> {
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
-}
-
-fn belongs(class: &str, bytes: &[u8; 32]) -> bool {
-    let base: [u8; 16] = std::array::from_fn(|at| bytes[at]);
-    from_base(class, base) == *bytes
 }
 
 fn parse_hex(text: &str) -> Result<[u8; 32], ParseIdError> {
@@ -231,10 +266,11 @@ pub trait ToObjectId<S> {
 
 impl<S> ToObjectId<S> for ObjectId<S> {
     fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError> {
-        if !belongs(class, &self.bytes) {
-            return Err(ParseIdError::WrongClass { class: class.to_owned() });
+        let found = Class::with(class, |class| class.has(&self.bytes).then(|| class.name.clone()));
+        match found {
+            Some(class) => Ok(ObjectKey { class, id: self.bytes, name: self.name }),
+            None => Err(ParseIdError::WrongClass { class: class.to_owned() }),
         }
-        Ok(ObjectKey { class: class.into(), id: self.bytes, name: self.name })
     }
 }
 
@@ -248,8 +284,7 @@ macro_rules! names {
     ($($text:ty),*) => {$(
         impl<S> ToObjectId<S> for $text {
             fn into_key(self, class: &str) -> Result<ObjectKey, ParseIdError> {
-                let name: &str = self.as_ref();
-                Ok(ObjectKey { class: class.into(), id: of_name(class, name), name: Some(name.into()) })
+                Ok(ObjectKey::of_name(class, self.as_ref()))
             }
         }
     )*};
@@ -294,19 +329,20 @@ impl ObjectKey {
     }
 
     /// The object of that name.
-    #[cfg(any(test, feature = "capnweb"))]
     pub(crate) fn of_name(class: &str, name: &str) -> Self {
-        Self { class: class.into(), id: of_name(class, name), name: Some(name.into()) }
+        let (class, id) = Class::with(class, |class| (class.name.clone(), class.of_name(name)));
+        Self { class, id, name: Some(name.into()) }
     }
 
     /// The object of an id that is written in hex.
     #[cfg(feature = "capnweb")]
     pub(crate) fn parse(class: &str, id: &str) -> Result<Self, ParseIdError> {
         let id = parse_hex(id)?;
-        if !belongs(class, &id) {
-            return Err(ParseIdError::WrongClass { class: class.to_owned() });
+        let found = Class::with(class, |class| class.has(&id).then(|| class.name.clone()));
+        match found {
+            Some(class) => Ok(Self { class, id, name: None }),
+            None => Err(ParseIdError::WrongClass { class: class.to_owned() }),
         }
-        Ok(Self { class: class.into(), id, name: None })
     }
 
     /// Its id in hex.
@@ -324,9 +360,12 @@ impl ObjectKey {
     /// The key of an id that came from elsewhere; `None` when the id is not of the class.
     pub(crate) fn verified(class: &Arc<str>, id: [u8; 32], name: Option<&str>) -> Option<Self> {
         // A name that is not the id's own would be a lie in every log, and an overlong one is nobody's to keep.
-        let own =
-            |name: &&str| name.len() <= LONGEST_KNOWN_NAME && mac(class, name.as_bytes())[..] == id[..16];
-        belongs(class, &id).then(|| Self { class: class.clone(), id, name: name.filter(own).map(Arc::from) })
+        let short = name.filter(|name| name.len() <= LONGEST_KNOWN_NAME);
+        Class::with(class, |keyed| {
+            let own = |name: &&str| keyed.mac(name.as_bytes())[..] == id[..16];
+            let name = short.filter(own).map(Arc::from);
+            keyed.has(&id).then(|| Self { class: class.clone(), id, name })
+        })
     }
 
     /// The class.
@@ -358,9 +397,11 @@ impl ObjectKey {
     }
 
     /// As the object itself sees it: without an overlong name.
-    pub(crate) fn for_object(mut self) -> Self {
-        self.name = self.name.filter(|name| name.len() <= LONGEST_KNOWN_NAME);
-        self
+    pub(crate) fn for_object(self: &Arc<Self>) -> Arc<Self> {
+        if self.name() == self.known_name() {
+            return self.clone();
+        }
+        Arc::new(Self { class: self.class.clone(), id: self.id, name: None })
     }
 }
 
@@ -400,8 +441,7 @@ mod tests {
     use super::*;
 
     fn named(class: &str, name: &str) -> String {
-        ObjectKey { class: class.into(), id: of_name(class, name), name: None }.to_string()[class.len() + 1..]
-            .to_owned()
+        ObjectKey { name: None, ..ObjectKey::of_name(class, name) }.to_string()[class.len() + 1..].to_owned()
     }
 
     /// Checklist 1.2b: what workerd prints for these.
@@ -420,11 +460,12 @@ mod tests {
     #[test]
     fn a_name_that_is_not_the_ids_own_is_not_believed() {
         let class: Arc<str> = "k1".into();
-        let id = from_base("k1", mac("k1", b"a"));
+        let id = ObjectKey::of_name("k1", "a").id;
         assert_eq!(ObjectKey::verified(&class, id, Some("a")).unwrap().name(), Some("a"));
         assert_eq!(ObjectKey::verified(&class, id, Some("b")).unwrap().name(), None);
         assert!(ObjectKey::verified(&"k2".into(), id, None).is_none());
-        let (long, id) = ("x".repeat(1025), of_name("k1", &"x".repeat(1025)));
+        let long = "x".repeat(1025);
+        let id = ObjectKey::of_name("k1", &long).id;
         assert_eq!(ObjectKey::verified(&class, id, Some(&long)).unwrap().name(), None);
     }
 }

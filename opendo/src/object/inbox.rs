@@ -150,6 +150,8 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use tokio::runtime::Handle;
 
     use super::*;
@@ -165,7 +167,7 @@ mod tests {
         let committer =
             Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
         let key = |id| Arc::new(ObjectKey::kept("Room".into(), [id; 32], None));
-        let ledger = Ledger::new(committer, WeakNode::none(), None, key(1));
+        let ledger = Ledger::new(committer, WeakNode::none(), None, key(1), Weak::new());
         ledger.open().await.unwrap();
         let storage = Storage::new(ledger.clone());
         let number = |n| keys::Number::new(n, 1);
@@ -192,7 +194,7 @@ mod tests {
         let committer =
             Committer::new(Arc::new(Memory::default()), Handle::current(), Wakes::new(Clock::System));
         let key = Arc::new(ObjectKey::kept("Room".into(), [1; 32], None));
-        let ledger = Ledger::new(committer, WeakNode::none(), None, key.clone());
+        let ledger = Ledger::new(committer, WeakNode::none(), None, key.clone(), Weak::new());
         ledger.open().await.unwrap();
         ledger.close();
         let (message, _) = Receipt::new(key, keys::Number::new(1, 1), None);

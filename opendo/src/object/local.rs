@@ -13,7 +13,7 @@ use crate::object::id::ObjectKey;
 use crate::object::job::{Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
 use crate::object::pace::Pace;
-use crate::object::strand::{Activation, short_type_name};
+use crate::object::strand::{Activation, Begun, short_type_name};
 use crate::object::turn::{Started, Turn};
 use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
@@ -135,10 +135,13 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// Starts a call, or queues it: its result, or where that will be.
     fn begin<M: Run<O>>(&self, args: M::Args, facts: Facts) -> Result<ResultOf<M>, Arc<SlotOf<M>>> {
-        let Some(turn) = self.turn::<M>(&facts) else {
-            let (reply, slot) = local_reply::<M>();
-            self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
-            return Err(slot);
+        let turn = match self.turn::<M>(&facts) {
+            Ok(turn) => turn,
+            Err(_begun) => {
+                let (reply, slot) = local_reply::<M>();
+                self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
+                return Err(slot);
+            }
         };
         // Only what asks for its caller needs it from the start.
         let early = M::WATCHES.then(local_reply::<M>);
@@ -163,18 +166,30 @@ impl<O: Send + Sync + 'static> Local<O> {
         }
     }
 
-    /// The turn of a call that may start here and now.
-    fn turn<M: Run<O>>(&self, facts: &Facts) -> Option<Turn<O>> {
+    /// The turn of a call that may start here and now. Others are queued, before what this returns is dropped.
+    fn turn<M: Run<O>>(&self, facts: &Facts) -> Result<Turn<O>, Option<Begun<O>>> {
         if !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
-            return None;
+            return Err(None);
         }
         let activation = match &*self.0 {
             Home::Target(activation) => activation.clone(),
-            Home::Found { connected, .. } => connected.lock().clone()?,
-            Home::InTurn(_) => return None,
+            Home::Found { by, connected } => Self::connect(by, connected).map_err(|_| None)?,
+            Home::InTurn(_) => return Err(None),
         };
         let access = activation.access(M::DESC.flags);
-        Turn::take(activation, access)
+        Turn::take(activation, access, facts.chain.as_ref())
+    }
+
+    /// The instance that takes the calls.
+    fn connect(
+        by: &By<O>,
+        connected: &Mutex<Option<Arc<Activation<O>>>>,
+    ) -> Result<Arc<Activation<O>>, RpcError> {
+        let mut connected = connected.lock();
+        match &*connected {
+            Some(activation) => Ok(activation.clone()),
+            None => Ok(connected.insert(by.activation()?).clone()),
+        }
     }
 
     /// Starts or queues a call that came encoded: the only place where its arguments are decoded.
@@ -185,8 +200,10 @@ impl<O: Send + Sync + 'static> Local<O> {
         };
         let Incoming { reply, deadline, trace, chain, caller, .. } = call;
         let (reply, facts) = (Reply::Remote(reply), Facts { caller, deadline, trace, chain });
-        let Some(turn) = reply.start().then(|| self.turn::<M>(&facts)).flatten() else {
-            return self.submit(Box::new(MethodJob::<M> { args, reply, facts }));
+        let turn = if reply.start() { self.turn::<M>(&facts) } else { Err(None) };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(_begun) => return self.submit(Box::new(MethodJob::<M> { args, reply, facts })),
         };
         let waiting = M::WATCHES.then(|| reply.waiting());
         match turn.start::<M>(args, facts, waiting) {
@@ -207,15 +224,9 @@ impl<O: Send + Sync + 'static> Local<O> {
             }
             Home::InTurn(place) => *place.lock() = Some(job),
             Home::Found { by, connected } => loop {
-                let activation = {
-                    let mut connected = connected.lock();
-                    match &*connected {
-                        Some(activation) => activation.clone(),
-                        None => match by.activation() {
-                            Ok(activation) => connected.insert(activation).clone(),
-                            Err(error) => return job.fail(error),
-                        },
-                    }
+                let activation = match Self::connect(by, connected) {
+                    Ok(activation) => activation,
+                    Err(error) => return job.fail(error),
                 };
                 match activation.submit(job) {
                     Ok(()) => return,

@@ -15,10 +15,11 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use crate::object::control::Control;
+use crate::object::control::{Control, Watch};
 use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
+use crate::object::pace::Pace;
 use crate::object::turn::starts_at_once;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -48,6 +49,11 @@ pub(crate) trait Cradle<O>: Send + Sync {
         Walk::Clear
     }
 
+    /// How long that takes, where it may begin on the thread of whoever makes the first call.
+    fn pace(&self) -> Option<&Pace> {
+        None
+    }
+
     /// Told once when an instance has left memory.
     fn ended(&self, ended: &Arc<Activation<O>>);
 }
@@ -56,7 +62,7 @@ pub(crate) trait Cradle<O>: Send + Sync {
 pub(crate) struct Birth<O> {
     pub(crate) cradle: Arc<dyn Cradle<O>>,
     /// The end of the instance before this one: it is waited for.
-    pub(crate) predecessor: Option<Ended>,
+    pub(crate) predecessor: Option<Box<Ended>>,
 }
 
 enum Origin<O> {
@@ -65,34 +71,57 @@ enum Origin<O> {
 }
 
 /// A live instance, or one that is being made.
+///
+/// Many are live and idle: what only those have that are at work is in a box.
 pub(crate) struct Activation<O> {
     /// `None` for what was there from the start.
     pub(super) birth: Option<Birth<O>>,
-    max_mailbox: usize,
     pub(crate) control: Arc<Control>,
     pub(super) state: Mutex<State<O>>,
 }
 
 pub(super) struct State<O> {
     pub(super) phase: Phase<O>,
+    /// There as long as there is something in it.
+    pub(super) busy: Option<Box<Busy<O>>>,
+    next_sequence: u64,
+    /// The call that runs, by its sequence, or the first of those, and how.
+    running: Option<u64>,
+    pub(super) access: Access,
+    /// It was not idle all the time since it was last looked at.
+    touched: bool,
+    /// How often in a row it was found idle.
+    quiet: u8,
+}
+
+/// What waits for an instance, and who.
+pub(super) struct Busy<O> {
     pub(super) queue: VecDeque<Queued<O>>,
     /// The length of the queue at which it is next searched for calls that were withdrawn.
     sweep_at: usize,
     /// How many calls came since the last search.
     since_sweep: usize,
-    /// The calls that run, by sequence, and how.
-    pub(super) running: Vec<u64>,
-    pub(super) access: Access,
-    next_sequence: u64,
-    /// It was not idle all the time since it was last looked at.
-    touched: bool,
-    /// How often in a row it was found idle.
-    quiet: u8,
+    /// The calls that run beside the first one.
+    beside: Vec<u64>,
     pub(super) driver: Option<Waker>,
     /// How many have something for the instance to do that they have not queued yet.
     pins: usize,
     /// Told when the instance is gone.
     watchers: Vec<oneshot::Sender<()>>,
+}
+
+impl<O> Default for Busy<O> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            sweep_at: SWEEP,
+            since_sweep: 0,
+            beside: Vec::new(),
+            driver: None,
+            pins: 0,
+            watchers: Vec::new(),
+        }
+    }
 }
 
 pub(super) enum Phase<O> {
@@ -127,6 +156,49 @@ pub(super) struct Retreat<O> {
 const SWEEP: usize = 64;
 
 impl<O> State<O> {
+    pub(super) fn busy(&mut self) -> &mut Busy<O> {
+        self.busy.get_or_insert_default()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.busy.as_ref().map_or(0, |busy| busy.queue.len())
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
+    /// A call begins to run.
+    pub(super) fn begin(&mut self, sequence: u64, access: Access) {
+        self.access = access;
+        match self.running {
+            None => self.running = Some(sequence),
+            Some(_) => self.busy().beside.push(sequence),
+        }
+    }
+
+    pub(super) fn ended(&mut self, sequence: u64) {
+        let beside = self.busy.as_mut().map(|busy| &mut busy.beside);
+        if self.running == Some(sequence) {
+            self.running = beside.and_then(Vec::pop);
+        } else if let Some(beside) = beside {
+            beside.retain(|running| *running != sequence);
+        }
+    }
+
+    fn runs(&self, sequence: u64) -> bool {
+        self.running == Some(sequence)
+            || self.busy.as_ref().is_some_and(|busy| busy.beside.contains(&sequence))
+    }
+}
+
+impl<O> Busy<O> {
+    pub(super) fn is_over(&self) -> bool {
+        let Self { queue, beside, driver, pins, watchers, sweep_at: _, since_sweep: _ } = self;
+        queue.is_empty() && beside.is_empty() && driver.is_none() && *pins == 0 && watchers.is_empty()
+    }
+
     /// Takes withdrawn calls out of a queue that has doubled since the last time, or is full: they cost no more
     /// memory than those that are wanted, nor their place, and the search costs each call next to nothing.
     fn sweep(&mut self, max_mailbox: usize) -> Vec<Box<dyn Job<O>>> {
@@ -159,46 +231,35 @@ impl<O> Work<O> {
 
 impl<O: Send + Sync + 'static> Activation<O> {
     /// A target: made already, never asleep.
-    pub(crate) fn of_target(target: O, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
-        Self::start(Origin::Made(Arc::new(target)), control, max_mailbox)
+    pub(crate) fn of_target(target: O, control: Arc<Control>) -> Arc<Self> {
+        Self::start(Origin::Made(Arc::new(target)), control)
     }
 
     /// A durable object, or a target that one makes again: made at its first call.
-    pub(crate) fn to_be_made(birth: Birth<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
-        Self::start(Origin::ToBeMade(birth), control, max_mailbox)
+    pub(crate) fn to_be_made(birth: Birth<O>, control: Arc<Control>) -> Arc<Self> {
+        Self::start(Origin::ToBeMade(birth), control)
     }
 
-    fn start(origin: Origin<O>, control: Arc<Control>, max_mailbox: usize) -> Arc<Self> {
+    fn start(origin: Origin<O>, control: Arc<Control>) -> Arc<Self> {
         let (birth, object) = match origin {
             Origin::Made(object) => (None, Some(object)),
             Origin::ToBeMade(birth) => (Some(birth), None),
         };
         let activation = Arc::new(Self {
             birth,
-            max_mailbox,
             control,
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
-                // Most never have more.
-                queue: VecDeque::with_capacity(1),
-                sweep_at: SWEEP,
-                since_sweep: 0,
-                running: Vec::with_capacity(1),
-                access: Access::Exclusive,
+                busy: None,
                 next_sequence: 1,
+                running: None,
+                access: Access::Exclusive,
                 touched: true,
                 quiet: 0,
-                driver: None,
-                pins: 0,
-                watchers: Vec::new(),
             }),
         });
-        let condemned = Arc::downgrade(&activation);
-        activation.control.on_change(move || {
-            if let Some(activation) = Weak::upgrade(&condemned) {
-                activation.kick(activation.state.lock());
-            }
-        });
+        let watch: Weak<Self> = Arc::downgrade(&activation);
+        activation.control.watched_by(watch);
         activation
     }
 
@@ -226,24 +287,25 @@ impl<O: Send + Sync + 'static> Activation<O> {
         }
         state.touched = true;
         // Dropped at the end, after the lock.
-        let _withdrawn = state.sweep(self.max_mailbox);
-        if state.queue.len() >= self.max_mailbox {
-            let text = format!("{} calls wait for {}", state.queue.len(), self.name());
+        let max_mailbox = self.control.max_mailbox();
+        let _withdrawn = state.busy().sweep(max_mailbox);
+        let queued = state.queued();
+        if queued >= max_mailbox {
+            let text = format!("{queued} calls wait for {}", self.name());
             drop(state);
             job.fail(RpcError::new(ErrorKind::Overloaded, text));
             return Ok(());
         }
-        let sequence = state.next_sequence;
-        state.next_sequence += 1;
+        let sequence = state.next_sequence();
         let walk = job.chain().map_or(Walk::Clear, |chain| self.walk(&state, chain));
         let unawaited = match walk {
             Walk::Clear => None,
             // Shared beside shared: no need to wait, and behind an exclusive job it would wait for ever.
             Walk::Cycle | Walk::Unless(_) if access == Access::Shared && state.access == Access::Shared => {
                 // Behind those that start before it for the same reason.
-                let at = state.queue.iter().position(|queued| queued.work.access() == Access::Exclusive);
-                let at = at.unwrap_or(state.queue.len());
-                state.queue.insert(at, Queued { sequence, work: Work::Call(access, job) });
+                let queue = &mut state.busy().queue;
+                let at = queue.iter().position(|queued| queued.work.access() == Access::Exclusive);
+                queue.insert(at.unwrap_or(queue.len()), Queued { sequence, work: Work::Call(access, job) });
                 self.kick(state);
                 return Ok(());
             }
@@ -254,7 +316,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             Walk::Unless(link) => Some(link),
         };
-        state.queue.push_back(Queued { sequence, work: Work::Call(access, job) });
+        state.busy().queue.push_back(Queued { sequence, work: Work::Call(access, job) });
         // What runs alone is not disturbed: its driver looks at the queue when it has ended.
         if !matches!(state.phase, Phase::Driven) || state.access == Access::Shared {
             self.kick(state);
@@ -280,18 +342,43 @@ impl<O: Send + Sync + 'static> Activation<O> {
         let object = object.take()?;
         state.phase = Phase::Driven;
         state.touched = true;
-        state.access = access;
-        let sequence = state.next_sequence;
-        state.next_sequence += 1;
-        state.running.push(sequence);
+        let sequence = state.next_sequence();
+        state.begin(sequence, access);
         Some((object, sequence))
+    }
+
+    /// Gives a call the object, which is made for it at once, if nobody has begun with that. If the constructor waits, or
+    /// fails, a task goes on: not before the call is queued.
+    pub(super) fn make_at_once(self: &Arc<Self>, access: Access, chain: Option<&Arc<Link>>) -> MadeAtOnce<O> {
+        let quick = self.birth.as_ref().and_then(|birth| birth.cradle.pace()).is_some_and(Pace::is_short);
+        if !quick {
+            return MadeAtOnce::No(None);
+        }
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Idle(None)) {
+                return MadeAtOnce::No(None);
+            }
+            state.phase = Phase::Driven;
+            state.touched = true;
+        }
+        match Driver::new(self.clone(), None).make_at_once(chain.cloned()) {
+            Ok(object) => {
+                let mut state = self.state.lock();
+                let sequence = state.next_sequence();
+                state.begin(sequence, access);
+                MadeAtOnce::Made(object, sequence)
+            }
+            Err(driver) => MadeAtOnce::No(Some(Begun(Some(driver)))),
+        }
     }
 
     /// Takes it back from that call. Where there is something to do by now, or it is lost, a task sees to that.
     pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>) {
         let mut state = self.state.lock();
-        state.running.clear();
-        if object.is_some() && state.queue.is_empty() && !self.control.has_something_to_do() {
+        state.running = None;
+        state.busy.take_if(|busy| busy.is_over());
+        if object.is_some() && state.queued() == 0 && !self.control.has_something_to_do() {
             state.phase = Phase::Idle(object);
             return;
         }
@@ -300,7 +387,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
-        let own = chain.walk(self.control.number(), |sequence| state.running.contains(&sequence));
+        let own = chain.walk(self.control.number(), |sequence| state.runs(sequence));
         match &self.birth {
             Some(birth) if matches!(own, Walk::Clear) => birth.cradle.within(chain),
             _ => own,
@@ -334,8 +421,9 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     fn recheck(self: &Arc<Self>, sequence: u64) {
         let mut state = self.state.lock();
-        let Some(at) = state.queue.iter().position(|queued| queued.sequence == sequence) else { return };
-        let Work::Call(_, job) = &state.queue[at].work else { return };
+        let Some(queue) = state.busy.as_ref().map(|busy| &busy.queue) else { return };
+        let Some(at) = queue.iter().position(|queued| queued.sequence == sequence) else { return };
+        let Work::Call(_, job) = &queue[at].work else { return };
         match job.chain().map_or(Walk::Clear, |chain| self.walk(&state, chain)) {
             Walk::Clear => {}
             Walk::Unless(link) => {
@@ -343,7 +431,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 self.look_again(&link, sequence);
             }
             Walk::Cycle => {
-                let removed = state.queue.remove(at);
+                let removed = state.busy().queue.remove(at);
                 drop(state);
                 if let Some(Queued { work: Work::Call(_, job), .. }) = removed {
                     job.fail(self.reentrant());
@@ -375,7 +463,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 }
             }
             Phase::Driven => {
-                let driver = state.driver.take();
+                let driver = state.busy.as_mut().and_then(|busy| busy.driver.take());
                 drop(state);
                 if let Some(driver) = driver {
                     driver.wake();
@@ -383,6 +471,29 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             gone @ Phase::Gone(_) => state.phase = gone,
         }
+    }
+}
+
+/// What has come of [`Activation::make_at_once`].
+pub(super) enum MadeAtOnce<O: Send + Sync + 'static> {
+    Made(Arc<O>, u64),
+    No(Option<Begun<O>>),
+}
+
+/// An instance that is being made: a task goes on with that when this is dropped.
+pub(crate) struct Begun<O: Send + Sync + 'static>(Option<Driver<O>>);
+
+impl<O: Send + Sync + 'static> Drop for Begun<O> {
+    fn drop(&mut self) {
+        if let Some(driver) = self.0.take() {
+            driver.go();
+        }
+    }
+}
+
+impl<O: Send + Sync + 'static> Watch for Activation<O> {
+    fn changed(self: Arc<Self>) {
+        self.kick(self.state.lock());
     }
 }
 

@@ -5,7 +5,6 @@ use tokio::runtime::Handle;
 use crate::object::control::Control;
 use crate::object::local::Local;
 use crate::object::strand::Activation;
-use crate::rpc::limits::Limits;
 use crate::rpc::stub::{ServedBy, StubCore};
 
 /// A stub of `target`: the way to call a value as if it were somewhere else.
@@ -44,6 +43,6 @@ where
     S: ServedBy<O>,
 {
     let control = Control::of_target(Handle::current());
-    let activation = Activation::of_target(target, control, Limits::default().max_mailbox);
+    let activation = Activation::of_target(target, control);
     S::from_core(StubCore::new(S::local(Local::of_target(activation))))
 }

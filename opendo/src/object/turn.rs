@@ -14,7 +14,8 @@ use crate::object::control::Control;
 use crate::object::drive::Driver;
 use crate::object::job::{self, Access, End, Facts, Place, Reply, Returned, answered, parted};
 use crate::object::storage::ledger;
-use crate::object::strand::Activation;
+use crate::object::strand::{Activation, Begun, MadeAtOnce};
+use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::Waiting;
 use crate::rpc::method::Run;
@@ -132,14 +133,25 @@ pub(crate) struct Waits<O: Send + Sync + 'static, M: Run<O>> {
 }
 
 impl<O: Send + Sync + 'static> Turn<O> {
-    /// The object's turn, if the object is there, has nothing to do, and calls to it may start here.
-    pub(crate) fn take(activation: Arc<Activation<O>>, access: Access) -> Option<Self> {
+    /// The object's turn, if the object is there or can be made at once, has nothing to do, and calls to it may start
+    /// here. Otherwise the call is to be queued, before what this returns is dropped.
+    pub(crate) fn take(
+        activation: Arc<Activation<O>>,
+        access: Access,
+        chain: Option<&Arc<Link>>,
+    ) -> Result<Self, Option<Begun<O>>> {
         if activation.control.is_of_lasting() {
-            return None; // its object has to stay in memory meanwhile
+            return Err(None); // its object has to stay in memory meanwhile
         }
-        let nested = Nested::enter(&activation.control)?;
-        let (object, sequence) = activation.enter(access)?;
-        Some(Self { held: Held(Some(activation)), object, sequence, access, _nested: nested })
+        let nested = Nested::enter(&activation.control).ok_or(None)?;
+        let (object, sequence) = match activation.enter(access) {
+            Some(entered) => entered,
+            None => match activation.make_at_once(access, chain) {
+                MadeAtOnce::Made(object, sequence) => (object, sequence),
+                MadeAtOnce::No(begun) => return Err(begun),
+            },
+        };
+        Ok(Self { held: Held(Some(activation)), object, sequence, access, _nested: nested })
     }
 
     /// Starts the method: until it first waits.

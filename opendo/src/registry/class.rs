@@ -12,13 +12,11 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::committer::Committer;
 use crate::node::WeakNode;
 use crate::object::clock::Clock;
-use crate::object::context::Ctx;
 use crate::object::control::{Common, Control};
 use crate::object::event::{Event, React};
 use crate::object::id::ObjectKey;
@@ -31,7 +29,7 @@ use crate::object::outbox::Undelivered;
 #[cfg(feature = "sqlite")]
 use crate::object::sql::Databases;
 use crate::object::storage::Storage;
-use crate::object::storage::ledger::{Ledger, Timer};
+use crate::object::storage::ledger::Ledger;
 use crate::object::storage::own::Own;
 use crate::object::strand::{Activation, Birth, Cradle, Ended};
 use crate::object::timers::{Handlers, run_alarm, run_due};
@@ -43,15 +41,17 @@ use crate::rpc::cap::Cap;
 use crate::rpc::driver::Hosted;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::CallInfo;
 use crate::rpc::limits::Limits;
 use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::stub::{Broken, ServedBy, StubCore};
 #[cfg(feature = "websocket")]
 use crate::websocket::{Answer, Asked, Sockets, Verdict};
 
+mod cradle;
 #[cfg(feature = "websocket")]
 mod sockets;
+
+use self::cradle::{Making, OfClass};
 
 /// What the macro says about a class: which stub it has.
 pub struct Registration<O: Send + Sync + 'static> {
@@ -113,7 +113,7 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
     cap: fn(Local<O>) -> Cap,
     #[cfg(feature = "sqlite")]
     sql: bool,
-    make: fn(Ctx) -> BoxFuture<'static, crate::Result<O>>,
+    make: fn(Making) -> BoxFuture<'static, Result<O, RpcError>>,
     hibernate: fn(Arc<O>) -> BoxFuture<'static, ()>,
     timers: Handlers<O>,
     lost: for<'a> fn(&'a mut O, Lost) -> BoxFuture<'a, crate::Result<()>>,
@@ -134,10 +134,6 @@ pub(crate) struct Class<O: Send + Sync + 'static> {
 struct Live<O> {
     objects: FxHashMap<Arc<ObjectKey>, Arc<Activation<O>>>,
     closed: bool,
-}
-
-fn not_made(why: impl fmt::Display) -> RpcError {
-    RpcError::new(ErrorKind::Reset, format!("the constructor failed: {why}"))
 }
 
 /// A class as its node keeps it.
@@ -186,7 +182,7 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         cap: parts.cap,
         #[cfg(feature = "sqlite")]
         sql: O::SQL,
-        make: |ctx| O::new(ctx).boxed(),
+        make: |making| making.run(O::new).boxed(),
         hibernate: |mut object| {
             async move {
                 let object = Arc::get_mut(&mut object).expect("hibernation runs alone");
@@ -206,12 +202,13 @@ pub(crate) fn host<O: Object>(surroundings: Surroundings) -> HostedClass {
         this: this.clone(),
         live: Mutex::new(Live { objects: FxHashMap::default(), closed: false }),
         idle: (time != Duration::MAX).then(Idle::new),
-        cradle: Arc::new(OfClass(this.clone())),
+        cradle: Arc::new(OfClass::new(this.clone())),
         common: Arc::new(Common {
             runtime: surroundings.runtime.clone(),
             node: surroundings.node.clone(),
             clock: surroundings.clock,
             max_messages: surroundings.limits.max_messages,
+            max_mailbox: surroundings.limits.max_mailbox,
             keeper: this.clone(),
         }),
         surroundings,
@@ -259,13 +256,13 @@ impl<O: Send + Sync + 'static> Class<O> {
         key: &Arc<ObjectKey>,
         predecessor: Option<Ended>,
     ) -> (Arc<ObjectKey>, Arc<Activation<O>>) {
-        let key = ObjectKey::kept(self.name.clone(), *key.bytes(), key.name_arc().cloned()).for_object();
-        let Surroundings { committer, limits, node, .. } = &self.surroundings;
-        let ledger = Ledger::new(committer.clone(), node.clone(), self.own(), Arc::new(key));
-        let key = ledger.key().clone();
-        let control = Control::new(self.common.clone(), Storage::new(ledger));
-        let birth = Birth { cradle: self.cradle.clone(), predecessor };
-        let activation = Activation::to_be_made(birth, control, limits.max_mailbox);
+        let key = ObjectKey::for_object(key);
+        let Surroundings { committer, node, .. } = &self.surroundings;
+        let control = Control::new(self.common.clone(), |control| {
+            Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key.clone(), control))
+        });
+        let birth = Birth { cradle: self.cradle.clone(), predecessor: predecessor.map(Box::new) };
+        let activation = Activation::to_be_made(birth, control);
         if let Some(idle) = &self.idle {
             idle.add(&activation);
         }
@@ -327,71 +324,6 @@ impl<O: Send + Sync + 'static> Class<O> {
     fn find(&self, id: &[u8; 32]) -> Option<Arc<Activation<O>>> {
         let key = ObjectKey::kept(self.name.clone(), *id, None);
         self.live.lock().objects.get(&key).cloned()
-    }
-}
-
-/// The class, which does not keep itself.
-struct OfClass<O: Send + Sync + 'static>(Weak<Class<O>>);
-
-impl<O: Send + Sync + 'static> Cradle<O> for OfClass<O> {
-    fn make(
-        &self,
-        activation: &Arc<Activation<O>>,
-        info: CallInfo,
-    ) -> BoxFuture<'static, Result<O, RpcError>> {
-        let class = self.0.upgrade();
-        let (ctx, before) = (Ctx::new(activation.control.clone()), activation.predecessor());
-        async move {
-            let class = class.ok_or_else(|| RpcError::new(ErrorKind::Closed, "the node is gone"))?;
-            let (make, limit) = (class.make, class.limits().construction_timeout);
-            drop(class);
-            if let Some(before) = before {
-                before.await;
-            }
-            let ledger = ctx.storage().ledger();
-            ledger.open().await.map_err(not_made)?;
-            if ledger.timer(&Timer::Messages).is_some()
-                && let Some(outbox) = ctx.control().make_outbox()
-            {
-                // In a box, like all that few objects have to wait for.
-                Box::pin(outbox.open()).await.map_err(not_made)?;
-            }
-            let made = timeout(limit, info.scope(make(ctx.clone()))).await;
-            let too_long =
-                |_| not_made(format!("it took longer than {limit:?}; the object waits for something"));
-            let object = made.map_err(too_long)?.map_err(not_made)?;
-            ledger.forget_loaded();
-            ledger.seal();
-            ctx.control().has_made();
-            Ok(object)
-        }
-        .boxed()
-    }
-
-    fn ended(&self, ended: &Arc<Activation<O>>) {
-        let Some(class) = self.0.upgrade() else { return };
-        let Some(ledger) = ended.control.ledger().cloned() else { return };
-        let (runtime, ended) = (class.surroundings.runtime.clone(), ended.clone());
-        // It keeps its place as long as an older one is still there, or its commits are on their way, so that a newer one
-        // waits for that.
-        ledger.end();
-        #[cfg(feature = "websocket")]
-        class.sockets_after(&ended);
-        let before = ended.predecessor();
-        let lingers = before.is_some() || ledger.lingers();
-        if !lingers {
-            class.remove(&ended);
-        }
-        runtime.spawn(async move {
-            let _ = ledger.durable().await;
-            ledger.release().await;
-            if let Some(before) = before {
-                before.await;
-            }
-            if lingers {
-                class.remove(&ended);
-            }
-        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names of lasting targets, and how a node knows that it has handed one out.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -37,7 +37,13 @@ pub(crate) struct Secret([u8; 32]);
 impl Secret {
     /// The node's, which is made when it is first asked for.
     pub(crate) async fn load(committer: &Arc<Committer>) -> Result<Self, StorageError> {
-        let ledger = Ledger::new(committer.clone(), WeakNode::none(), None, Arc::new(ObjectKey::of_node()));
+        let ledger = Ledger::new(
+            committer.clone(),
+            WeakNode::none(),
+            None,
+            Arc::new(ObjectKey::of_node()),
+            Weak::new(),
+        );
         ledger.open().await?;
         let storage = Storage::new(ledger.clone());
         let secret = match storage.get("secret").await? {

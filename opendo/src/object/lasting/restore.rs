@@ -91,7 +91,7 @@ impl<T: Lasting> Restorer<T> {
             once: Mutex::new(Some((pin, before))),
         };
         let birth = Birth { cradle: Arc::new(cradle), predecessor: None };
-        Activation::to_be_made(birth, Control::of_lasting(&host), self.class.limits().max_mailbox)
+        Activation::to_be_made(birth, Control::of_lasting(&host))
     }
 }
 

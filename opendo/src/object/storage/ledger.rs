@@ -18,7 +18,7 @@ mod transaction;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -53,10 +53,8 @@ pub(crate) struct Ledger {
     /// Of a class that has SQL.
     apart: Option<Box<Apart>>,
     state: Mutex<State>,
-    /// Of the instance.
-    owner: OnceLock<Weak<Control>>,
-    /// One transaction at a time.
-    transaction: OnceLock<Box<tokio::sync::Mutex<()>>>,
+    /// Of the instance: told when a commit fails, as that is lost then, and when something is written that no call commits.
+    owner: Weak<Control>,
 }
 
 /// An object that keeps its state itself.
@@ -73,6 +71,8 @@ struct State {
     work: Option<Box<Work>>,
     /// There if it says something.
     facts: Option<Box<Facts>>,
+    /// One transaction at a time: from the first one on.
+    transaction: Option<Arc<tokio::sync::Mutex<()>>>,
     /// Nothing is written any more.
     closed: bool,
     /// The commits ended in an error.
@@ -128,6 +128,7 @@ impl Ledger {
         node: WeakNode,
         own: Option<Own>,
         key: Arc<ObjectKey>,
+        owner: Weak<Control>,
     ) -> Arc<Self> {
         Arc::new(Self {
             key,
@@ -135,8 +136,7 @@ impl Ledger {
             node,
             apart: own.map(|own| Box::new(Apart { own, released: CancellationToken::new() })),
             state: Mutex::default(),
-            owner: OnceLock::new(),
-            transaction: OnceLock::new(),
+            owner,
         })
     }
 
@@ -153,14 +153,8 @@ impl Ledger {
         self.apart.as_ref().map(|apart| &apart.own)
     }
 
-    /// Whose it is: that is told when a commit fails, as the instance is lost then, and when something is written
-    /// that no call commits. Once.
-    pub(crate) fn belongs_to(&self, owner: &Arc<Control>) {
-        let _ = self.owner.set(Arc::downgrade(owner));
-    }
-
     fn owner(&self) -> Option<Arc<Control>> {
-        self.owner.get().and_then(Weak::upgrade)
+        self.owner.upgrade()
     }
 
     /// Claims the object. Before anything else.

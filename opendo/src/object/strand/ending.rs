@@ -38,10 +38,9 @@ impl<O: Send + Sync + 'static> Activation<O> {
             if matches!(state.phase, Phase::Gone(_)) {
                 return true;
             }
-            let sequence = state.next_sequence;
-            state.next_sequence += 1;
+            let sequence = state.next_sequence();
             let work = Work::Hibernate(Retreat { hibernate, if_idle, done });
-            state.queue.push_back(Queued { sequence, work });
+            state.busy().queue.push_back(Queued { sequence, work });
             self.kick(state);
         }
         // A reset drops the sender.
@@ -50,8 +49,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// The end of the instance before this one, unless it has come.
     pub(crate) fn predecessor(&self) -> Option<Ended> {
-        let before = self.birth.as_ref().and_then(|birth| birth.predecessor.clone());
-        before.filter(|ended| ended.peek().is_none())
+        let before = self.birth.as_ref().and_then(|birth| birth.predecessor.as_deref());
+        before.filter(|ended| ended.peek().is_none()).cloned()
     }
 
     /// Resolves when the instance is gone, what it wrote is durable, and the same holds for all before it. `None` if
@@ -81,7 +80,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             return None;
         }
         let (gone, watch) = oneshot::channel();
-        state.watchers.push(gone);
+        state.busy().watchers.push(gone);
         Some(watch)
     }
 
@@ -132,7 +131,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         if matches!(state.phase, Phase::Gone(_)) {
             return None;
         }
-        state.pins += 1;
+        state.busy().pins += 1;
         Some(Pin(self.clone()))
     }
 
@@ -141,12 +140,12 @@ impl<O: Send + Sync + 'static> Activation<O> {
         let mut state = self.state.lock();
         match &state.phase {
             Phase::Gone(_) => return true,
-            Phase::Idle(_) if state.queue.is_empty() => {}
+            Phase::Idle(_) if state.queued() == 0 => {}
             Phase::Idle(_) | Phase::Driven => return false,
         }
         // Both are dropped after the lock.
         let _instance = std::mem::replace(&mut state.phase, Phase::Gone(None));
-        let _watchers = std::mem::take(&mut state.watchers);
+        let _watchers = state.busy.as_mut().map(|busy| std::mem::take(&mut busy.watchers));
         drop(state);
         self.left();
         true
@@ -181,7 +180,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             Some(_) => self.left(),
             None => {
                 let mut state = self.state.lock();
-                if !state.queue.is_empty() || state.pins > 0 {
+                if state.busy.as_ref().is_some_and(|busy| !busy.queue.is_empty() || busy.pins > 0) {
                     return;
                 }
                 state.phase = Phase::Gone(None);
@@ -195,8 +194,10 @@ impl<O: Send + Sync + 'static> Activation<O> {
             // What was never there is not lost: the next call has it made.
             state.phase = Phase::Gone(is_loss(error).then(|| error.clone().may_run(false)));
         }
-        let queue = std::mem::take(&mut state.queue);
-        let watchers = std::mem::take(&mut state.watchers);
+        let busy = state.busy.as_deref_mut();
+        let (queue, watchers) = busy
+            .map(|busy| (std::mem::take(&mut busy.queue), std::mem::take(&mut busy.watchers)))
+            .unwrap_or_default();
         drop(state);
         drop(watchers);
         for queued in queue {
@@ -223,6 +224,8 @@ impl<O> Pin<O> {
 
 impl<O> Drop for Pin<O> {
     fn drop(&mut self) {
-        self.0.state.lock().pins -= 1;
+        let mut state = self.0.state.lock();
+        state.busy().pins -= 1;
+        state.busy.take_if(|busy| busy.is_over());
     }
 }

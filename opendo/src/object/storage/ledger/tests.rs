@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
@@ -18,6 +18,7 @@ async fn ledger() -> Arc<Ledger> {
         WeakNode::none(),
         None,
         Arc::new(ObjectKey::kept("Room".into(), [7; 32], None)),
+        Weak::new(),
     );
     ledger.open().await.unwrap();
     ledger

@@ -1,5 +1,7 @@
 //! Transactions: a layer each.
 
+use std::sync::Arc;
+
 use super::layer::Layer;
 use super::{Ledger, State};
 use crate::object::storage::StorageError;
@@ -64,8 +66,8 @@ impl Ledger {
         self.current().writes
     }
 
-    fn one_at_a_time(&self) -> &tokio::sync::Mutex<()> {
-        self.transaction.get_or_init(Box::default)
+    fn one_at_a_time(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.state.lock().transaction.get_or_insert_default().clone()
     }
 
     /// Runs a transaction: what `body` writes is kept if it returns `Ok`, as if it had been written then.
@@ -74,7 +76,7 @@ impl Ledger {
         body: impl Future<Output = Result<R, E>>,
     ) -> Result<Result<R, E>, StorageError> {
         let depth = self.depth() + 1;
-        let _only = if depth == 1 { Some(self.one_at_a_time().lock().await) } else { None };
+        let _only = if depth == 1 { Some(self.one_at_a_time().lock_owned().await) } else { None };
         {
             let mut state = self.state.lock();
             state.check()?;
@@ -96,7 +98,7 @@ impl Ledger {
     #[cfg(feature = "sqlite")]
     pub(crate) fn transact_at_once<R, E>(&self, body: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let depth = self.depth() + 1;
-        let only = (depth == 1).then(|| self.one_at_a_time().try_lock());
+        let only = (depth == 1).then(|| self.one_at_a_time().try_lock_owned());
         let is_alone = self.writes() && !matches!(only, Some(Err(_))) && { self.state.lock().begin(depth) };
         if !is_alone {
             return TRANSACTION.sync_scope(self.scope(depth - 1, false), body);

@@ -88,7 +88,7 @@ struct Inner {
     classes: FxHashMap<Arc<str>, HostedClass>,
     /// If there are lasting targets.
     secret: Option<Secret>,
-    limits: Limits,
+    limits: Arc<Limits>,
     allow_anonymous: bool,
     authenticate: Option<Authenticate>,
     accept: Option<Accept>,
@@ -266,7 +266,7 @@ impl Node {
     /// other node can call this one's objects over the connection: a method finds it in
     /// [`CallInfo::session`](crate::CallInfo::session).
     pub fn client(&self, address: &str) -> ClientBuilder {
-        Client::builder(address).limits(self.0.limits.clone()).host(Arc::new(self.weak()))
+        Client::builder(address).limits((*self.0.limits).clone()).host(Arc::new(self.weak()))
     }
 
     /// Ends the node in order: listeners close, peers are told, calls that run are answered, objects go to

@@ -40,7 +40,7 @@ use crate::websocket::{Answer, Asked};
 
 /// What is served: a node, or a stand-in for one. A future that is dropped is a client that hung up.
 pub(crate) trait Served: Clone + Send + Sync + 'static {
-    /// A WebSocket that chose our subprotocol. Over when its session is.
+    /// A WebSocket that chose our subprotocol. Over when its session has begun.
     #[cfg(feature = "websocket")]
     fn binary(
         &self,
@@ -54,11 +54,11 @@ pub(crate) trait Served: Clone + Send + Sync + 'static {
 
     /// A WebSocket that speaks Cap'n Web, or one HTTP batch. Over when its session is; a batch is answered then.
     fn text(
-        &self,
+        self,
         connection: Connection<kind::Text>,
         request: WebRequest,
         batch: bool,
-    ) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = ()> + Send + 'static;
 
     /// One call: JSON in, status and JSON out.
     #[cfg(feature = "http")]

@@ -343,7 +343,7 @@ impl NodeBuilder {
                 classes,
                 secret,
                 session_permits: Arc::new(Semaphore::new(limits.max_sessions)),
-                limits,
+                limits: Arc::new(limits),
                 allow_anonymous,
                 authenticate,
                 accept,

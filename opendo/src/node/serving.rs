@@ -3,10 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "capnweb")]
-use futures::FutureExt;
-#[cfg(feature = "capnweb")]
-use futures::future::BoxFuture;
 use opendo_transport::{Connection, Listener, TransportError, kind};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +48,9 @@ impl WeakNode {
                 Ok(connection) => {
                     let node = self.clone();
                     runtime.spawn(async move {
-                        let _permit = permit;
                         match node.serve(connection, limits).await {
-                            Ok(session) => session.closed().await,
+                            // Nothing of this task is to stay as long as the session.
+                            Ok(session) => session.on_end(|_| drop(permit)).keep(),
                             Err(error) => tracing::debug!(%error, "a connection became no session"),
                         }
                     });
@@ -74,7 +70,7 @@ impl WeakNode {
     pub(super) async fn serve(
         &self,
         connection: Connection<kind::Bytes>,
-        limits: Limits,
+        limits: Arc<Limits>,
     ) -> Result<Session, RpcError> {
         let host: Arc<dyn Host> = Arc::new(self.clone());
         let access = Access::default();
@@ -105,7 +101,7 @@ impl WeakNode {
         sort: Sort,
         credentials: Vec<u8>,
         path: &[String],
-    ) -> Result<(Arc<TextCore>, BoxFuture<'static, ()>), RpcError> {
+    ) -> Result<(Arc<TextCore>, impl Future<Output = ()> + Send + use<>), RpcError> {
         use opendo_transport::Transport;
 
         let closed = || RpcError::new(ErrorKind::Closed, "the node is gone");
@@ -129,15 +125,14 @@ impl WeakNode {
         if node.closing.is_cancelled() {
             core.drain();
         }
-        let weak = self.clone();
-        let running = capnweb::run(core.clone(), connection);
+        let (weak, session) = (self.clone(), core.clone());
         let running = async move {
-            running.await;
+            capnweb::run(core, connection).await;
             if let Some(node) = weak.0.upgrade() {
                 node.sessions.lock().remove(&place);
             }
         };
-        Ok((core, running.boxed()))
+        Ok((session, running))
     }
 
     /// Whether a peer with these credentials may name objects, or why it is none of ours.

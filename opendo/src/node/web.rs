@@ -6,6 +6,8 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 #[cfg(feature = "websocket")]
 use axum::{extract::Request, response::Response};
+use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use opendo_transport::{Address, Connection, Peer, kind, socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -111,8 +113,13 @@ impl Served for Keeping {
         self.0.weak().socket(class, name, asked).await
     }
 
-    async fn text(&self, connection: Connection<kind::Text>, request: WebRequest, batch: bool) {
-        self.0.weak().text(connection, request, batch).await;
+    fn text(
+        self,
+        connection: Connection<kind::Text>,
+        request: WebRequest,
+        batch: bool,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.0.weak().text(connection, request, batch)
     }
 
     #[cfg(feature = "http")]
@@ -133,7 +140,7 @@ impl Served for WeakNode {
     async fn binary(&self, connection: Connection<kind::Bytes>, _: WebRequest) {
         let Some(limits) = self.0.upgrade().map(|node| node.limits.clone()) else { return };
         match self.serve(connection, limits).await {
-            Ok(session) => session.closed().await,
+            Ok(_) => {}
             Err(error) => tracing::debug!(%error, "a connection became no session"),
         }
     }
@@ -149,12 +156,18 @@ impl Served for WeakNode {
         self.open_socket(&ObjectKey::of_name(&class, &name), asked).await
     }
 
-    async fn text(&self, connection: Connection<kind::Text>, request: WebRequest, batch: bool) {
+    fn text(
+        self,
+        connection: Connection<kind::Text>,
+        request: WebRequest,
+        batch: bool,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let sort = if batch { Sort::Request } else { Sort::Conversation };
-        match self.text_session(connection, sort, credentials(&request.headers), &request.path) {
-            Ok((_, running)) => running.await,
-            Err(error) => tracing::debug!(%error, "a connection became no session"),
-        }
+        let session = self.text_session(connection, sort, credentials(&request.headers), &request.path);
+        let running = session
+            .map(|(_, running)| running)
+            .inspect_err(|error| tracing::debug!(%error, "a connection became no session"));
+        OptionFuture::from(running.ok()).map(drop)
     }
 
     #[cfg(feature = "http")]

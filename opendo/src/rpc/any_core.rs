@@ -89,8 +89,9 @@ pub(crate) enum Unsent {
 }
 
 /// How far a session is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Status {
+    #[default]
     Open,
     /// One side takes no new calls; those that run are still answered.
     Draining,
@@ -107,20 +108,22 @@ pub(crate) fn uplink_number() -> u64 {
 pub(crate) struct Life {
     pub(crate) number: u64,
     pub(crate) peer: Peer,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) runtime: Handle,
     pub(crate) objects: Objects,
     /// What the peer showed for an authenticator.
     pub(crate) credentials: Vec<u8>,
     /// The client that this is a session of: stubs of objects go by it, so that they heal.
     client: OnceLock<(u64, Weak<dyn Uplink>)>,
-    status: watch::Sender<Status>,
     hooks: Mutex<Hooks>,
+    /// Made for the first that asks.
+    status: OnceLock<watch::Sender<Status>>,
     kept_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
 struct Hooks {
+    status: Status,
     ended: Option<RpcError>,
     /// By order of registration.
     waiting: Vec<(u64, OnEnd)>,
@@ -148,17 +151,22 @@ impl Drop for Kept {
 }
 
 impl Life {
-    pub(crate) fn new(peer: Peer, limits: Limits, objects: Objects, credentials: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        limits: impl Into<Arc<Limits>>,
+        objects: Objects,
+        credentials: Vec<u8>,
+    ) -> Self {
         Self {
             number: uplink_number(),
             peer,
-            limits,
+            limits: limits.into(),
             runtime: Handle::current(),
             objects,
             credentials,
             client: OnceLock::new(),
-            status: watch::Sender::new(Status::Open),
             hooks: Mutex::default(),
+            status: OnceLock::new(),
             kept_bytes: Arc::default(),
         }
     }
@@ -220,18 +228,22 @@ impl Life {
 
     /// It takes no new calls.
     pub(crate) fn draining(&self) {
-        self.status.send_if_modified(|status| {
-            let open = matches!(status, Status::Open);
-            if open {
-                *status = Status::Draining;
-            }
-            open
-        });
+        let mut hooks = self.hooks.lock();
+        if matches!(hooks.status, Status::Open) {
+            self.set_status(&mut hooks, Status::Draining);
+        }
+    }
+
+    fn set_status(&self, hooks: &mut Hooks, status: Status) {
+        if let Some(asked) = self.status.get() {
+            asked.send_replace(status.clone());
+        }
+        hooks.status = status;
     }
 
     /// Tells everybody, after every call in flight was failed; and lets `exports` go.
     pub(crate) fn ended<T>(&self, error: &RpcError, exports: impl IntoIterator<Item = T>) {
-        self.status.send_replace(Status::Ended(error.clone()));
+        self.set_status(&mut self.hooks.lock(), Status::Ended(error.clone()));
         // Other people's code, which must not keep the rest from being told.
         for export in exports {
             quietly("a target's `Drop`", || drop(export));
@@ -247,7 +259,8 @@ impl Life {
     }
 
     pub(crate) fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
+        let hooks = self.hooks.lock();
+        self.status.get_or_init(|| watch::Sender::new(hooks.status.clone())).subscribe()
     }
 
     /// Resolves with the reason when the session has ended.

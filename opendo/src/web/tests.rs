@@ -24,23 +24,8 @@ struct Echo {
     hung_up: Arc<Notify>,
 }
 
-impl Served for Echo {
-    async fn binary(&self, connection: Connection<kind::Bytes>, request: WebRequest) {
-        self.asked.lock().push(request);
-        let (mut sender, mut receiver) = connection.split();
-        while let Some(Ok(message)) = receiver.receive().await {
-            let mut batch = Frames::default();
-            batch.push(&message);
-            sender.send(&mut batch).await.unwrap();
-        }
-    }
-
-    async fn socket(&self, _: String, _: String, _: Asked) -> Answer {
-        Err(crate::websocket::Refusal::new(418, "no sockets here"))
-    }
-
-    async fn text(&self, connection: Connection<kind::Text>, request: WebRequest, batch: bool) {
-        self.asked.lock().push(request);
+impl Echo {
+    async fn echo(self, connection: Connection<kind::Text>, batch: bool) {
         let (mut sender, mut receiver) = connection.split();
         let mut lines = Lines::default();
         while let Some(Ok(message)) = receiver.receive().await {
@@ -63,6 +48,32 @@ impl Served for Echo {
             }
         }
         let _ = sender.send(&mut lines).await;
+    }
+}
+
+impl Served for Echo {
+    async fn binary(&self, connection: Connection<kind::Bytes>, request: WebRequest) {
+        self.asked.lock().push(request);
+        let (mut sender, mut receiver) = connection.split();
+        while let Some(Ok(message)) = receiver.receive().await {
+            let mut batch = Frames::default();
+            batch.push(&message);
+            sender.send(&mut batch).await.unwrap();
+        }
+    }
+
+    async fn socket(&self, _: String, _: String, _: Asked) -> Answer {
+        Err(crate::websocket::Refusal::new(418, "no sockets here"))
+    }
+
+    fn text(
+        self,
+        connection: Connection<kind::Text>,
+        request: WebRequest,
+        batch: bool,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.asked.lock().push(request);
+        self.echo(connection, batch)
     }
 
     async fn plain(

@@ -199,9 +199,14 @@ impl<'a> Cursor<'a> {
 
     /// The text of the next value, whatever it is.
     pub(super) fn skip(&mut self) -> Result<&'a str, Malformed> {
+        self.skip_within(0)
+    }
+
+    /// The same within so many brackets.
+    pub(super) fn skip_within(&mut self, outer: usize) -> Result<&'a str, Malformed> {
         self.blanks();
         let start = self.at;
-        let mut open = Vec::new();
+        let mut open = Open::default();
         loop {
             let close = match self.peek() {
                 Some(b'[') => b']',
@@ -213,17 +218,18 @@ impl<'a> Cursor<'a> {
             } else {
                 self.at += 1;
                 if !self.eat(close) {
-                    if open.len() == MAX_OPEN {
+                    if outer + open.count >= MAX_OPEN {
                         return Err(Malformed::of_type(TOO_DEEP));
                     }
-                    open.push(close);
+                    open.push(close == b'}');
                     self.key(close)?;
                     continue;
                 }
             }
             // After a value: end what ends with it.
             loop {
-                let Some(close) = open.last().copied() else { return Ok(&self.text[start..self.at]) };
+                let Some(is_object) = open.last() else { return Ok(&self.text[start..self.at]) };
+                let close = if is_object { b'}' } else { b']' };
                 if self.more(close)? {
                     self.key(close)?;
                     break;
@@ -239,6 +245,32 @@ impl<'a> Cursor<'a> {
             self.expect(b':')?;
         }
         Ok(())
+    }
+}
+
+/// Brackets that are open, a bit for each: whether it is an object's.
+#[derive(Default)]
+struct Open {
+    objects: [u64; MAX_OPEN / 64],
+    count: usize,
+}
+
+impl Open {
+    /// Of less than there may be.
+    fn push(&mut self, is_object: bool) {
+        let (word, bit) = (&mut self.objects[self.count / 64], 1 << (self.count % 64));
+        *word = if is_object { *word | bit } else { *word & !bit };
+        self.count += 1;
+    }
+
+    /// Of some.
+    fn pop(&mut self) {
+        self.count -= 1;
+    }
+
+    fn last(&self) -> Option<bool> {
+        let last = self.count.checked_sub(1)?;
+        Some(self.objects[last / 64] >> (last % 64) & 1 == 1)
     }
 }
 
@@ -265,7 +297,10 @@ fn plain(bytes: &[u8]) -> usize {
 
 /// The string that is written so. A surrogate without its other half is no character: U+FFFD stands for it.
 pub(super) fn unescaped(raw: &str) -> Cow<'_, str> {
-    let Some(first) = raw.find('\\') else { return Cow::Borrowed(raw) };
+    let first = plain(raw.as_bytes());
+    if first == raw.len() {
+        return Cow::Borrowed(raw);
+    }
     let mut text = String::with_capacity(raw.len());
     text.push_str(&raw[..first]);
     let mut rest = &raw[first..];

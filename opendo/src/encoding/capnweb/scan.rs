@@ -1,6 +1,6 @@
 //! Messages: what they say, with their expressions as they came.
 
-use super::json::{Cursor, integral};
+use super::json::{Cursor, integral, unescaped};
 use super::{Malformed, cut};
 
 /// A message. Its expressions are JSON, and nothing more is known of them.
@@ -17,31 +17,44 @@ pub(crate) enum Message<'a> {
     Abort(Option<&'a str>),
 }
 
+/// How many elements of a message mean something.
+const MOST: usize = 3;
+
 /// Reads a message. More elements than it needs are ignored.
 pub(crate) fn message(text: &str) -> Result<Message<'_>, Malformed> {
     let mut cursor = Cursor::new(text);
-    let whole = cursor.skip()?;
+    let start = cursor.at();
+    let (mut elements, mut count) = ([""; MOST], 0);
+    if cursor.eat(b'[') {
+        let mut first = true;
+        while cursor.next(&mut first, b']')? {
+            let element = cursor.skip_within(1)?;
+            if let Some(place) = elements.get_mut(count) {
+                *place = element;
+                count += 1;
+            }
+        }
+    } else {
+        cursor.skip()?;
+    }
+    let whole = &text[start..cursor.done()];
     cursor.end()?;
-    parts(whole).ok_or_else(|| Malformed::new(format!("bad RPC message: {}", cut(whole))))
+    parts(&elements[..count]).ok_or_else(|| Malformed::new(format!("bad RPC message: {}", cut(whole))))
 }
 
-/// `whole` is JSON.
-fn parts(whole: &str) -> Option<Message<'_>> {
-    let mut cursor = Cursor::new(whole);
-    if !cursor.eat(b'[') || cursor.peek() != Some(b'"') {
-        return None;
-    }
-    let tag = cursor.string().ok()?;
-    let mut next = || if cursor.more(b']').ok()? { cursor.skip().ok() } else { None };
-    Some(match tag.as_ref() {
-        "push" => Message::Push(next()?),
-        "stream" => Message::Stream(next()?),
-        "pipe" => Message::Pipe,
-        "pull" => Message::Pull(integral(next()?)?),
-        "resolve" => Message::Resolve(integral(next()?)?, next()?),
-        "reject" => Message::Reject(integral(next()?)?, next()?),
-        "release" => Message::Release(integral(next()?)?, integral(next()?)?),
-        "abort" => Message::Abort(next()),
+/// Of a message whose elements are JSON.
+fn parts<'a>(elements: &[&'a str]) -> Option<Message<'a>> {
+    let (tag, rest) = elements.split_first()?;
+    let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
+    Some(match (&*unescaped(tag), rest) {
+        ("push", [expression, ..]) => Message::Push(expression),
+        ("stream", [expression, ..]) => Message::Stream(expression),
+        ("pipe", _) => Message::Pipe,
+        ("pull", [id, ..]) => Message::Pull(integral(id)?),
+        ("resolve", [id, expression, ..]) => Message::Resolve(integral(id)?, expression),
+        ("reject", [id, expression, ..]) => Message::Reject(integral(id)?, expression),
+        ("release", [id, count, ..]) => Message::Release(integral(id)?, integral(count)?),
+        ("abort", rest) => Message::Abort(rest.first().copied()),
         _ => return None,
     })
 }
@@ -95,6 +108,16 @@ mod tests {
         }
         let long = format!("[\"{}\"]", "é".repeat(10_000));
         assert!(message(&long).unwrap_err().message.len() < 300);
+    }
+
+    #[test]
+    fn a_message_is_as_deep_as_any_json() {
+        let deep = |depth: usize| format!(r#"["push",{}{}]"#, "[".repeat(depth), "]".repeat(depth));
+        // The innermost has nothing in it, and is not open.
+        assert!(message(&deep(1024)).is_ok());
+        assert_eq!(message(&deep(1025)).unwrap_err().message, super::super::TOO_DEEP);
+        let text = deep(1025);
+        assert_eq!(Cursor::new(&text).skip().unwrap_err().message, super::super::TOO_DEEP);
     }
 
     #[test]

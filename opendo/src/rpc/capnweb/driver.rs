@@ -1,9 +1,9 @@
 //! The task of a session that speaks Cap'n Web.
 
 use std::future::poll_fn;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use opendo_transport::{CloseReason, Connection, Lines, Receiver, Sender, Transport, kind};
 use tokio::time::{Instant, timeout};
@@ -14,7 +14,6 @@ use crate::object::turn::at_once;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::limits::Limits;
 use crate::rpc::timer::Timer;
 
 type Out = Box<dyn Sender<kind::Text>>;
@@ -24,39 +23,75 @@ type In = Box<dyn Receiver<kind::Text>>;
 const BUDGET: usize = 128;
 
 /// Runs the session to its end.
-pub(crate) async fn run(core: Arc<TextCore>, connection: Connection<kind::Text>) {
-    let (mut sender, mut receiver) = connection.split();
-    let _ended = EndOnPanic(core.clone());
-    let mut reading = true;
-    let mut keepalive = Keepalive::new(&core.life.limits);
-    let mut writing = Writing { batch: Lines::default(), sending: false, request: Request::Open };
-    let error = poll_fn(|cx| {
-        if reading && let Poll::Ready(read) = poll_read(cx, &core, &mut receiver, BUDGET) {
+pub(crate) fn run(
+    core: Arc<TextCore>,
+    connection: Connection<kind::Text>,
+) -> impl Future<Output = ()> + Send {
+    let (sender, receiver) = connection.split();
+    let mut running = Running {
+        _ended: EndOnPanic(core.clone()),
+        core,
+        sender,
+        receiver,
+        reading: true,
+        keepalive: Keepalive::default(),
+        writing: Writing { batch: Lines::default(), sending: false, request: Request::Open },
+    };
+    async move {
+        let error = poll_fn(|cx| running.poll(cx)).await;
+        // What only an end needs takes no room before.
+        Box::pin(running.end(error)).await;
+    }
+}
+
+/// A session that runs. It is there as long as its connection, and so are its parts.
+struct Running {
+    _ended: EndOnPanic,
+    core: Arc<TextCore>,
+    sender: Out,
+    receiver: In,
+    reading: bool,
+    keepalive: Keepalive,
+    writing: Writing,
+}
+
+impl Running {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RpcError> {
+        let Self { core, sender, receiver, .. } = self;
+        // It is awake, and writes before it sleeps: answers to what it reads need not wake it.
+        core.state.lock().writer = None;
+        if self.reading
+            && let Poll::Ready(read) = poll_read(cx, core, receiver, BUDGET)
+        {
             match read {
-                Ok(()) => reading = false,
+                Ok(()) => self.reading = false,
                 Err(error) => return Poll::Ready(error),
             }
         }
-        let over = writing.poll(cx, &core, &mut sender);
-        if over.is_ready() && reading {
+        let over = self.writing.poll(cx, core, sender);
+        if over.is_ready() && self.reading {
             // What the peer said before it went away still counts.
-            let _ = poll_read(cx, &core, &mut receiver, usize::MAX);
+            let _ = poll_read(cx, core, receiver, usize::MAX);
         }
         if over.is_pending() {
-            return keepalive.poll(cx, &core, &mut sender);
+            return self.keepalive.poll(cx, core, sender);
         }
         over
-    })
-    .await;
-    // Before anything that waits: calls in flight learn it now.
-    core.end(&error);
-    let mut farewell = core.farewell();
-    if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge) && matches!(farewell, Farewell::None)
-    {
-        farewell = Farewell::Abort(error);
     }
-    let patience = core.life.limits.hello_timeout;
-    let _ = timeout(patience, say_goodbye(farewell, &core, writing.batch, &mut sender)).await;
+
+    async fn end(&mut self, error: RpcError) {
+        // Before anything that waits: calls in flight learn it now.
+        self.core.end(&error);
+        let mut farewell = self.core.farewell();
+        if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::TooLarge)
+            && matches!(farewell, Farewell::None)
+        {
+            farewell = Farewell::Abort(error);
+        }
+        let patience = self.core.life.limits.hello_timeout;
+        let batch = mem::take(&mut self.writing.batch);
+        let _ = timeout(patience, say_goodbye(farewell, &self.core, batch, &mut self.sender)).await;
+    }
 }
 
 async fn say_goodbye(farewell: Farewell, core: &TextCore, mut batch: Lines, sender: &mut Out) {
@@ -119,24 +154,19 @@ fn poll_read(
 }
 
 /// Notices that a peer has gone without a word, where the transport can ask for a sign of life.
+#[derive(Default)]
 struct Keepalive {
     heard: u64,
     asked: bool,
-    interval: Duration,
-    timeout: Duration,
     timer: Option<Timer>,
 }
 
 impl Keepalive {
-    fn new(limits: &Limits) -> Self {
-        let (interval, timeout) = (limits.keepalive_interval, limits.keepalive_timeout);
-        Self { heard: 0, asked: false, interval, timeout, timer: None }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>, core: &TextCore, sender: &mut Out) -> Poll<RpcError> {
+        let limits = &core.life.limits;
         loop {
-            let interval = self.interval;
-            let timer = self.timer.get_or_insert_with(|| Timer::until(Instant::now() + interval));
+            let timer =
+                self.timer.get_or_insert_with(|| Timer::until(Instant::now() + limits.keepalive_interval));
             ready!(timer.poll(cx));
             let Some(heard) = sender.heard() else {
                 // Nothing can be asked.
@@ -152,7 +182,8 @@ impl Keepalive {
             if silent && let Poll::Ready(Err(error)) = sender.poll_ping(cx) {
                 return Poll::Ready(disconnected(error));
             }
-            let next = Instant::now() + if silent { self.timeout } else { self.interval };
+            let next =
+                Instant::now() + if silent { limits.keepalive_timeout } else { limits.keepalive_interval };
             if let Some(timer) = &mut self.timer {
                 timer.reset(next);
             }
@@ -219,5 +250,49 @@ impl Writing {
                 self.request = Request::Closing;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use opendo_transport::memory;
+
+    use super::*;
+    use crate::node::WeakNode;
+    use crate::registry::namespace::Objects;
+    use crate::rpc::limits::Limits;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_at_once_wakes_nobody() {
+        let (ours, theirs) = memory::pair(8);
+        let objects = Objects(WeakNode::none());
+        let core = TextCore::new(ours.peer(), Limits::default(), objects, Vec::new(), Sort::Conversation);
+        let mut running = pin!(run(core, Connection::new(ours)));
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(woken.clone());
+        let mut poll = || running.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        let (mut sender, mut receiver) = theirs.split();
+        let mut asked = Lines::default();
+        asked.push(r#"["push",5]"#.to_owned());
+        asked.push(r#"["pull",1]"#.to_owned());
+        sender.send(&mut asked).await.unwrap();
+        let before = woken.0.load(Ordering::Relaxed);
+        assert!(poll().is_pending());
+        assert_eq!(receiver.receive().await.unwrap().unwrap(), r#"["resolve",1,5]"#);
+        assert_eq!(woken.0.load(Ordering::Relaxed), before);
     }
 }

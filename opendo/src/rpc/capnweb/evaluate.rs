@@ -47,31 +47,33 @@ impl Evaluated {
 
 /// Evaluates an expression: calls in it are started, capabilities held.
 pub(super) fn evaluate(core: &Arc<TextCore>, text: &str) -> Result<Evaluated, Malformed> {
-    let steps = core.life.limits.max_map_steps;
-    let mut evaluator = Evaluator {
-        core,
-        tables: vec![Vec::new()],
-        last_call: None,
-        steps: Arc::new(AtomicUsize::new(steps)),
-    };
+    let mut evaluator =
+        Evaluator { core, table: Vec::new(), outer: Vec::new(), last_call: None, steps: None };
     let body = capnweb::evaluate(text, &mut evaluator)?;
-    let passed = evaluator.tables.pop().unwrap_or_default();
-    let bytes = body.map_or_else(|| Bytes::copy_from_slice(text.as_bytes()), Bytes::from);
-    Ok(Evaluated { value: Encoded { form: Form::CapnWeb, bytes, passed }, call: evaluator.last_call })
+    let bytes = match body {
+        None => Bytes::copy_from_slice(text.as_bytes()),
+        // What most calls are.
+        Some(body) if body.as_bytes() == capnweb::ALONE => Bytes::from_static(capnweb::ALONE),
+        Some(body) => Bytes::from(body),
+    };
+    let value = Encoded { form: Form::CapnWeb, bytes, passed: evaluator.table };
+    Ok(Evaluated { value, call: evaluator.last_call })
 }
 
 struct Evaluator<'a> {
     core: &'a Arc<TextCore>,
-    /// Of the value, and of the arguments of each call that is open.
-    tables: Vec<Vec<Passed>>,
+    /// Of the value, or of the arguments of the innermost call that is open.
+    table: Vec<Passed>,
+    /// Of what that is in.
+    outer: Vec<Vec<Passed>>,
     last_call: Option<u64>,
     /// Of maps, that may still be taken.
-    steps: Arc<AtomicUsize>,
+    steps: Option<Arc<AtomicUsize>>,
 }
 
 impl Evaluator<'_> {
     fn passes(&mut self, passed: Passed) -> Result<u32, Malformed> {
-        let table = self.tables.last_mut().expect("there is one for the value");
+        let table = &mut self.table;
         let place =
             u32::try_from(table.len()).map_err(|_| Malformed::new("too many capabilities in one message"))?;
         if place >= self.core.life.limits.max_capabilities {
@@ -83,7 +85,10 @@ impl Evaluator<'_> {
 
     /// What is named, or what becomes of it.
     fn named(&mut self, id: i64, path: Option<Vec<Part>>, args: Option<String>) -> Result<Named, Malformed> {
-        let arguments = args.is_some().then(|| self.tables.pop().unwrap_or_default());
+        let arguments = args.as_ref().map(|_| {
+            let outer = self.outer.pop().unwrap_or_default();
+            std::mem::replace(&mut self.table, outer)
+        });
         let named = self.core.named(id)?;
         let Some(path) = path else { return Ok(named) };
         if args.is_none() && path.is_empty() {
@@ -103,7 +108,7 @@ impl Evaluator<'_> {
 
 impl Resolver for Evaluator<'_> {
     fn begin_arguments(&mut self) {
-        self.tables.push(Vec::new());
+        self.outer.push(std::mem::take(&mut self.table));
     }
 
     fn special(&mut self, special: Special<'_>) -> Result<u32, Malformed> {
@@ -139,7 +144,8 @@ impl Resolver for Evaluator<'_> {
                     });
                 }
                 let input = input.into_promise(self.core);
-                let steps = self.steps.clone();
+                let most = self.core.life.limits.max_map_steps;
+                let steps = self.steps.get_or_insert_with(|| Arc::new(AtomicUsize::new(most))).clone();
                 Passed::Value(Value::Promise(map::start(self.core, &input, captured, instructions, steps)))
             }
             Special::Readable(id) => Passed::Chunks(Arc::new(Mutex::new(Some(self.core.readable(id)?)))),

@@ -1,5 +1,6 @@
 //! What the peer says.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -161,16 +162,12 @@ impl TextCore {
                 Ok(value) => {
                     let introduced = out.introduce(&value.passed);
                     message.reserve(value.bytes.len() + 24);
-                    message.push_str(r#"["resolve","#);
-                    message.push_str(&id.to_string());
-                    message.push(',');
+                    let _ = write!(message, r#"["resolve",{id},"#);
                     let text = std::str::from_utf8(&value.bytes).unwrap_or("null");
                     out.splice(text, &value.passed, &introduced, &mut message);
                 }
                 Err(error) => {
-                    message.push_str(r#"["reject","#);
-                    message.push_str(&id.to_string());
-                    message.push(',');
+                    let _ = write!(message, r#"["reject",{id},"#);
                     out.error(&error, &mut message);
                 }
             }

@@ -44,8 +44,8 @@ pub(crate) struct TextCore {
 pub(super) struct State {
     pub(super) out: Lines,
     pub(super) writer: Option<Waker>,
-    /// The peer chooses the keys, so not with a hash that it can predict.
-    pub(super) exports: HashMap<i64, Export>,
+    /// Each number is one more than the last, or one less: nobody chooses them.
+    pub(super) exports: FxHashMap<i64, Export>,
     /// The number of the last thing that the peer pushed, and of ours.
     pub(super) last_push: i64,
     pub(super) last_import: i64,
@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) pending: FxHashMap<i64, Own>,
     /// Pushes with a smaller number were handed to the transport; the others certainly did not run.
     pub(super) handed_over: i64,
-    /// What the peer promised to resolve.
+    /// What the peer promised to resolve. It chooses the keys, so not with a hash that it can predict.
     pub(super) promises: HashMap<i64, Promised>,
     /// Those that stubs lead through. What becomes of them may hold those stubs.
     pub(super) led_through: Vec<Weak<Promise>>,
@@ -151,7 +151,7 @@ impl TextCore {
     /// Without a main interface; see [`offer`](Self::offer).
     pub(crate) fn new(
         peer: Peer,
-        limits: Limits,
+        limits: impl Into<Arc<Limits>>,
         objects: Objects,
         credentials: Vec<u8>,
         sort: Sort,
@@ -164,7 +164,7 @@ impl TextCore {
             state: Mutex::new(State {
                 out: Lines::default(),
                 writer: None,
-                exports: HashMap::from([(0, Export::Result(nothing))]),
+                exports: FxHashMap::from_iter([(0, Export::Result(nothing))]),
                 last_push: 0,
                 last_import: 0,
                 last_export: 0,

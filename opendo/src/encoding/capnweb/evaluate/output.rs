@@ -26,6 +26,8 @@ impl Output {
 
     /// Puts the marker of `place` where the source has something from `from` to `to`.
     pub(super) fn replace(&mut self, source: &str, from: usize, to: usize, place: u32) {
+        const MARKER: usize = r##"["#",4294967295]"##.len();
+        self.text.reserve(from - self.copied + MARKER);
         self.text.push_str(&source[self.copied..from]);
         let _ = write!(self.text, "[\"#\",{place}]");
         self.copied = to;

@@ -114,7 +114,7 @@ impl Way {
     /// So many connections, on each of which one call was made.
     async fn connect(self, server: &Server, count: usize) -> Vec<(Client, CounterStub)> {
         let one = |_| async {
-            let client = Client::builder(&*server.address);
+            let client = Client::builder(&server.address);
             let client = if self.text { client.text() } else { client };
             let client = client.connect().await.expect("it listens");
             let counter: CounterStub = client.root();

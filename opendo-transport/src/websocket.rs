@@ -11,25 +11,22 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use ::http::HeaderValue;
 use ::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use bytes::{Bytes, BytesMut};
+use futures_core::Stream as _;
+use futures_sink::Sink as _;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError, SubProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
-
-use self::frame::Frame;
-use self::opening::Opening;
-use self::stream::{FrameStream, Half};
+use tokio_tungstenite::tungstenite::protocol::{self, CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message as Frame, Utf8Bytes};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::kind::{self, Batch as _, Kind};
 use crate::socket::{self, Socket};
@@ -38,10 +35,7 @@ use crate::{
     Sender, Sent, Transport, TransportError,
 };
 
-mod frame;
-mod opening;
 mod raw;
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +54,9 @@ const OFFER: &str = "capnweb, opendo.v1";
 /// What a closing reason may have, since a control frame has 125 bytes and two are the code.
 const LONGEST_REASON: usize = 123;
 
+/// What is read and written at a time. A connection keeps as much to read into while it is idle.
+const BUFFER: usize = 4 * 1024;
+
 /// Which side of the handshake this was, since clients mask what they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -67,6 +64,15 @@ pub enum Role {
     Client,
     /// Agreed to it.
     Server,
+}
+
+impl From<Role> for protocol::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Client => Self::Client,
+            Role::Server => Self::Server,
+        }
+    }
 }
 
 /// What a server puts into `Sec-WebSocket-Accept`, to agree to the upgrade that came with this `Sec-WebSocket-Key`.
@@ -83,61 +89,45 @@ pub fn accept_key(key: &[u8]) -> String {
 
 /// A kind that WebSockets carry: [`kind::Bytes`] or [`kind::Text`]. Sealed through [`Kind`].
 pub trait Framed: Kind {
-    /// What its frames are called.
+    /// The first message of `batch`, which is removed, as a frame.
     #[doc(hidden)]
-    const DATA: Data;
-    /// The first message of `batch`.
-    #[doc(hidden)]
-    fn first(batch: &Self::Batch) -> Option<&[u8]>;
-    /// Removes it.
-    #[doc(hidden)]
-    fn remove_first(batch: &mut Self::Batch);
+    fn next_frame(batch: &mut Self::Batch) -> Option<Frame>;
     /// The message in a data frame.
     #[doc(hidden)]
-    fn message(data: Message) -> Result<Self::Message, TransportError>;
+    fn message(frame: Frame) -> Result<Self::Message, TransportError>;
     /// Whether a close with code 1000 is an end in order.
     #[doc(hidden)]
     const ENDS_IN_ORDER: bool;
 }
 
 impl Framed for kind::Bytes {
-    const DATA: Data = Data::Binary;
     const ENDS_IN_ORDER: bool = true;
 
-    fn first(batch: &Frames) -> Option<&[u8]> {
-        batch.front()
-    }
-
-    fn remove_first(batch: &mut Frames) {
+    fn next_frame(batch: &mut Frames) -> Option<Frame> {
+        let message = batch.front().map(|message| Frame::Binary(Bytes::copy_from_slice(message)))?;
         batch.pop_front();
+        Some(message)
     }
 
-    fn message(data: Message) -> Result<Bytes, TransportError> {
-        match data {
-            Message::Binary(bytes) => Ok(bytes),
-            Message::Text(_) => {
-                Err(TransportError::protocol("a text frame came where binary messages are spoken"))
-            }
+    fn message(frame: Frame) -> Result<Bytes, TransportError> {
+        match frame {
+            Frame::Binary(bytes) => Ok(bytes),
+            _ => Err(TransportError::protocol("a text frame came where binary messages are spoken")),
         }
     }
 }
 
 impl Framed for kind::Text {
-    const DATA: Data = Data::Text;
     const ENDS_IN_ORDER: bool = false;
 
-    fn first(batch: &Lines) -> Option<&[u8]> {
-        batch.iter().next().map(str::as_bytes)
+    fn next_frame(batch: &mut Lines) -> Option<Frame> {
+        batch.pop_front().map(Frame::from)
     }
 
-    fn remove_first(batch: &mut Lines) {
-        batch.pop_front();
-    }
-
-    fn message(data: Message) -> Result<String, TransportError> {
-        match data {
-            Message::Text(text) => Ok(text),
-            Message::Binary(_) => Err(TransportError::protocol("a binary frame came where text is spoken")),
+    fn message(frame: Frame) -> Result<String, TransportError> {
+        match frame {
+            Frame::Text(text) => Ok(text.as_str().to_owned()),
+            _ => Err(TransportError::protocol("a binary frame came where text is spoken")),
         }
     }
 }
@@ -166,7 +156,7 @@ pub async fn connect(address: &Address, options: &ConnectOptions) -> Result<AnyC
 }
 
 struct Agreed {
-    stream: FrameStream<Socket>,
+    stream: WebSocketStream<Socket>,
     peer: Peer,
     binary: bool,
 }
@@ -188,10 +178,8 @@ async fn upgrade(
     if let Some(token) = &options.token {
         request.headers_mut().insert(AUTHORIZATION, token.clone());
     }
-    match client_async(request, Opening::new(socket)).await {
-        Ok((opened, response)) => {
-            let (socket, rest) = opened.into_inner().into_parts();
-            let stream = FrameStream::new(socket, Role::Client, options.limits.max_message, rest);
+    match client_async_with_config(request, socket, Some(config(&options.limits))).await {
+        Ok((stream, response)) => {
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
             let binary = chosen.is_some_and(|chosen| chosen == SUBPROTOCOL);
             Ok(Some(Agreed { stream, peer, binary }))
@@ -218,6 +206,14 @@ fn no_sense(error: impl fmt::Display) -> TransportError {
     TransportError::protocol(format!("no WebSocket came about ({error})"))
 }
 
+fn config(limits: &Limits) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_message_size(Some(limits.max_message))
+        .max_frame_size(Some(limits.max_message))
+}
+
 /// A WebSocket as a transport of kind `K`.
 ///
 /// [`connect`] makes a client's. A server makes its own of whatever its HTTP framework gives it after an upgrade:
@@ -230,8 +226,8 @@ fn no_sense(error: impl fmt::Display) -> TransportError {
 /// # async fn main() -> Result<(), opendo_transport::TransportError> {
 /// let (ours, theirs) = tokio::io::duplex(1024); // upgraded
 /// let (limits, peer) = (Limits::default(), Peer::local("ws", "example"));
-/// let client = WebSocket::<_, kind::Text>::new(ours, Role::Client, peer.clone(), &limits);
-/// let server = WebSocket::<_, kind::Text>::new(theirs, Role::Server, peer, &limits);
+/// let client = WebSocket::<_, kind::Text>::new(ours, Role::Client, peer.clone(), &limits).await;
+/// let server = WebSocket::<_, kind::Text>::new(theirs, Role::Server, peer, &limits).await;
 ///
 /// let (mut sender, _from_server) = client.split();
 /// let (_to_client, mut receiver) = server.split();
@@ -257,11 +253,12 @@ where
     K: Framed,
 {
     /// A WebSocket on a stream whose handshake is over. Of the stream itself nothing was read since.
-    pub fn new(stream: S, role: Role, peer: Peer, limits: &Limits) -> Self {
-        Self::over(FrameStream::new(stream, role, limits.max_message, BytesMut::new()), peer, limits)
+    pub async fn new(stream: S, role: Role, peer: Peer, limits: &Limits) -> Self {
+        let stream = WebSocketStream::from_raw_socket(stream, role.into(), Some(config(limits))).await;
+        Self::over(stream, peer, limits)
     }
 
-    fn over(stream: FrameStream<S>, peer: Peer, limits: &Limits) -> Self {
+    fn over(stream: WebSocketStream<S>, peer: Peer, limits: &Limits) -> Self {
         let limit = limits.max_message;
         let state =
             State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL, heard: 0 };
@@ -296,7 +293,7 @@ impl<S, K> fmt::Debug for WebSocket<S, K> {
 type Shared<S> = Arc<Mutex<State<S>>>;
 
 struct State<S> {
-    stream: FrameStream<S>,
+    stream: WebSocketStream<S>,
     limit: usize,
     /// We have closed.
     closed: bool,
@@ -325,20 +322,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         code: u16,
         reason: &str,
     ) -> Poll<Result<(), TransportError>> {
-        if !self.closed {
+        let sent = if self.closed {
+            Ok(())
+        } else {
             self.closed = true;
             let reason = Utf8Bytes::from(&reason[..reason.floor_char_boundary(LONGEST_REASON)]);
-            self.stream.start_close(&CloseFrame { code: code.into(), reason });
-        }
-        let flushed = ready!(self.stream.poll_flush(Half::Writer, cx));
-        match flushed.map_err(|error| failed_send("close the connection", error)) {
+            let frame = CloseFrame { code: code.into(), reason };
+            Pin::new(&mut self.stream).start_send(Frame::Close(Some(frame)))
+        };
+        let sent = match sent {
+            Ok(()) => ready!(Pin::new(&mut self.stream).poll_flush(cx)),
+            error => error,
+        };
+        match sent.map_err(|error| failed_send("close the connection", error)) {
             // The peer has closed first, or is gone; that is as closed as it gets.
             Err(TransportError::Closed) => self.over = true,
             result => result?,
         }
         while !self.receiving && !self.over {
-            let next = ready!(self.stream.poll_next(cx));
-            self.over = matches!(next, None | Some(Err(_) | Ok(Frame::Close(_))));
+            let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+            self.over = !matches!(next, Some(Ok(ref message)) if !message.is_close());
         }
         Poll::Ready(Ok(()))
     }
@@ -372,17 +375,17 @@ where
         if state.closed {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        let stream = &mut state.stream;
+        let mut stream = Pin::new(&mut state.stream);
         let failed = |error| failed_send("send to the peer", error);
-        // None is left of a message that was cut, which `Frames` allow and nobody does here.
-        while let Some(message) = K::first(batch) {
-            ready!(stream.poll_ready(Half::Writer, cx)).map_err(failed)?;
-            stream.start_send(K::DATA, message).map_err(failed)?;
+        while !batch.is_empty() {
+            ready!(stream.as_mut().poll_ready(cx)).map_err(failed)?;
             let before = batch.byte_len();
-            K::remove_first(batch);
+            // None is left of a message that was cut, which `Frames` allow and nobody does here.
+            let Some(frame) = K::next_frame(batch) else { break };
+            stream.as_mut().start_send(frame).map_err(failed)?;
             self.written += before - batch.byte_len();
         }
-        ready!(stream.poll_flush(Half::Writer, cx)).map_err(failed)?;
+        ready!(stream.poll_flush(cx)).map_err(failed)?;
         Poll::Ready(Ok(Sent::Size(std::mem::take(&mut self.written))))
     }
 
@@ -392,11 +395,11 @@ where
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.shared.lock();
-        let stream = &mut state.stream;
+        let mut stream = Pin::new(&mut state.stream);
         let failed = |error| failed_send("ask the peer for a sign of life", error);
-        ready!(stream.poll_ready(Half::Writer, cx)).map_err(failed)?;
-        stream.start_ping().map_err(failed)?;
-        stream.poll_flush(Half::Writer, cx).map_err(failed)
+        ready!(stream.as_mut().poll_ready(cx)).map_err(failed)?;
+        stream.as_mut().start_send(Frame::Ping(Bytes::new())).map_err(failed)?;
+        stream.poll_flush(cx).map_err(failed)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -439,18 +442,23 @@ where
         }
         let mut state = self.shared.lock();
         let end = loop {
-            let next = ready!(state.stream.poll_next(cx));
+            let next = ready!(Pin::new(&mut state.stream).poll_next(cx));
             state.heard += 1;
-            let data = match next {
-                Some(Ok(Frame::Ping(_) | Frame::Pong)) => continue,
+            match next {
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => {}
                 Some(Ok(Frame::Close(frame))) => {
                     state.over = true;
                     // The answer; what does not leave now leaves when this side closes.
-                    let _ = state.stream.poll_flush(Half::Reader, cx);
+                    let _ = Pin::new(&mut state.stream).poll_flush(cx);
                     break if state.closed { None } else { closed_by_peer::<K>(frame) };
                 }
-                Some(Ok(Frame::Text(text))) => Message::Text(text),
-                Some(Ok(Frame::Binary(bytes))) => Message::Binary(bytes),
+                Some(Ok(frame)) => match K::message(frame) {
+                    Ok(message) => return Poll::Ready(Some(Ok(message))),
+                    Err(error) => {
+                        state.fault = UNSUPPORTED;
+                        break Some(error);
+                    }
+                },
                 Some(Err(error)) => {
                     let (fault, error) = failed_receive(error, state.limit);
                     state.fault = fault;
@@ -459,13 +467,6 @@ where
                     break if gone && state.closed { None } else { Some(error) };
                 }
                 None => break None,
-            };
-            match K::message(data) {
-                Ok(message) => return Poll::Ready(Some(Ok(message))),
-                Err(error) => {
-                    state.fault = UNSUPPORTED;
-                    break Some(error);
-                }
             }
         };
         drop(state);

@@ -200,8 +200,8 @@ async fn websocket<K: opendo_transport::websocket::Framed>() -> (Connection<K>, 
     use opendo_transport::websocket::{Role, WebSocket};
     let (client, server) = tokio::io::duplex(16 * 1024);
     let peer = || Peer::local("ws", "test");
-    let client = WebSocket::new(client, Role::Client, peer(), &LIMITS);
-    let server = WebSocket::new(server, Role::Server, peer(), &LIMITS);
+    let client = WebSocket::new(client, Role::Client, peer(), &LIMITS).await;
+    let server = WebSocket::new(server, Role::Server, peer(), &LIMITS).await;
     (Connection::new(client), Connection::new(server))
 }
 

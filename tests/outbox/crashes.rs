@@ -36,7 +36,11 @@ async fn run(n: u64, mishap: Mishap) -> u64 {
     let disk = Disk::new();
     disk.inject(n..=n, mishap.into_fault());
     let first = node_on(&disk).await;
-    let work = send_all(&first);
+    let work = async {
+        send_all(&first).await;
+        // The last ones arrive, unless it dies by that.
+        sleep(Duration::from_secs(100)).await;
+    };
     let dies = matches!(mishap, Mishap::DiesBefore | Mishap::DiesAfter);
     let node = tokio::select! {
         () = work => first,

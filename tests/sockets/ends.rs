@@ -172,8 +172,9 @@ async fn a_shutdown_closes_the_sockets() {
     let mut asleep = connect(&node, "/Room/b/socket?ben").await;
     testing::hibernate(&node, &node.get::<RoomStub>("b")).await;
     disk.hold();
+    let next = disk.commits() + 1;
     let told = room.tell_what_is_written("the last thing".into());
-    disk.reached(disk.commits() + 1).await;
+    disk.reached(next).await;
     let closing = tokio::spawn(async move { node.shutdown(Duration::from_secs(60)).await });
     assert_eq!(asleep.hear_close().await.0, 1001);
     awake.hears_nothing().await;

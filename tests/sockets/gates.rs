@@ -19,10 +19,11 @@ async fn what_is_sent_waits_until_what_was_written_before_is_durable() {
     let (node, room) = on(&disk).await;
     let mut peer = connect(&node, "/Room/a/socket?ann").await;
     disk.hold();
+    let next = disk.commits() + 1;
     let written = room.tell_what_is_written("one".into());
     let told = room.tell(None, "two".into());
     let closed = room.close(4000, "three".into());
-    disk.reached(disk.commits() + 1).await;
+    disk.reached(next).await;
     peer.hears_nothing().await;
     disk.release();
     assert_eq!(peer.hear_text().await, "one");
@@ -100,8 +101,9 @@ async fn a_sleep_does_not_lose_what_was_sent() {
     let (node, room) = on(&disk).await;
     let mut peer = connect(&node, "/Room/a/socket?ann").await;
     disk.hold();
+    let next = disk.commits() + 1;
     let told = room.tell_what_is_written("one".into());
-    disk.reached(disk.commits() + 1).await;
+    disk.reached(next).await;
     let sleeping = tokio::spawn({
         let (node, room) = (node.clone(), room.clone());
         async move { testing::hibernate(&node, &room).await }

@@ -4,16 +4,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use futures_core::Stream as _;
+use futures_sink::Sink as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
+use tokio_tungstenite::tungstenite::{self, Bytes, Error, Utf8Bytes};
 
-use super::frame::Frame;
-use super::stream::{FrameStream, Half};
-use super::{GONE, LONGEST_REASON, NO_CODE, Role, failed_receive};
+use super::{GONE, LONGEST_REASON, NO_CODE, Role, config, failed_receive};
 use crate::{Limits, TransportError};
 
 /// A message of a WebSocket.
@@ -116,39 +114,42 @@ pub enum Heard {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let (ours, theirs) = tokio::io::duplex(1024); // upgraded
-/// let mut client = RawWebSocket::new(ours, Role::Client, &Limits::default());
-/// let mut server = RawWebSocket::new(theirs, Role::Server, &Limits::default());
+/// let mut client = RawWebSocket::new(ours, Role::Client, &Limits::default()).await;
+/// let mut server = RawWebSocket::new(theirs, Role::Server, &Limits::default()).await;
 ///
-/// client.start_send(&"hello".into()).unwrap();
+/// client.start_send(Message::from("hello")).unwrap();
 /// poll_fn(|cx| client.poll_flush(cx)).await.unwrap();
 /// assert_eq!(poll_fn(|cx| server.poll_heard(cx)).await, Heard::Message("hello".into()));
 /// # }
 /// ```
 pub struct RawWebSocket<S> {
-    stream: FrameStream<S>,
+    stream: WebSocketStream<S>,
     limit: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RawWebSocket<S> {
     /// A WebSocket on a stream whose handshake is over. Of the stream itself nothing was read since.
-    pub fn new(stream: S, role: Role, limits: &Limits) -> Self {
-        let limit = limits.max_message;
-        Self { stream: FrameStream::new(stream, role, limit, BytesMut::new()), limit }
+    pub async fn new(stream: S, role: Role, limits: &Limits) -> Self {
+        let stream = WebSocketStream::from_raw_socket(stream, role.into(), Some(config(limits))).await;
+        Self { stream, limit: limits.max_message }
     }
 
     /// What comes next. Nothing does after an end.
     pub fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
-        Poll::Ready(match ready!(self.stream.poll_next(cx)) {
-            Some(Ok(Frame::Text(text))) => Heard::Message(Message::Text(text)),
-            Some(Ok(Frame::Binary(bytes))) => Heard::Message(Message::Binary(bytes)),
-            Some(Ok(Frame::Close(Some(CloseFrame { code, reason })))) => {
+        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        Poll::Ready(match next {
+            Some(Ok(tungstenite::Message::Text(text))) => {
+                Heard::Message(Message::Text(text.as_str().to_owned()))
+            }
+            Some(Ok(tungstenite::Message::Binary(bytes))) => Heard::Message(Message::Binary(bytes)),
+            Some(Ok(tungstenite::Message::Close(Some(CloseFrame { code, reason })))) => {
                 let reason = reason.as_str().to_owned();
                 Heard::Closed(Closed { code: code.into(), reason, clean: true })
             }
-            Some(Ok(Frame::Close(None))) => {
+            Some(Ok(tungstenite::Message::Close(None))) => {
                 Heard::Closed(Closed { code: NO_CODE, reason: String::new(), clean: true })
             }
-            Some(Ok(Frame::Ping(_) | Frame::Pong)) => Heard::Sign,
+            Some(Ok(_)) => Heard::Sign,
             None => Heard::Closed(Closed::vanished()),
             Some(Err(error)) => match failed_receive(error, self.limit) {
                 (
@@ -165,19 +166,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawWebSocket<S> {
     /// # Errors
     /// When the peer has closed or is gone; also those of what follows.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.stream.poll_ready(Half::Writer, cx).map_err(failed)
+        Pin::new(&mut self.stream).poll_ready(cx).map_err(failed)
     }
 
     /// Sends a message, after [`poll_ready`](Self::poll_ready); it has left after [`poll_flush`](Self::poll_flush).
     ///
     /// # Errors
     /// See [`poll_ready`](Self::poll_ready).
-    pub fn start_send(&mut self, message: &Message) -> Result<(), Closed> {
-        let sent = match message {
-            Message::Text(text) => self.stream.start_send(Data::Text, text.as_bytes()),
-            Message::Binary(bytes) => self.stream.start_send(Data::Binary, bytes),
-        };
-        sent.map_err(failed)
+    pub fn start_send(&mut self, message: Message) -> Result<(), Closed> {
+        self.start(match message {
+            Message::Text(text) => tungstenite::Message::Text(text.into()),
+            Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
+        })
     }
 
     /// Asks the peer for a sign of life, likewise.
@@ -185,13 +185,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawWebSocket<S> {
     /// # Errors
     /// See [`poll_ready`](Self::poll_ready).
     pub fn start_ping(&mut self) -> Result<(), Closed> {
-        self.stream.start_ping().map_err(failed)
+        self.start(tungstenite::Message::Ping(Bytes::new()))
     }
 
     /// Closes, likewise. The peer's answer is still to be [heard](Self::poll_heard). A reason that is too long is cut.
-    pub fn start_close(&mut self, code: u16, reason: &str) {
+    ///
+    /// # Errors
+    /// See [`poll_ready`](Self::poll_ready).
+    pub fn start_close(&mut self, code: u16, reason: &str) -> Result<(), Closed> {
         let reason = Utf8Bytes::from(&reason[..reason.floor_char_boundary(LONGEST_REASON)]);
-        self.stream.start_close(&CloseFrame { code: code.into(), reason });
+        self.start(tungstenite::Message::Close(Some(CloseFrame { code: code.into(), reason })))
+    }
+
+    fn start(&mut self, frame: tungstenite::Message) -> Result<(), Closed> {
+        Pin::new(&mut self.stream).start_send(frame).map_err(failed)
     }
 
     /// Waits until everything has left.
@@ -199,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawWebSocket<S> {
     /// # Errors
     /// See [`poll_ready`](Self::poll_ready).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.stream.poll_flush(Half::Writer, cx).map_err(failed)
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(failed)
     }
 
     /// Ends what this side writes, after everything has left.

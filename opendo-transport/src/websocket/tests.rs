@@ -12,7 +12,7 @@ type Halves<K> = (Box<dyn Sender<K>>, Box<dyn Receiver<K>>);
 const LIMITS: Limits = Limits { max_message: 1000 };
 
 async fn end<K: Framed>(stream: DuplexStream, role: Role) -> Halves<K> {
-    WebSocket::<_, K>::new(stream, role, Peer::local("ws", "test"), &LIMITS).split()
+    WebSocket::<_, K>::new(stream, role, Peer::local("ws", "test"), &LIMITS).await.split()
 }
 
 async fn pair<K: Framed>() -> (Halves<K>, Halves<K>) {

@@ -81,10 +81,10 @@ pub(super) async fn upgrade<S: Served>(
         let Some(stream) = opened(upgraded).await else { return };
         let peer = about.peer.clone();
         if binary {
-            let socket = WebSocket::<_, kind::Bytes>::new(stream, Role::Server, peer, &limits);
+            let socket = WebSocket::<_, kind::Bytes>::new(stream, Role::Server, peer, &limits).await;
             served.binary(Connection::new(socket), about).await;
         } else {
-            let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits);
+            let socket = WebSocket::<_, kind::Text>::new(stream, Role::Server, peer, &limits).await;
             // A task of its own, since nothing of the request is to stay as long as the session.
             tokio::spawn(served.text(Connection::new(socket), about, false));
         }

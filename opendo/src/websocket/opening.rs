@@ -199,6 +199,6 @@ impl Accepted {
         let around = class.surroundings();
         let (limits, closing) = (around.limits.clone(), around.closing.clone());
         drop(class); // a socket does not keep its node
-        Pump::new(self.entry.clone(), stream, &limits, closing).run().await;
+        Pump::new(self.entry.clone(), stream, &limits, closing).await.run().await;
     }
 }

@@ -46,11 +46,16 @@ enum Goodbye {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
-    pub(super) fn new(entry: Arc<Entry>, stream: S, limits: &Limits, closing: CancellationToken) -> Self {
+    pub(super) async fn new(
+        entry: Arc<Entry>,
+        stream: S,
+        limits: &Limits,
+        closing: CancellationToken,
+    ) -> Self {
         let now = Instant::now();
         Self {
             entry,
-            socket: RawWebSocket::new(stream, Role::Server, &transport_limits(limits)),
+            socket: RawWebSocket::new(stream, Role::Server, &transport_limits(limits)).await,
             interval: limits.keepalive_interval,
             patience: limits.keepalive_timeout,
             goodbye: limits.hello_timeout,
@@ -141,13 +146,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     fn start(&mut self, next: Outgoing) -> Result<(), Closed> {
         self.unflushed = true;
         match next {
-            Outgoing::Message(message) => self.socket.start_send(&message),
-            Outgoing::Answer(text) => self.socket.start_send(&Message::from(&*text)),
+            Outgoing::Message(message) => self.socket.start_send(message),
+            Outgoing::Answer(text) => self.socket.start_send(Message::from(&*text)),
             Outgoing::Close(code, reason) => {
                 self.closed = true;
                 self.timer.as_mut().reset(after(Instant::now(), self.goodbye));
-                self.socket.start_close(code, &reason);
-                Ok(())
+                self.socket.start_close(code, &reason)
             }
         }
     }
@@ -187,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             }
             if !self.closed {
                 poll_fn(|cx| self.socket.poll_ready(cx)).await?;
-                self.socket.start_close(code, &reason);
+                self.socket.start_close(code, &reason)?;
             }
         }
         poll_fn(|cx| self.socket.poll_flush(cx)).await?;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 async fn session(node: &Node) -> (opendo::Session, DuplexStream) {
     let (ours, theirs) = duplex(4096);
     let peer = Peer::local("ws", "browser");
-    let socket = WebSocket::<_, kind::Text>::new(ours, Role::Server, peer, &Limits::default());
+    let socket = WebSocket::<_, kind::Text>::new(ours, Role::Server, peer, &Limits::default()).await;
     (node.serve_connection(Connection::new(socket)).await.unwrap(), theirs)
 }
 
@@ -34,7 +34,7 @@ async fn a_browser_that_only_answers_pings_stays() {
     let node = Node::builder().start().await.unwrap();
     let (session, theirs) = session(&node).await;
     let peer = Peer::local("ws", "node");
-    let socket = WebSocket::<_, kind::Text>::new(theirs, Role::Client, peer, &Limits::default());
+    let socket = WebSocket::<_, kind::Text>::new(theirs, Role::Client, peer, &Limits::default()).await;
     // Answers are given while receiving.
     let (_sender, mut receiver) = socket.split();
     let listening = tokio::spawn(async move { receiver.receive().await });

@@ -155,8 +155,9 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     state.phase = Phase::Idle(self.object.take());
                     // It would keep the memory of this task as long as the object is there.
                     let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
+                    let over = state.busy.take_if(|busy| busy.is_over());
                     drop(state);
-                    drop(waker);
+                    drop((waker, over));
                     return true;
                 }
                 return false;

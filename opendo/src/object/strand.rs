@@ -82,7 +82,7 @@ pub(crate) struct Activation<O> {
 
 pub(super) struct State<O> {
     pub(super) phase: Phase<O>,
-    /// There from when there is something in it until the instance is found idle.
+    /// There as long as there is something in it.
     pub(super) busy: Option<Box<Busy<O>>>,
     next_sequence: u64,
     /// The call that runs, by its sequence, or the first of those, and how.
@@ -381,6 +381,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         let mut state = self.state.lock();
         let _before = state.hold.replace(control);
         state.running = None;
+        state.busy.take_if(|busy| busy.is_over());
         if object.is_some() && state.queued() == 0 && !self.control.has_something_to_do() {
             state.phase = Phase::Idle(object);
             return;

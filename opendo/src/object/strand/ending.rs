@@ -116,7 +116,6 @@ impl<O: Send + Sync + 'static> Activation<O> {
             state.quiet = 0;
             return false;
         }
-        state.busy.take_if(|busy| busy.is_over());
         state.quiet += 1;
         if state.quiet < LOOKS {
             return false;
@@ -227,5 +226,6 @@ impl<O> Drop for Pin<O> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.busy().pins -= 1;
+        state.busy.take_if(|busy| busy.is_over());
     }
 }

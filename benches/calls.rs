@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 
 use opendo::Client;
 
+use crate::cpu::{cpu_seconds, pinned};
 use crate::floor::{Actor, Connection};
-use crate::server::{Server, cpu_seconds, pinned};
+use crate::server::Server;
 use crate::spread::Spread;
 use crate::subject::{CounterStub, Subject};
 use crate::table::{Number, for_real, table};
 
+#[path = "common/cpu.rs"]
+mod cpu;
 #[path = "common/floor.rs"]
 mod floor;
 #[path = "common/server.rs"]
@@ -116,7 +119,7 @@ async fn sample<S: Subject>(
 ) -> Sample {
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
-    let cpu = || cpu_seconds("self") + server.map_or(0.0, Server::cpu_seconds);
+    let cpu = || cpu_seconds("self") + server.map_or(0.0, |server| cpu_seconds(&server.id()));
     let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
             let (subject, stop, calls) = (subject.clone(), stop.clone(), calls.clone());

@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use opendo::prelude::*;
 
+use crate::cpu::{cpu_seconds, pinned};
 use crate::resident::resident_kib;
-use crate::server::{Server, cpu_seconds, pinned};
+use crate::server::Server;
 use crate::spread::Spread;
 use crate::table::{Number, for_real, table};
 
+#[path = "common/cpu.rs"]
+mod cpu;
 #[path = "common/npm.rs"]
 mod npm;
 #[path = "common/resident.rs"]
@@ -251,13 +254,13 @@ struct Sample {
 }
 
 fn sample(server: &Server, loaders: &mut [Loader], time: Duration) -> Sample {
-    let (start, cpu) = (Instant::now(), server.cpu_seconds());
+    let (start, cpu) = (Instant::now(), cpu_seconds(&server.id()));
     loaders.iter_mut().for_each(|loader| loader.tell(time.as_millis()));
     let said: Vec<Vec<f64>> = loaders
         .iter_mut()
         .map(|loader| loader.hear().split(' ').map(|number| number.parse().expect("a number")).collect())
         .collect();
-    let (took, cpu) = (start.elapsed().as_secs_f64(), server.cpu_seconds() - cpu);
+    let (took, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds(&server.id()) - cpu);
     let sum = |at: usize| said.iter().map(|numbers| numbers[at]).sum::<f64>();
     Sample {
         rate: sum(0) / took,

@@ -17,18 +17,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use crate::resident::resident_kib;
 use crate::server::Server;
-use crate::spread::Spread;
 use crate::table::{Number, for_real, table};
 
 #[path = "common/resident.rs"]
 mod resident;
-// What it takes of the processor is not asked here.
-#[allow(dead_code)]
 #[path = "common/server.rs"]
 mod server;
-#[allow(dead_code)]
-#[path = "common/spread.rs"]
-mod spread;
 #[path = "common/table.rs"]
 mod table;
 
@@ -190,7 +184,7 @@ async fn row(way: Way, count: usize, calls: usize) -> Vec<String> {
         Number(opened).to_string(),
         each(bytes),
         each(resident),
-        Number(Spread::of(times.iter().copied()).median).to_string(),
+        Number(times[times.len() / 2]).to_string(),
         Number(times[times.len() * 99 / 100]).to_string(),
         Number(together).to_string(),
     ]

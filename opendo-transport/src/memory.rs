@@ -313,26 +313,10 @@ impl Drop for Listener {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use futures_test::task::new_count_waker;
 
     use super::*;
     use crate::{Frames, Lines};
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Count {
-        fn get(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
 
     fn lines(text: &str) -> Lines {
         let mut lines = Lines::default();
@@ -344,8 +328,7 @@ mod tests {
     fn a_full_pipe_makes_the_writer_wait_for_the_reader() {
         let (left, right) = pair::<kind::Text>(0);
         let (mut sender, mut receiver) = (left.writer, right.reader);
-        let (writing, reading) = (Arc::new(Count::default()), Arc::new(Count::default()));
-        let (write_waker, read_waker) = (Waker::from(writing.clone()), Waker::from(reading.clone()));
+        let ((write_waker, writing), (read_waker, reading)) = (new_count_waker(), new_count_waker());
         let mut write_cx = Context::from_waker(&write_waker);
         let mut read_cx = Context::from_waker(&read_waker);
 
@@ -375,8 +358,7 @@ mod tests {
     fn a_reader_that_goes_wakes_the_writer() {
         let (left, right) = pair::<kind::Text>(1);
         let mut sender = left.writer;
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
+        let (waker, count) = new_count_waker();
         let mut cx = Context::from_waker(&waker);
         assert!(sender.poll_send(&mut cx, &mut lines("a")).is_ready());
         let mut batch = lines("b");

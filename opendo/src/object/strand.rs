@@ -8,9 +8,8 @@ mod ending;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Waker};
+use std::task::Waker;
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -20,7 +19,6 @@ use crate::object::drive::Driver;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Access, Job};
 use crate::object::pace::Pace;
-use crate::object::turn::starts_at_once;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
@@ -387,7 +385,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             return;
         }
         drop(state);
-        self.control.drive(Driver::new(self.clone(), object).run());
+        Driver::new(self.clone(), object).go();
     }
 
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
@@ -459,12 +457,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         match std::mem::replace(&mut state.phase, Phase::Driven) {
             Phase::Idle(object) => {
                 drop(state);
-                let mut driver = Box::pin(Driver::new(self.clone(), object).run());
-                // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
-                let mut start = || driver.poll_unpin(&mut Context::from_waker(Waker::noop())).is_ready();
-                if self.control.is_of_lasting() || !starts_at_once(&mut start) {
-                    self.control.drive(driver);
-                }
+                Driver::new(self.clone(), object).go();
             }
             Phase::Driven => {
                 let driver = state.busy.as_mut().and_then(|busy| busy.driver.take());

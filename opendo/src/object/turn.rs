@@ -30,8 +30,6 @@ thread_local! {
     static NESTED: Cell<u8> = const { Cell::new(0) };
     /// The task that was last asked for its runtime: a task stays with one.
     static LAST: Cell<Option<(task::Id, runtime::Id)>> = const { Cell::new(None) };
-    /// Whether calls of this thread to what is idle are started here, and not by a task of their own.
-    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread runs what belongs to that runtime: what a method starts here (timers, tasks) belongs to it, too.
@@ -50,30 +48,6 @@ fn is_at_home(runtime: &Handle) -> bool {
 pub(crate) fn queued<R>(deliver: impl FnOnce() -> R) -> R {
     let _nested = Nested::at(DEPTH);
     deliver()
-}
-
-/// Starts the calls that `deliver` makes where nothing runs at the moment, before it returns: up to their first await.
-/// What they call in turn is not.
-#[cfg(feature = "capnweb")]
-pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
-    set_at_once(true, deliver)
-}
-
-fn set_at_once<R>(at_once: bool, run: impl FnOnce() -> R) -> R {
-    /// Also when it panics.
-    struct Before(bool);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            AT_ONCE.set(self.0);
-        }
-    }
-    let _before = Before(AT_ONCE.replace(at_once));
-    run()
-}
-
-/// Runs `start` if it is to be done here; what comes of it.
-pub(super) fn starts_at_once(start: impl FnOnce() -> bool) -> bool {
-    AT_ONCE.get() && set_at_once(false, start)
 }
 
 /// Restores how deep this thread was.

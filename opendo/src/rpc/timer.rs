@@ -57,32 +57,22 @@ impl Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
+
+    use futures_test::task::new_count_waker;
 
     use super::*;
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn it_rings_for_the_task_that_polled_last_and_again_when_it_is_set_anew() {
-        let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
-        let poll = |timer: &mut Timer, task: &Arc<Count>| {
-            timer.poll(&mut Context::from_waker(&Waker::from(task.clone()))).is_ready()
-        };
+        let ((first, first_woken), (second, second_woken)) = (new_count_waker(), new_count_waker());
+        let poll = |timer: &mut Timer, task: &Waker| timer.poll(&mut Context::from_waker(task)).is_ready();
         let mut timer = Timer::until(Instant::now() + Duration::from_secs(1));
         assert!(!poll(&mut timer, &first));
         assert!(!poll(&mut timer, &first));
         assert!(!poll(&mut timer, &second));
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
+        assert_eq!((first_woken.get(), second_woken.get()), (0, 1));
         assert!(poll(&mut timer, &second));
         timer.reset(Instant::now() + Duration::from_secs(1));
         assert!(!poll(&mut timer, &first));

@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
-use crate::object::turn::at_once;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -141,7 +140,7 @@ fn poll_read(
         match ready!(receiver.poll_receive(cx)) {
             Some(Ok(message)) => {
                 // As it is read, so that what is pushed later finds it started.
-                if let Err(error) = at_once(|| core.handle(&message)) {
+                if let Err(error) = core.handle(&message) {
                     return Poll::Ready(Err(error));
                 }
             }
@@ -256,9 +255,8 @@ impl Writing {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
 
+    use futures_test::task::new_count_waker;
     use opendo_transport::memory;
 
     use super::*;
@@ -266,23 +264,13 @@ mod tests {
     use crate::registry::namespace::Objects;
     use crate::rpc::limits::Limits;
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     #[tokio::test]
     async fn what_is_answered_at_once_wakes_nobody() {
         let (ours, theirs) = memory::pair(8);
         let objects = Objects(WeakNode::none());
         let core = TextCore::new(ours.peer(), Limits::default(), objects, Vec::new(), Sort::Conversation);
         let mut running = pin!(run(core, Connection::new(ours)));
-        let woken = Arc::new(Count::default());
-        let waker = Waker::from(woken.clone());
+        let (waker, woken) = new_count_waker();
         let mut poll = || running.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(poll().is_pending());
         let (mut sender, mut receiver) = theirs.split();
@@ -290,9 +278,9 @@ mod tests {
         asked.push(r#"["push",5]"#.to_owned());
         asked.push(r#"["pull",1]"#.to_owned());
         sender.send(&mut asked).await.unwrap();
-        let before = woken.0.load(Ordering::Relaxed);
+        let before = woken.get();
         assert!(poll().is_pending());
         assert_eq!(receiver.receive().await.unwrap().unwrap(), r#"["resolve",1,5]"#);
-        assert_eq!(woken.0.load(Ordering::Relaxed), before);
+        assert_eq!(woken.get(), before);
     }
 }

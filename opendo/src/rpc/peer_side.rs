@@ -153,38 +153,29 @@ impl PeerSide {
         keepalive: &mut Keepalive,
         budget: usize,
     ) -> Poll<RpcError> {
-        let polled = self.poll_messages(cx, core, receiver, keepalive, budget);
+        let polled = 'reading: {
+            for turn in 0..budget {
+                let message = match receiver.poll_receive(cx) {
+                    Poll::Pending => break 'reading Poll::Pending,
+                    Poll::Ready(Some(Ok(message))) => message,
+                    Poll::Ready(Some(Err(error))) => break 'reading Poll::Ready(disconnected(error)),
+                    Poll::Ready(None) => {
+                        let text = format!("{} closed the connection", core.life.peer);
+                        break 'reading Poll::Ready(RpcError::new(ErrorKind::Disconnected, text));
+                    }
+                };
+                if turn == 0 {
+                    keepalive.saw_message();
+                }
+                if let Err(error) = self.handle(core, message) {
+                    break 'reading Poll::Ready(error);
+                }
+            }
+            wake_later(cx.waker());
+            Poll::Pending
+        };
         self.expects_calls = self.woken.wake(cx.waker());
         polled
-    }
-
-    fn poll_messages(
-        &mut self,
-        cx: &mut Context<'_>,
-        core: &Arc<Core>,
-        receiver: &mut In,
-        keepalive: &mut Keepalive,
-        budget: usize,
-    ) -> Poll<RpcError> {
-        for turn in 0..budget {
-            let message = match receiver.poll_receive(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(message))) => message,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(disconnected(error)),
-                Poll::Ready(None) => {
-                    let text = format!("{} closed the connection", core.life.peer);
-                    return Poll::Ready(RpcError::new(ErrorKind::Disconnected, text));
-                }
-            };
-            if turn == 0 {
-                keepalive.saw_message();
-            }
-            if let Err(error) = self.handle(core, message) {
-                return Poll::Ready(error);
-            }
-        }
-        wake_later(cx.waker());
-        Poll::Pending
     }
 
     /// Does what one message asks for. An error ends the session.

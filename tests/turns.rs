@@ -4,12 +4,13 @@
 #![allow(unreachable_pub, clippy::needless_pass_by_value)]
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use opendo::prelude::*;
-use opendo::{ErrorKind, Stored};
+use opendo::transport::{Connection, Lines, Transport, kind, memory};
+use opendo::{ErrorKind, Session, Stored};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -30,6 +31,16 @@ fn here<C>(call: impl FnOnce() -> C) -> C {
     CALLS.set(false);
     call
 }
+
+/// Does what should not be done where it is called.
+fn toil() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1) {
+        std::hint::spin_loop();
+    }
+}
+
+static GATE: Barrier = Barrier::new(2);
 
 static DEEPEST: AtomicU64 = AtomicU64::new(0);
 
@@ -79,13 +90,15 @@ impl Worker {
         begins
     }
 
-    /// So long that it should not run where it is called.
     pub fn toil(&mut self) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(1) {
-            std::hint::spin_loop();
-        }
+        toil();
         CALLS.get()
+    }
+
+    /// Keeps its thread until it is let go.
+    pub fn block(&mut self) {
+        GATE.wait();
+        GATE.wait();
     }
 
     pub fn panics(&mut self) {
@@ -383,6 +396,67 @@ async fn other_threads_and_other_runtimes_run_no_methods() {
         })
     };
     assert!(!tokio::task::spawn_blocking(|| std::thread::spawn(other).join().unwrap()).await.unwrap());
+}
+
+/// What the lever of a machine does takes long.
+struct Lever(Arc<AtomicU64>);
+
+#[rpc_target(vis = "pub(crate)")]
+impl Lever {
+    pub fn pull(&mut self) {
+        toil();
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Machine(LeverStub, Arc<AtomicU64>);
+
+#[rpc_target(vis = "pub(crate)")]
+impl Machine {
+    pub fn lever(&self) -> LeverStub {
+        self.0.clone()
+    }
+
+    pub fn pulled(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+/// As in JavaScript, where what is said next may count on it.
+#[tokio::test]
+async fn what_comes_as_text_starts_as_it_is_read_however_long_it_takes() {
+    let pulled = Arc::new(AtomicU64::new(0));
+    let lever: LeverStub = opendo::serve(Lever(pulled.clone()));
+    lever.pull().await.unwrap(); // known to take long from now on
+    let root = move |_: &Session| Ok(opendo::serve::<MachineStub, _>(Machine(lever.clone(), pulled.clone())));
+    let node = Node::builder().accept(root).start().await.unwrap();
+    let (ours, theirs) = memory::pair::<kind::Text>(8);
+    let _session = node.serve_connection(Connection::new(theirs)).await.unwrap();
+    let (mut sender, mut receiver) = ours.split();
+    let mut said = Lines::default();
+    said.push(r#"["push",["pipeline",0,["lever"],[]]]"#.to_owned());
+    said.push(r#"["push",["pipeline",1,["pull"],[]]]"#.to_owned());
+    said.push(r#"["push",["pipeline",0,["pulled"],[]]]"#.to_owned());
+    said.push(r#"["pull",3]"#.to_owned());
+    sender.send(&mut said).await.unwrap();
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), r#"["resolve",3,2]"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_a_moment_for_another_thread_and_then_queues() {
+    let node = node().await;
+    let worker = worker(&node, "blocks").await;
+    let stub = worker.clone();
+    let blocks = tokio::spawn(async move { stub.block().await.unwrap() });
+    let queued = tokio::spawn(async move {
+        GATE.wait();
+        let mut call = worker.see(1);
+        assert!(futures::poll!(&mut call).is_pending());
+        GATE.wait();
+        call.await.unwrap()
+    });
+    blocks.await.unwrap();
+    assert_eq!(queued.await.unwrap(), 1);
 }
 
 /// Whoever calls, and from wherever: each call runs once, and those of one caller in their order.

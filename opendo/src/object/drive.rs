@@ -67,6 +67,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
 
     /// Goes on with a call that has its turn.
     pub(super) fn go_on(mut self, sequence: u64, access: Access, running: Running<O>) {
+        self.activation.state.lock().phase = Phase::Driven;
         self.runs(sequence, access, running);
         self.go();
     }

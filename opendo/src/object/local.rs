@@ -12,7 +12,6 @@ use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
-use crate::object::pace::Pace;
 use crate::object::strand::{Activation, Begun, short_type_name};
 use crate::object::turn::{Found, Started, Turn};
 use crate::registry::class::Class;
@@ -168,7 +167,7 @@ impl<O: Send + Sync + 'static> Local<O> {
 
     /// The turn of a call that may start here and now. Others are queued, before what this returns is dropped.
     fn turn<M: Run<O>>(&self, facts: &Facts) -> Result<Turn<'_, O>, Option<Begun<O>>> {
-        if !M::pace().is_some_and(Pace::is_short) || facts.is_too_late() {
+        if M::pace().is_none() || facts.is_too_late() {
             return Err(None);
         }
         let activation = match &*self.0 {
@@ -177,7 +176,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             Home::InTurn(_) => return Err(None),
         };
         let access = activation.access(M::DESC.flags);
-        Turn::take(activation, access, facts.chain.as_ref())
+        Turn::take(activation, M::pace(), access, facts.chain.as_ref())
     }
 
     /// The instance that takes the calls.

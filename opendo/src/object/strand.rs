@@ -7,6 +7,7 @@
 mod ending;
 
 use std::collections::VecDeque;
+use std::hint::spin_loop;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -127,6 +128,8 @@ impl<O> Default for Busy<O> {
 pub(super) enum Phase<O> {
     /// Nothing runs. `None`: not made yet.
     Idle(Option<Arc<O>>),
+    /// A call that starts on its caller's thread has the object: soon it is idle or driven.
+    Turn,
     /// A driver has the object.
     Driven,
     /// For good: by a reset, or (`None`) because it went to sleep.
@@ -284,7 +287,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 job.fail(error);
                 return Ok(());
             }
-            Phase::Idle(_) | Phase::Driven => {}
+            Phase::Idle(_) | Phase::Turn | Phase::Driven => {}
         }
         state.touched = true;
         // Dropped at the end, after the lock.
@@ -319,7 +322,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         };
         state.busy().queue.push_back(Queued { sequence, work: Work::Call(access, job) });
         // What runs alone is not disturbed: its driver looks at the queue when it has ended.
-        if !matches!(state.phase, Phase::Driven) || state.access == Access::Shared {
+        if matches!(state.phase, Phase::Idle(_)) || state.access == Access::Shared {
             self.kick(state);
         } else {
             drop(state);
@@ -336,17 +339,28 @@ impl<O: Send + Sync + 'static> Activation<O> {
         if overlaps { Access::Shared } else { Access::Exclusive }
     }
 
-    /// Gives a call the object at once, with its sequence, if it is there and has nothing to do.
-    pub(super) fn enter(&self, access: Access) -> Option<Entered<O>> {
-        let mut state = self.state.lock();
-        let Phase::Idle(object @ Some(_)) = &mut state.phase else { return None };
-        let object = object.take()?;
-        state.phase = Phase::Driven;
-        state.touched = true;
-        Some(self.entered(state, access, object))
+    /// Gives a call the object at once, with its sequence, if it is there and has nothing to do. With `patience`, it
+    /// waits for the turn of another thread, whose end is nearer than that of a queue.
+    pub(super) fn enter(&self, access: Access, patience: bool) -> Option<Entered<O>> {
+        for pauses in [0, 1, 2, 4, 8, 16, 32] {
+            (0..pauses).for_each(|_| spin_loop());
+            let mut state = self.state.lock();
+            let queued = state.queued();
+            match &mut state.phase {
+                Phase::Idle(object) => {
+                    let object = object.take()?;
+                    return Some(self.entered(state, access, object));
+                }
+                Phase::Turn if patience && queued == 0 => {}
+                Phase::Turn | Phase::Driven | Phase::Gone(_) => return None,
+            }
+        }
+        None
     }
 
     fn entered(&self, mut state: MutexGuard<'_, State<O>>, access: Access, object: Arc<O>) -> Entered<O> {
+        state.phase = Phase::Turn;
+        state.touched = true;
         let sequence = state.next_sequence();
         state.begin(sequence, access);
         let control = state.hold.take().unwrap_or_else(|| self.control.clone());
@@ -355,9 +369,13 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Gives a call the object, which is made for it at once, if nobody has begun with that. If the constructor waits, or
     /// fails, a task goes on: not before the call is queued.
-    pub(super) fn make_at_once(self: &Arc<Self>, access: Access, chain: Option<&Arc<Link>>) -> MadeAtOnce<O> {
-        let quick = self.birth.as_ref().and_then(|birth| birth.cradle.pace()).is_some_and(Pace::is_short);
-        if !quick {
+    pub(super) fn make_at_once(
+        self: &Arc<Self>,
+        access: Access,
+        chain: Option<&Arc<Link>>,
+        starts_here: impl FnOnce(Option<&Pace>) -> bool,
+    ) -> MadeAtOnce<O> {
+        if !starts_here(self.birth.as_ref().and_then(|birth| birth.cradle.pace())) {
             return MadeAtOnce::No(None);
         }
         {
@@ -384,6 +402,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             state.phase = Phase::Idle(object);
             return;
         }
+        state.phase = Phase::Driven;
         drop(state);
         Driver::new(self.clone(), object).go();
     }
@@ -459,7 +478,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 drop(state);
                 Driver::new(self.clone(), object).go();
             }
-            Phase::Driven => {
+            Phase::Turn | Phase::Driven => {
                 let driver = state.busy.as_mut().and_then(|busy| busy.driver.take());
                 drop(state);
                 if let Some(driver) = driver {

@@ -15,6 +15,7 @@ use tokio::task;
 use crate::object::control::Control;
 use crate::object::drive::Driver;
 use crate::object::job::{self, Access, End, Facts, Place, Reply, Returned, answered, parted};
+use crate::object::pace::Pace;
 use crate::object::storage::ledger;
 use crate::object::strand::{Activation, Begun, Entered, MadeAtOnce};
 use crate::rpc::chain::Link;
@@ -30,6 +31,8 @@ thread_local! {
     static NESTED: Cell<u8> = const { Cell::new(0) };
     /// The task that was last asked for its runtime: a task stays with one.
     static LAST: Cell<Option<(task::Id, runtime::Id)>> = const { Cell::new(None) };
+    /// Whether what this thread calls starts here however long it takes.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread runs what belongs to that runtime: what a method starts here (timers, tasks) belongs to it, too.
@@ -47,6 +50,22 @@ fn is_at_home(runtime: &Handle) -> bool {
 /// Has all calls that `deliver` makes queued, and none started here.
 pub(crate) fn queued<R>(deliver: impl FnOnce() -> R) -> R {
     let _nested = Nested::at(DEPTH);
+    deliver()
+}
+
+/// Starts the calls that `deliver` makes before it returns, also those of methods that are not short. What they call in
+/// turn follows the rule.
+#[cfg(feature = "capnweb")]
+pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
+    /// Also when it panics.
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            AT_ONCE.set(false);
+        }
+    }
+    AT_ONCE.set(true);
+    let _over = Over;
     deliver()
 }
 
@@ -141,16 +160,24 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
     /// here. Otherwise the call is to be queued, before what this returns is dropped.
     pub(crate) fn take(
         activation: Found<'a, O>,
+        pace: Option<&Pace>,
         access: Access,
         chain: Option<&Arc<Link>>,
     ) -> Result<Self, Option<Begun<O>>> {
         if activation.control.is_of_lasting() {
             return Err(None); // its object has to stay in memory meanwhile
         }
+        let is_outermost = NESTED.get() == 0;
+        let at_once = is_outermost && AT_ONCE.get();
+        let starts_here = |pace: Option<&Pace>| pace.is_some_and(|pace| at_once || pace.is_short());
+        if !starts_here(pace) {
+            return Err(None);
+        }
         let nested = Nested::enter(&activation.control).ok_or(None)?;
-        let entered = match activation.enter(access) {
+        // What is called within another call may have to wait for that one.
+        let entered = match activation.enter(access, is_outermost) {
             Some(entered) => entered,
-            None => match activation.make_at_once(access, chain) {
+            None => match activation.make_at_once(access, chain, starts_here) {
                 MadeAtOnce::Made(entered) => entered,
                 MadeAtOnce::No(begun) => return Err(begun),
             },

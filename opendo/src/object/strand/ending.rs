@@ -141,7 +141,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         match &state.phase {
             Phase::Gone(_) => return true,
             Phase::Idle(_) if state.queued() == 0 => {}
-            Phase::Idle(_) | Phase::Driven => return false,
+            Phase::Idle(_) | Phase::Turn | Phase::Driven => return false,
         }
         // Both are dropped after the lock.
         let _instance = std::mem::replace(&mut state.phase, Phase::Gone(None));

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::text_core::{Farewell, Sort, TextCore};
 use crate::encoding::capnweb;
+use crate::object::turn::at_once;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::driver::disconnected;
 use crate::rpc::error::{ErrorKind, RpcError};
@@ -140,7 +141,7 @@ fn poll_read(
         match ready!(receiver.poll_receive(cx)) {
             Some(Ok(message)) => {
                 // As it is read, so that what is pushed later finds it started.
-                if let Err(error) = core.handle(&message) {
+                if let Err(error) = at_once(|| core.handle(&message)) {
                     return Poll::Ready(Err(error));
                 }
             }

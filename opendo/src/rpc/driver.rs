@@ -199,7 +199,7 @@ pub(crate) fn disconnected(error: TransportError) -> RpcError {
 }
 
 /// Messages read before others get a turn.
-const BUDGET: usize = 128;
+const BUDGET: usize = 256;
 
 impl Driver {
     /// Runs the session to its end.
@@ -268,8 +268,10 @@ impl Writing {
     ) -> Poll<RpcError> {
         loop {
             if !self.sending {
-                if expects_calls {
-                    return Poll::Pending; // what there is leaves with them
+                if expects_calls && !self.gathered {
+                    // What there is leaves with what they call. Once: the peer is to have work meanwhile.
+                    self.gathered = true;
+                    return Poll::Pending;
                 }
                 match core.take_output(&mut self.batch, cx.waker(), self.gathered) {
                     Output::Write => (self.gathered, self.sending) = (false, true),
@@ -278,7 +280,10 @@ impl Writing {
                         wake_later(cx.waker());
                         return Poll::Pending;
                     }
-                    Output::Nothing => return Poll::Pending,
+                    Output::Nothing => {
+                        self.gathered = false;
+                        return Poll::Pending;
+                    }
                     Output::Farewell => {
                         let patience = core.life.limits.hello_timeout;
                         let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(patience)));

@@ -230,6 +230,9 @@ impl CallInfo {
 
 pin_project! {
     /// Work that is (part of) a call: what it calls carries its chain and trace, also while it is dropped.
+    ///
+    /// A scope of its own and none of Tokio's, since the call is looked at while the work is not polled, and taken back
+    /// when it has ended.
     pub(crate) struct InCall<F> {
         // Not here while the work is polled.
         info: Option<CallInfo>,

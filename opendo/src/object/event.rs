@@ -56,7 +56,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
             control.seal();
             Some(object)
         };
-        Ok(UntilLost::new(info, span, run).map(ended).boxed())
+        Ok(UntilLost::new(info, Some(Box::new(span)), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

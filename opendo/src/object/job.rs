@@ -8,11 +8,8 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use opendo_transport::envelope::TraceContext;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
-use tracing::instrument::Instrumented;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::object::control::Control;
 use crate::object::inbox::Receipt;
@@ -20,7 +17,7 @@ use crate::object::pace::Pace;
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::RemoteReply;
-use crate::rpc::info::{CallInfo, Caller, InCall, Waiting};
+use crate::rpc::info::{CallInfo, Facts, InCall, Waiting};
 use crate::rpc::method::{Called, Method, MethodFlags, Run};
 use crate::rpc::slot::Slot;
 
@@ -58,27 +55,6 @@ pub(crate) struct MethodJob<M: Method> {
     pub(crate) args: M::Args,
     pub(crate) reply: Reply<M::Ok, M::Err>,
     pub(crate) facts: Facts,
-}
-
-/// A call's circumstances.
-pub(crate) struct Facts {
-    pub(crate) caller: Caller,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<TraceContext>,
-    pub(crate) chain: Option<Arc<Link>>,
-}
-
-impl Facts {
-    pub(crate) fn is_too_late(&self) -> bool {
-        self.deadline.is_some_and(|at| at <= Instant::now())
-    }
-
-    /// The facts of the call, which runs there.
-    pub(super) fn of<M: Method>(self, place: Place, waiting: Option<Arc<dyn Waiting>>) -> CallInfo {
-        let Self { caller, deadline, trace, chain } = self;
-        let Place { sequence, control } = place;
-        CallInfo { caller, method: const { &M::DESC }, deadline, trace, chain, control, sequence, waiting }
-    }
 }
 
 /// What a method gives.
@@ -197,7 +173,7 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
             reply.fail(too_late());
             return Err(object);
         }
-        let info = facts.of::<M>(place, M::WATCHES.then(|| reply.waiting()));
+        let info = info_of::<M>(facts, place, M::WATCHES.then(|| reply.waiting()));
         let control = info.control.clone();
         Ok(answered::<O, M>(run::<O, M>(object, args, info), control, reply))
     }
@@ -207,6 +183,13 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
     }
 }
 
+/// Of the call, which runs there.
+#[inline(always)]
+pub(super) fn info_of<M: Method>(facts: Facts, place: Place, waiting: Option<Arc<dyn Waiting>>) -> CallInfo {
+    let Place { sequence, control } = place;
+    CallInfo { facts, method: const { &M::DESC }, control, sequence, waiting }
+}
+
 /// What a method leaves: the object, and its result unless it was dropped because its caller is gone.
 pub(super) type Returned<O, M> = (Arc<O>, Option<ResultOf<M>>);
 
@@ -214,6 +197,7 @@ pub(super) type Returned<O, M> = (Arc<O>, Option<ResultOf<M>>);
 pub(super) type End<M> = Result<Option<ResultOf<M>>, RpcError>;
 
 /// Runs a method.
+#[inline(always)]
 pub(super) fn run<O: Send + Sync + 'static, M: Run<O>>(
     mut object: Arc<O>,
     args: M::Args,
@@ -263,13 +247,14 @@ pin_project! {
         // To be timed, when it is first polled.
         pace: Option<&'static Pace>,
         #[pin]
-        work: InCall<Instrumented<F>>,
+        work: InCall<F>,
     }
 }
 
 impl<F: Future> UntilLost<F> {
-    pub(super) fn new(info: CallInfo, span: Span, work: F) -> Self {
-        Self { pace: None, work: info.scope(work.instrument(span)) }
+    #[inline(always)]
+    pub(super) fn new(info: CallInfo, span: Option<Box<Span>>, work: F) -> Self {
+        Self { pace: None, work: info.scope_in(span, work) }
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
-use crate::object::job::{Facts, Job, LocalReply, MethodJob, Reply, ResultOf};
+use crate::object::job::{Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
 use crate::object::strand::{Activation, Begun, short_type_name};
 use crate::object::turn::{Found, Started, Turn};
@@ -18,7 +18,7 @@ use crate::registry::class::Class;
 use crate::rpc::call::{Call, Named, deadline_after};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
-use crate::rpc::info::{self, CallInfo, Caller};
+use crate::rpc::info::{CallInfo, Caller, Facts};
 use crate::rpc::method::{Called, Method, Run};
 use crate::rpc::outgoing::OutgoingCall;
 use crate::rpc::remote::{Binding, Place, Remote, RemoteObject, Uplink};
@@ -110,8 +110,8 @@ impl<O: Send + Sync + 'static> Local<O> {
             return remote.call::<M>(options, args).named(self.0.clone(), M::DESC.name);
         }
         let deadline = deadline_after(options.timeout);
-        let info::Origin { caller, chain, trace, gate } = CallInfo::for_call_out();
-        let facts = Facts { caller, deadline, trace: options.trace.or(trace), chain: chain.clone() };
+        let (facts, gate) = CallInfo::for_call_out(deadline, options.trace);
+        let chain = facts.chain.clone();
         let slot = match gate {
             None => match self.begin::<M>(args, facts) {
                 // A result has nothing to say of where it comes from.
@@ -166,6 +166,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     /// The turn of a call that may start here and now. Others are queued, before what this returns is dropped.
+    #[inline(always)]
     fn turn<M: Run<O>>(&self, facts: &Facts) -> Result<Turn<'_, O>, Option<Begun<O>>> {
         if M::pace().is_none() || facts.is_too_late() {
             return Err(None);
@@ -180,6 +181,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     /// The instance that takes the calls.
+    #[inline(always)]
     fn connect(by: &By<O>, connected: &ArcSwapOption<Activation<O>>) -> Result<Found<'static, O>, RpcError> {
         loop {
             if let Some(found) = Found::last(connected.load()) {
@@ -199,7 +201,7 @@ impl<O: Send + Sync + 'static> Local<O> {
         // Only what sees its call can tell who makes it.
         let caller = if M::Call::IS_SEEN { call.caller() } else { Caller::Local };
         let Incoming { reply, deadline, trace, chain, .. } = call;
-        let (reply, facts) = (Reply::Remote(reply), Facts { caller, deadline, trace, chain });
+        let (reply, facts) = (Reply::Remote(reply), Facts::new(caller, deadline, trace, chain));
         let turn = if reply.start() { self.turn::<M>(&facts) } else { Err(None) };
         let turn = match turn {
             Ok(turn) => turn,

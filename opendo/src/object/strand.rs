@@ -341,6 +341,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
 
     /// Gives a call the object at once, with its sequence, if it is there and has nothing to do. With `patience`, it
     /// waits for the turn of another thread, whose end is nearer than that of a queue.
+    #[inline(always)]
     pub(super) fn enter(&self, access: Access, patience: bool) -> Option<Entered<O>> {
         for pauses in [0, 1, 2, 4, 8, 16, 32] {
             (0..pauses).for_each(|_| spin_loop());
@@ -358,6 +359,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
         None
     }
 
+    #[inline(always)]
     fn entered(&self, mut state: MutexGuard<'_, State<O>>, access: Access, object: Arc<O>) -> Entered<O> {
         state.phase = Phase::Turn;
         state.touched = true;
@@ -468,7 +470,9 @@ impl<O: Send + Sync + 'static> Activation<O> {
         sequence: u64,
         chain: Option<Arc<Link>>,
     ) -> CallInfo {
-        CallInfo { sequence, chain, ..CallInfo::of_own_work(what, &self.control) }
+        let mut info = CallInfo::of_own_work(what, &self.control);
+        (info.sequence, info.facts.chain) = (sequence, chain);
+        info
     }
 
     /// Sees to it that somebody works on the queue.

@@ -1,5 +1,8 @@
 //! A call that starts on the thread that makes it: where the object has nothing to do, most end there, and cost neither
 //! a task nor a place in a queue.
+//!
+//! What such a call goes through is always inlined where it returns a struct: to move what was written just before makes the
+//! processor wait as long as for an atomic operation.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -14,13 +17,13 @@ use tokio::task;
 
 use crate::object::control::Control;
 use crate::object::drive::Driver;
-use crate::object::job::{self, Access, End, Facts, Place, Reply, Returned, answered, parted};
+use crate::object::job::{self, Access, End, Place, Reply, Returned, answered, parted};
 use crate::object::pace::Pace;
 use crate::object::storage::ledger;
 use crate::object::strand::{Activation, Begun, Entered, MadeAtOnce};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
-use crate::rpc::info::Waiting;
+use crate::rpc::info::{Facts, Waiting};
 use crate::rpc::method::Run;
 
 /// How many calls of a thread may start within each other: each takes its part of the stack.
@@ -158,6 +161,7 @@ pub(crate) struct Waits<'a, O: Send + Sync + 'static, M: Run<O>> {
 impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
     /// The object's turn, if the object is there or can be made at once, has nothing to do, and calls to it may start
     /// here. Otherwise the call is to be queued, before what this returns is dropped.
+    #[inline(always)]
     pub(crate) fn take(
         activation: Found<'a, O>,
         pace: Option<&Pace>,
@@ -195,7 +199,7 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
         let Self { held, entered: Entered { object, control, sequence }, access, _nested } = self;
         let place = Place { sequence, control };
         let shared = (access == Access::Shared).then(|| object.clone());
-        let run = job::run::<O, M>(object, args, facts.of::<M>(place, waiting));
+        let run = job::run::<O, M>(object, args, job::info_of::<M>(facts, place, waiting));
         // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
         let cx = &mut Context::from_waker(Waker::noop());
         let (ended, control) = if M::WAITS {

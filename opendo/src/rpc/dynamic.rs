@@ -116,7 +116,7 @@ impl DynStub {
             let text = "it leads to a session with another encoding: call it through a typed stub";
             return Call::failed(RpcError::new(ErrorKind::Encode, text));
         }
-        let Origin { caller, chain, trace, .. } = CallInfo::for_call_within();
+        let Origin { caller, chain, trace } = CallInfo::origin();
         let member = Member::new(path, args.is_some());
         let parts = CallParts {
             method: Untyped::DESC,

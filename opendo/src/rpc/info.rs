@@ -11,6 +11,8 @@ use std::time::Duration;
 use opendo_transport::envelope::TraceContext;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span};
 
 use crate::object::control::Control;
 use crate::object::id::ObjectKey;
@@ -59,12 +61,8 @@ pub enum Caller {
 /// ```
 #[derive(Clone)]
 pub struct CallInfo {
-    pub(crate) caller: Caller,
+    pub(crate) facts: Facts,
     pub(crate) method: &'static MethodDesc,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<TraceContext>,
-    /// The chain by which this call came.
-    pub(crate) chain: Option<Arc<Link>>,
     /// Of the activation that runs it.
     pub(crate) control: Arc<Control>,
     pub(crate) sequence: u64,
@@ -72,13 +70,37 @@ pub struct CallInfo {
     pub(crate) waiting: Option<Arc<dyn Waiting>>,
 }
 
+/// What is known of a call before it has its turn.
+#[derive(Clone)]
+pub(crate) struct Facts {
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Option<Instant>,
+    /// Few calls have one, and all are moved.
+    trace: Option<Box<TraceContext>>,
+    /// The chain by which this call came.
+    pub(crate) chain: Option<Arc<Link>>,
+}
+
+impl Facts {
+    pub(crate) fn new(
+        caller: Caller,
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+        chain: Option<Arc<Link>>,
+    ) -> Self {
+        Self { caller, deadline, trace: trace.map(Box::new), chain }
+    }
+
+    pub(crate) fn is_too_late(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now())
+    }
+}
+
 /// Where a call comes from.
 pub(crate) struct Origin {
     pub(crate) caller: Caller,
     pub(crate) chain: Option<Arc<Link>>,
     pub(crate) trace: Option<TraceContext>,
-    /// It may leave only when what its caller has written is durable.
-    pub(crate) gate: Option<Arc<Control>>,
 }
 
 /// The caller's side of a call, as far as the callee may look at it.
@@ -91,11 +113,8 @@ impl CallInfo {
     /// Of work that is not a call of somebody's, and in nobody's chain.
     pub(crate) fn of_own_work(what: &'static MethodDesc, control: &Arc<Control>) -> Self {
         Self {
-            caller: Caller::Local,
+            facts: Facts::new(Caller::Local, None, None, None),
             method: what,
-            deadline: None,
-            trace: None,
-            chain: None,
             control: control.clone(),
             sequence: u64::MAX,
             waiting: None,
@@ -104,12 +123,12 @@ impl CallInfo {
 
     /// Who made the call.
     pub fn caller(&self) -> &Caller {
-        &self.caller
+        &self.facts.caller
     }
 
     /// The session the call came over, if it did: with it, the method can call the peer's objects.
     pub fn session(&self) -> Option<&Session> {
-        match &self.caller {
+        match &self.facts.caller {
             Caller::Session(session) => Some(session),
             _ => None,
         }
@@ -127,17 +146,17 @@ impl CallInfo {
 
     /// When the caller stops waiting.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.facts.deadline
     }
 
     /// How long the caller still waits; zero when its time is over, `None` without a deadline.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+        self.facts.deadline.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// The trace the call belongs to. Calls made by the method belong to the same one.
     pub fn trace(&self) -> Option<TraceContext> {
-        self.trace
+        self.facts.trace.as_deref().copied()
     }
 
     /// Whether the caller is gone: it dropped the call, ran out of time, or lost its connection.
@@ -155,16 +174,24 @@ impl CallInfo {
 
     /// Runs `future` as (part of) this call: calls it makes carry this call's chain and trace.
     pub(crate) fn scope<F: Future>(self, work: F) -> InCall<F> {
-        InCall { info: Some(self), work: Some(work) }
+        self.scope_in(None, work)
     }
 
-    /// What it is in the logs.
-    pub(crate) fn span(&self) -> tracing::Span {
-        tracing::debug_span!(
-            "call",
-            object = self.object().map(tracing::field::display),
-            method = self.method.name
-        )
+    /// The same; the logs say so.
+    #[inline(always)]
+    pub(crate) fn scope_in<F: Future>(self, span: Option<Box<Span>>, work: F) -> InCall<F> {
+        InCall { info: Some(self), span, work: Some(work) }
+    }
+
+    /// What it is in the logs, where they want to know.
+    #[inline]
+    pub(crate) fn span(&self) -> Option<Box<Span>> {
+        (Level::DEBUG <= LevelFilter::current()).then(|| self.enabled_span())
+    }
+
+    fn enabled_span(&self) -> Box<Span> {
+        let object = self.object().map(tracing::field::display);
+        Box::new(tracing::debug_span!("call", object, method = self.method.name))
     }
 
     /// Runs what belongs to no call, whatever this thread is at.
@@ -179,26 +206,38 @@ impl CallInfo {
         self.control.ledger().is_some_and(|own| std::ptr::eq(&raw const **own, ledger))
     }
 
-    /// What a call that is made now says about who makes it.
-    pub(crate) fn for_call_out() -> Origin {
-        Self::origin(Self::gate_of)
+    /// What a call that is made now says of itself, and what its caller has written, which has to be durable before it
+    /// leaves.
+    #[inline]
+    pub(crate) fn for_call_out(
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> (Facts, Option<Arc<Control>>) {
+        if Self::with_current(|current| current.is_some()) {
+            return Self::for_call_of_method(deadline, trace);
+        }
+        (Facts::new(Caller::Local, deadline, trace, None), None)
     }
 
-    /// The same for one that does not leave yet: whoever sends it asks for its gate.
-    pub(crate) fn for_call_within() -> Origin {
-        Self::origin(|_| None)
+    fn for_call_of_method(
+        deadline: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> (Facts, Option<Arc<Control>>) {
+        let origin = Self::origin();
+        let facts = Facts::new(origin.caller, deadline, trace.or(origin.trace), origin.chain);
+        (facts, Self::gate())
     }
 
-    fn origin(gate: impl FnOnce(&Self) -> Option<Arc<Control>>) -> Origin {
+    /// What a call that is made now says about who makes it. Whoever sends it asks for its gate.
+    pub(crate) fn origin() -> Origin {
         Self::with_current(|current| match current {
-            None => Origin { caller: Caller::Local, chain: None, trace: None, gate: None },
+            None => Origin { caller: Caller::Local, chain: None, trace: None },
             Some(info) => {
-                let link = Link::new(info.control.number(), info.sequence, info.chain.clone());
+                let link = Link::new(info.control.number(), info.sequence, info.facts.chain.clone());
                 Origin {
                     caller: info.control.key().cloned().map_or(Caller::Local, Caller::Object),
                     chain: Some(link),
-                    trace: info.trace,
-                    gate: gate(info),
+                    trace: info.trace(),
                 }
             }
         })
@@ -219,6 +258,7 @@ impl CallInfo {
     }
 
     /// Looks at the call that the current task runs, if any.
+    #[inline]
     pub(crate) fn with_current<R>(look: impl FnOnce(Option<&CallInfo>) -> R) -> R {
         let mut look = Some(look);
         let mut look = |current: Option<&CallInfo>| look.take().map(|look| look(current));
@@ -236,6 +276,7 @@ pin_project! {
     pub(crate) struct InCall<F> {
         // Not here while the work is polled.
         info: Option<CallInfo>,
+        span: Option<Box<Span>>,
         // `None` when it has ended.
         #[pin]
         work: Option<F>,
@@ -246,6 +287,7 @@ pin_project! {
             let mut this = this.project();
             if this.work.is_some() {
                 let _entered = Entered::swap(this.info);
+                let _span = this.span.as_deref().map(Span::enter);
                 this.work.set(None);
             }
         }
@@ -269,6 +311,7 @@ impl<F: Future> Future for InCall<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let _entered = Entered::swap(this.info);
+        let _span = this.span.as_deref().map(Span::enter);
         let work = this.work.as_mut().as_pin_mut().expect("polled after completion");
         let polled = work.poll(cx);
         if polled.is_ready() {
@@ -298,10 +341,10 @@ impl Drop for Entered<'_> {
 impl fmt::Debug for CallInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallInfo")
-            .field("caller", &self.caller)
+            .field("caller", self.caller())
             .field("object", &self.object())
             .field("method", &self.method.name)
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.deadline())
             .finish_non_exhaustive()
     }
 }

@@ -273,7 +273,7 @@ impl Remote {
         }
         let timeout = options.timeout.or_else(|| object.timeout);
         let deadline = deadline_after(timeout);
-        let Origin { caller, chain, trace, .. } = CallInfo::for_call_within();
+        let Origin { caller, chain, trace } = CallInfo::origin();
         let form = object.form;
         let parts = CallParts {
             method: M::DESC,

@@ -115,7 +115,7 @@ impl<T: Lasting> Cradle<T> for OfObject<T> {
                 let _ = before.await; // its sender is dropped, not used
             }
             // So that a cycle through `restore` is seen.
-            let chain = Some(Link::new(info.control.number(), info.sequence, info.chain));
+            let chain = Some(Link::new(info.control.number(), info.sequence, info.facts.chain));
             let (done, restored) = oneshot::channel();
             if let Err(job) = pin.activation().submit(Box::new(Restore::<T> { name, chain, done })) {
                 job.fail(not_asked());
@@ -180,11 +180,8 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
         let Self { name, chain, done } = *self;
         let Place { sequence, control } = place;
         let span = tracing::debug_span!("restore", target = %name);
-        let info = CallInfo {
-            sequence,
-            chain,
-            ..CallInfo::of_own_work(const { &MethodDesc::of_own_work("restore") }, &control)
-        };
+        let mut info = CallInfo::of_own_work(const { &MethodDesc::of_own_work("restore") }, &control);
+        (info.sequence, info.facts.chain) = (sequence, chain);
         let storage = control.storage().expect("an object restores them").clone();
         let run = async move {
             let alone = Arc::get_mut(&mut object).expect("targets are restored alone");
@@ -206,7 +203,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
             let _ = done.send(restored); // nobody is left who wants it
             object
         };
-        Ok(UntilLost::new(info, span, run).map(ended).boxed())
+        Ok(UntilLost::new(info, Some(Box::new(span)), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

@@ -24,7 +24,7 @@ use crate::registry::namespace::Namespace;
 #[cfg(feature = "capnweb")]
 use crate::registry::namespace::Objects;
 use crate::rpc::any_core::{AnyCore, Unsent, uplink_number};
-use crate::rpc::cap::{Cap, Passed};
+use crate::rpc::cap::{AllPassed, Cap};
 #[cfg(feature = "capnweb")]
 use crate::rpc::capnweb::{Root, Sort, TextCore, as_text};
 use crate::rpc::driver::{Access, Host, Role, establish};
@@ -134,7 +134,7 @@ struct Parked {
     call: Arc<RemoteCall>,
     parts: CallParts,
     body: Vec<u8>,
-    passed: Vec<Passed>,
+    passed: AllPassed,
 }
 
 /// Puts a client together. See [`Client::builder`].
@@ -541,7 +541,7 @@ impl Uplink for Inner {
                     *bytes += outgoing.body.len();
                     let OutgoingCall { call, parts, body, passed } = outgoing;
                     let (call, parts) = (call.clone(), parts.clone());
-                    parked.push_back(Parked { call, parts, body: body.to_vec(), passed: passed.to_vec() });
+                    parked.push_back(Parked { call, parts, body: body.to_vec(), passed: passed.into() });
                     return;
                 }
                 RpcError::new(

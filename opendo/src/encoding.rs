@@ -5,14 +5,14 @@ mod bytes;
 pub(crate) mod capnweb;
 mod postcard;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::bytes::Bytes;
 
 use self::bytes::{AsBytes, List};
-use crate::rpc::cap::{self, Passed};
+use crate::rpc::cap::{self, AllPassed};
 
 /// An encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +46,20 @@ pub(crate) enum Shape {
 pub(crate) struct Encoded {
     pub(crate) form: Form,
     pub(crate) bytes: Bytes,
-    pub(crate) passed: Vec<Passed>,
+    pub(crate) passed: AllPassed,
 }
 
 impl Encoded {
     /// Nothing, where nobody reads it.
-    pub(crate) const NOTHING: Self = Self { form: Form::Postcard, bytes: Bytes::new(), passed: Vec::new() };
+    pub(crate) const NOTHING: Self =
+        Self { form: Form::Postcard, bytes: Bytes::new(), passed: AllPassed::NOTHING };
 }
 
 /// A scratch buffer larger than this is given back instead of being kept for the next call.
 const KEEP: usize = 256 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Runs `encode` with an encoder over this thread's scratch buffer, then `then` with the bytes.
@@ -69,7 +70,7 @@ pub(crate) fn with_encoder<R>(
     form: Form,
     shape: Shape,
     encode: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
-    then: impl FnOnce(Result<(&[u8], Vec<Passed>), EncodeError>) -> R,
+    then: impl FnOnce(Result<(&[u8], AllPassed), EncodeError>) -> R,
 ) -> R {
     let mut bytes = SCRATCH.take();
     bytes.clear();
@@ -85,7 +86,7 @@ pub(crate) fn with_encoder<R>(
     let encoded = encoded.unwrap_or(Err(EncodeError(Unencodable::Panicked)));
     let result = then(encoded.map(|()| (encoder.bytes.as_slice(), passed)));
     if encoder.bytes.capacity() <= KEEP {
-        SCRATCH.replace(encoder.bytes);
+        SCRATCH.set(encoder.bytes);
     }
     result
 }
@@ -107,7 +108,7 @@ pub(crate) fn decode_all<T>(
     form: Form,
     shape: &Shape,
     body: &[u8],
-    passed: Vec<Passed>,
+    passed: AllPassed,
     decode: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     let mut input = Decoder::new(form, shape, body)?;
@@ -147,7 +148,7 @@ pub fn read_arguments<A>(
     read: impl FnOnce(&mut Decoder<'_>) -> Result<A, DecodeError>,
 ) -> Result<A, DecodeError> {
     let form = if text { Form::CapnWeb } else { Form::Postcard };
-    decode_all(form, &Shape::Arguments, body, Vec::new(), read)
+    decode_all(form, &Shape::Arguments, body, AllPassed::NOTHING, read)
 }
 
 /// Why a value could not be encoded.
@@ -298,6 +299,7 @@ enum Input<'a> {
 
 impl<'a> Decoder<'a> {
     #[cfg_attr(not(feature = "capnweb"), allow(clippy::unnecessary_wraps))]
+    #[inline]
     fn new(
         form: Form,
         #[allow(unused_variables)] shape: &Shape,
@@ -383,7 +385,7 @@ mod tests {
     use super::*;
 
     fn written<T: serde::Serialize + 'static>(value: &T) -> Vec<u8> {
-        let keep = |written: Result<(&[u8], Vec<Passed>), EncodeError>| written.unwrap().0.to_vec();
+        let keep = |written: Result<(&[u8], AllPassed), EncodeError>| written.unwrap().0.to_vec();
         with_encoder(Form::Postcard, Shape::Value, |out| out.append(value), keep)
     }
 
@@ -395,12 +397,16 @@ mod tests {
             assert_eq!(written(&list), expected);
             assert_eq!(written::<Box<[u8]>>(&list.clone().into()), expected);
             let read = |body: &[u8]| {
-                decode_all(Form::Postcard, &Shape::Value, body, Vec::new(), |input| input.take::<Vec<u8>>())
+                decode_all(Form::Postcard, &Shape::Value, body, AllPassed::NOTHING, |input| {
+                    input.take::<Vec<u8>>()
+                })
             };
             assert_eq!(read(&expected).unwrap(), list);
             let boxed: Box<[u8]> =
-                decode_all(Form::Postcard, &Shape::Value, &expected, Vec::new(), |input| input.take())
-                    .unwrap();
+                decode_all(Form::Postcard, &Shape::Value, &expected, AllPassed::NOTHING, |input| {
+                    input.take()
+                })
+                .unwrap();
             assert_eq!(*boxed, *list);
             // One byte short of what it says.
             if length > 0 {
@@ -433,8 +439,10 @@ mod tests {
         let nested = |levels| {
             let mut body = vec![1; levels];
             body.push(0);
-            decode_all(Form::Postcard, &Shape::Value, &body, Vec::new(), |input| input.take::<Nested>())
-                .map(drop)
+            decode_all(Form::Postcard, &Shape::Value, &body, AllPassed::NOTHING, |input| {
+                input.take::<Nested>()
+            })
+            .map(drop)
         };
         assert!(nested(256).is_ok());
         assert!(nested(10_000_000).unwrap_err().to_string().contains("too deep"));
@@ -442,8 +450,9 @@ mod tests {
 
     #[test]
     fn left_over_bytes_are_refused() {
-        let left_over =
-            decode_all(Form::Postcard, &Shape::Value, &[1, 2], Vec::new(), |input| input.take::<u8>());
+        let left_over = decode_all(Form::Postcard, &Shape::Value, &[1, 2], AllPassed::NOTHING, |input| {
+            input.take::<u8>()
+        });
         assert!(left_over.unwrap_err().to_string().contains("left over"));
     }
 
@@ -461,7 +470,8 @@ mod tests {
             |out| out.append(&1_u8),
             |bytes| assert_eq!(bytes.unwrap().0, [1]),
         );
-        let decoded = decode_all::<()>(Form::Postcard, &Shape::Value, &[], Vec::new(), |_| panic!("no"));
+        let decoded =
+            decode_all::<()>(Form::Postcard, &Shape::Value, &[], AllPassed::NOTHING, |_| panic!("no"));
         assert!(decoded.unwrap_err().to_string().contains("panicked"));
     }
 }

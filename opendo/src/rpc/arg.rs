@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::encoding::{self, DecodeError, Decoder, EncodeError, Encoded, Encoder, Form, Shape};
 use crate::rpc::call::Call;
-use crate::rpc::cap::{Capabilities, Passed, pass, passed};
+use crate::rpc::cap::{AllPassed, Capabilities, Passed, pass, passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::method::ArgType;
 use crate::rpc::outgoing::RemoteCall;
@@ -190,17 +190,17 @@ fn is_nameable(passed: &Passed, uplink: Option<u64>) -> bool {
 
 /// Goes on when each value among them has arrived or can be named on that way.
 pub(crate) fn when_nameable(
-    passed: Vec<Passed>,
+    passed: AllPassed,
     uplink: Option<u64>,
-    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+    then: impl FnOnce(Result<AllPassed, RpcError>) + Send + 'static,
 ) {
     gather(passed, |passed| is_nameable(passed, uplink), then);
 }
 
 /// Goes on when each value among them has arrived.
 pub(crate) fn when_all_there(
-    passed: Vec<Passed>,
-    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+    passed: AllPassed,
+    then: impl FnOnce(Result<AllPassed, RpcError>) + Send + 'static,
 ) {
     let there = |passed: &Passed| !matches!(passed, Passed::Value(Value::Call(_) | Value::Promise(_)));
     gather(passed, there, then);
@@ -208,9 +208,9 @@ pub(crate) fn when_all_there(
 
 /// Waits for all at once: one after the other would take a stack as deep as there are values.
 fn gather(
-    all: Vec<Passed>,
+    all: AllPassed,
     done: impl Fn(&Passed) -> bool,
-    then: impl FnOnce(Result<Vec<Passed>, RpcError>) + Send + 'static,
+    then: impl FnOnce(Result<AllPassed, RpcError>) + Send + 'static,
 ) {
     let missing: Vec<_> = all
         .iter()
@@ -232,12 +232,12 @@ fn gather(
 
 /// `None` when it is over: all have come, or one never will.
 struct Gathering<F> {
-    all: Vec<Passed>,
+    all: AllPassed,
     missing: usize,
     then: F,
 }
 
-impl<F: FnOnce(Result<Vec<Passed>, RpcError>)> Gathering<F> {
+impl<F: FnOnce(Result<AllPassed, RpcError>)> Gathering<F> {
     fn add(gathering: &Mutex<Option<Self>>, at: usize, value: Result<Encoded, RpcError>) {
         let mut guard = gathering.lock();
         let Some(this) = guard.as_mut() else { return };

@@ -10,7 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{self, Serializer};
@@ -18,13 +17,15 @@ use serde::ser::{self, Serializer};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::lasting::LastingName;
-use crate::rpc::arg::Value;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::method::{Interface, MethodDesc};
 use crate::rpc::remote::{Remote, nowhere_cap};
 use crate::rpc::stub::{Broken, Calls, Stub, StubCore};
-use crate::stream::Chunks;
+
+mod passed;
+
+pub(crate) use self::passed::{AllPassed, Passed};
 
 /// What calls can be delivered to: an object or target of this process, or a way to one elsewhere.
 pub(crate) trait Capability: Send + Sync + 'static {
@@ -160,30 +161,6 @@ impl PeerInterface {
     }
 }
 
-/// What travels beside a body.
-#[derive(Clone)]
-pub(crate) enum Passed {
-    Cap(Cap),
-    /// Handed out once.
-    Chunks(Arc<Mutex<Option<Chunks>>>),
-    Value(Value),
-    /// In the text encoding only, where it has to become a stream.
-    #[cfg(feature = "capnweb")]
-    Blob(crate::value::Blob),
-}
-
-impl fmt::Debug for Passed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cap(_) => "capability",
-            Self::Chunks(_) => "stream",
-            Self::Value(_) => "value",
-            #[cfg(feature = "capnweb")]
-            Self::Blob(_) => "blob",
-        })
-    }
-}
-
 // ---- the scope
 
 thread_local! {
@@ -216,32 +193,31 @@ struct Outer(Scope);
 
 impl Outer {
     #[inline]
-    fn enter(doing: Doing, passed: Vec<Passed>) -> Self {
+    fn enter(doing: Doing) -> Self {
         let outer = SCOPE.get();
-        // Most messages pass nothing.
-        let count = if passed.is_empty() { 0 } else { Self::add(passed) };
-        SCOPE.set(Scope { doing, from: outer.to, to: outer.to + count });
+        SCOPE.set(Scope { doing, from: outer.to, to: outer.to });
         Self(outer)
     }
 
     #[cold]
-    fn add(passed: Vec<Passed>) -> u32 {
+    fn add(&mut self, passed: AllPassed) {
         let count = u32::try_from(passed.len()).expect("a message has fewer bytes than that");
         TABLE.with_borrow_mut(|table| table.extend(passed));
-        count
+        let scope = SCOPE.get();
+        SCOPE.set(Scope { to: scope.to + count, ..scope });
     }
 
     /// What is in the inner one's table.
     #[inline]
-    fn take() -> Vec<Passed> {
+    fn take() -> AllPassed {
         let scope = SCOPE.get();
-        if scope.from == scope.to { Vec::new() } else { Self::take_all(scope) }
+        if scope.from == scope.to { AllPassed::NOTHING } else { Self::take_all(scope) }
     }
 
     #[cold]
-    fn take_all(scope: Scope) -> Vec<Passed> {
+    fn take_all(scope: Scope) -> AllPassed {
         SCOPE.set(Scope { to: scope.from, ..scope });
-        TABLE.with_borrow_mut(|table| table.split_off(scope.from as usize))
+        TABLE.with_borrow_mut(|table| table.split_off(scope.from as usize)).into()
     }
 }
 
@@ -258,15 +234,19 @@ impl Drop for Outer {
 }
 
 /// Collects what `encode` passes.
-pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, Vec<Passed>) {
-    let _outer = Outer::enter(Doing::Encoding, Vec::new());
+pub(crate) fn encoding<R>(encode: impl FnOnce() -> R) -> (R, AllPassed) {
+    let _outer = Outer::enter(Doing::Encoding);
     let result = encode();
     (result, Outer::take())
 }
 
 /// Lets `decode` take from what was passed. What it leaves is let go.
-pub(crate) fn decoding<R>(passed: Vec<Passed>, decode: impl FnOnce() -> R) -> R {
-    let _outer = Outer::enter(Doing::Decoding, passed);
+pub(crate) fn decoding<R>(passed: AllPassed, decode: impl FnOnce() -> R) -> R {
+    let mut outer = Outer::enter(Doing::Decoding);
+    // Most messages pass nothing.
+    if !passed.is_empty() {
+        outer.add(passed);
+    }
     decode()
 }
 
@@ -280,7 +260,7 @@ pub(crate) fn storing<R>(node: &WeakNode, access: impl FnOnce() -> R) -> R {
         }
     }
     let _before = Before(STORAGE.replace(Some(node.clone())));
-    let _outer = Outer::enter(Doing::Storing, Vec::new());
+    let _outer = Outer::enter(Doing::Storing);
     access()
 }
 

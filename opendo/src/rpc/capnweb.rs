@@ -29,7 +29,7 @@ pub(crate) use values::as_text;
 
 use crate::encoding::capnweb::{self, ArgsReader, Malformed};
 use crate::encoding::{Encoded, Form};
-use crate::rpc::cap::Passed;
+use crate::rpc::cap::AllPassed;
 use crate::rpc::error::{ErrorKind, RpcError};
 
 /// Why the writer of a stream aborts it: its first argument.
@@ -43,7 +43,7 @@ pub(crate) fn reason_of(args: &Encoded) -> RpcError {
 }
 
 /// The arguments that say so.
-pub(crate) fn with_reason(reason: &RpcError) -> (Vec<u8>, Vec<Passed>) {
+pub(crate) fn with_reason(reason: &RpcError) -> (Vec<u8>, AllPassed) {
     let mut args = vec![b'['];
     let passed = match reason.thrown() {
         Some(thrown) => {
@@ -52,7 +52,7 @@ pub(crate) fn with_reason(reason: &RpcError) -> (Vec<u8>, Vec<Passed>) {
         }
         None => {
             capnweb::append_error_named("Error", reason.message(), &mut args);
-            Vec::new()
+            AllPassed::NOTHING
         }
     };
     args.push(b']');
@@ -68,6 +68,6 @@ fn protocol(what: impl Into<String>) -> RpcError {
 fn refused_call(error: &Malformed) -> RpcError {
     let mut bytes = Vec::new();
     capnweb::append_error_named(error.name, &error.message, &mut bytes);
-    let thrown = Encoded { form: Form::CapnWeb, bytes: bytes.into(), passed: Vec::new() };
+    let thrown = Encoded { form: Form::CapnWeb, bytes: bytes.into(), passed: AllPassed::NOTHING };
     RpcError::new(ErrorKind::Decode, error.message.clone()).with_thrown(thrown)
 }

@@ -103,7 +103,7 @@ impl DynStub {
             value: Encoded {
                 form: Form::CapnWeb,
                 bytes: Bytes::from_static(ALONE),
-                passed: vec![Passed::Cap(self.0.clone())],
+                passed: Passed::Cap(self.0.clone()).into(),
             },
         }));
         Remote::of_promise(here, Arc::new([]))

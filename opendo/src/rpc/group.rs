@@ -155,11 +155,11 @@ impl Uplink for Members {
             let hook = move |answer| members.answered(id, place, answer, &answers, &whole);
             // Straight to where it is: nothing has to be passed on.
             if let Some(remote) = cap.remote().filter(|remote| remote.form() == parts.form) {
-                remote.call_one_of_many(call, parts, &body, passed.to_vec(), hook);
+                remote.call_one_of_many(call, parts, &body, passed.into(), hook);
                 continue;
             }
             let each = RemoteCall::for_hook(call, call.object.clone(), hook);
-            if let Some(incoming) = Incoming::shared(&each, parts, body.clone(), passed.to_vec()) {
+            if let Some(incoming) = Incoming::shared(&each, parts, body.clone(), passed.into()) {
                 incoming.when_complete(move |incoming| cap.deliver(incoming));
             }
         }

@@ -14,7 +14,7 @@ use crate::object::inbox::Receipt;
 use crate::object::turn;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg;
-use crate::rpc::cap::{Capabilities, Passed};
+use crate::rpc::cap::{AllPassed, Capabilities, Passed};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::gone::Gone;
@@ -53,7 +53,7 @@ impl Incoming {
     /// A call of this process that takes the encoded way; `None` when it was withdrawn.
     pub(crate) fn of_own(outgoing: &OutgoingCall<'_>) -> Option<Self> {
         let OutgoingCall { call, parts, body, passed } = outgoing;
-        Self::shared(call, parts, Bytes::copy_from_slice(body), passed.to_vec())
+        Self::shared(call, parts, Bytes::copy_from_slice(body), (*passed).into())
     }
 
     /// The same, of a body that others have too.
@@ -61,7 +61,7 @@ impl Incoming {
         call: &Arc<RemoteCall>,
         parts: &CallParts,
         body: Bytes,
-        passed: Vec<Passed>,
+        passed: AllPassed,
     ) -> Option<Self> {
         let incoming = IncomingCall::of_caller(call.clone(), parts.form);
         call.delivered(&incoming).then(|| Self {
@@ -341,7 +341,7 @@ impl RemoteReply {
             #[cfg(feature = "capnweb")]
             Form::CapnWeb => br#"["undefined"]"#,
         };
-        self.answer(method, true, nothing, Vec::new(), || Capabilities::None);
+        self.answer(method, true, nothing, AllPassed::NOTHING, || Capabilities::None);
     }
 
     /// Answers with an encoded result. Calls that wait for it start before the caller can know it: so those the
@@ -351,7 +351,7 @@ impl RemoteReply {
         method: &str,
         is_ok: bool,
         body: &[u8],
-        passed: Vec<Passed>,
+        passed: AllPassed,
         capabilities: impl FnOnce() -> Capabilities,
     ) {
         if let Some(kept) = &self.call.kept {

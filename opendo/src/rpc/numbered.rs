@@ -40,11 +40,14 @@ impl<T> Numbered<T> {
         let at = self.find(number)?;
         let thing = self.places[at].1.take()?;
         self.taken -= 1;
-        while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
-            self.places.pop_front();
-        }
-        while self.places.back().is_some_and(|(_, thing)| thing.is_none()) {
-            self.places.pop_back();
+        if at == 0 {
+            while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
+                self.places.pop_front();
+            }
+        } else if at + 1 == self.places.len() {
+            while self.places.back().is_some_and(|(_, thing)| thing.is_none()) {
+                self.places.pop_back();
+            }
         }
         // One that stays long holds up no more places than there are things.
         if self.places.len() > SPARSE + 3 * self.taken {
@@ -58,6 +61,7 @@ impl<T> Numbered<T> {
         self.places.into_iter().filter_map(|(number, thing)| Some((number, thing?)))
     }
 
+    #[inline]
     fn find(&self, number: u64) -> Option<usize> {
         let first = self.places.front()?.0;
         let at = usize::try_from(number.checked_sub(first)?).unwrap_or(usize::MAX);

@@ -14,7 +14,7 @@ use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::{AnyCore, Life, Unsent};
 use crate::rpc::arg;
 use crate::rpc::call::Named;
-use crate::rpc::cap::{Capabilities, Passed};
+use crate::rpc::cap::{AllPassed, Capabilities, Passed};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
@@ -134,13 +134,13 @@ impl RemoteCall {
         object: Arc<RemoteObject>,
         (method, signature): (&'static str, &'static str),
         keep: bool,
-        to: To,
+        to: impl FnOnce() -> To,
         again: Option<Box<Again>>,
     ) -> Arc<Self> {
         let here = keep && object.number.is_none();
         let kept = here.then(|| Promise::new(object.form, Limits::default().max_pipelined));
         Arc::new(Self {
-            to,
+            to: to(),
             object,
             method,
             signature,
@@ -163,8 +163,8 @@ impl RemoteCall {
         keep: bool,
         again: Option<Again>,
     ) -> Arc<Self> {
-        let (to, again) = (To::Caller(Slot::new()), again.map(Box::new));
-        Self::new(object, (method.name, method.signature), keep, to, again)
+        let to = || To::Caller(Slot::new());
+        Self::new(object, (method.name, method.signature), keep, to, again.map(Box::new))
     }
 
     /// The same call to one of many.
@@ -173,7 +173,7 @@ impl RemoteCall {
         object: Arc<RemoteObject>,
         hook: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
     ) -> Arc<Self> {
-        let to = To::Hook(Mutex::new(Some(Box::new(hook))));
+        let to = || To::Hook(Mutex::new(Some(Box::new(hook))));
         Self::new(object, (whole.method, whole.signature), false, to, None)
     }
 
@@ -187,6 +187,7 @@ impl RemoteCall {
         self.leave(Route::Here(call.clone()))
     }
 
+    #[inline]
     fn leave(&self, to: Route) -> bool {
         let mut route = self.route.lock();
         let unsent = matches!(*route, Route::Unsent);
@@ -215,8 +216,15 @@ impl RemoteCall {
     }
 
     /// Somebody waits for its answer: text sessions do not give one unasked, where the result is kept anyway.
+    #[inline]
     pub(crate) fn want(&self) {
-        if !self.form().is_text() || self.wanted.swap(true, Ordering::Relaxed) {
+        if self.form().is_text() {
+            self.want_unasked();
+        }
+    }
+
+    fn want_unasked(&self) {
+        if self.wanted.swap(true, Ordering::Relaxed) {
             return;
         }
         let sent = match &*self.route.lock() {
@@ -459,7 +467,7 @@ pub(super) fn pass_on(object: &Arc<RemoteObject>, incoming: Incoming) {
     let Incoming { reply, args, member, deadline, trace, chain, .. } = incoming;
     let Encoded { form, bytes: body, passed } = args;
     let (waiting, keep) = (reply.call().clone(), reply.call().kept.is_some());
-    let to = To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
+    let to = || To::PassedOn(Mutex::new(PassedOn { reply: Some(reply), hooks: Vec::new(), answer: None }));
     let call = RemoteCall::new(object.clone(), (method.name, method.signature), keep, to, None);
     if waiting.poll_gone(&mut Context::from_waker(&Waker::from(call.clone()))).is_ready() {
         call.withdraw();
@@ -494,7 +502,7 @@ const UNKNOWN: MethodDesc = MethodDesc {
 };
 
 /// Sends a call, once the values that cannot be named where it goes have arrived.
-pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: Vec<Passed>) {
+pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passed: AllPassed) {
     #[cfg(feature = "capnweb")]
     if crate::rpc::capnweb::records(call, parts, body, &passed) {
         return;
@@ -512,7 +520,7 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
         *call.leaving.lock() = Some(Promise::new(parts.form, Limits::default().max_pipelined));
     }
     let (call, parts, body) = (call.clone(), parts.clone(), Bytes::copy_from_slice(body));
-    let leave = move |passed: Result<Vec<Passed>, RpcError>| {
+    let leave = move |passed: Result<AllPassed, RpcError>| {
         match passed {
             Ok(passed) => {
                 hand_over(OutgoingCall { call: &call, parts: &parts, body: &body, passed: &passed });
@@ -536,6 +544,7 @@ pub(crate) fn send(call: &Arc<RemoteCall>, parts: &CallParts, body: &[u8], passe
 }
 
 /// Sends the call: straight to the session that took the one before it, or by whatever way finds one.
+#[inline]
 fn hand_over(outgoing: OutgoingCall<'_>) {
     let object = &outgoing.call.object;
     if let Some((session, target)) = object.way() {

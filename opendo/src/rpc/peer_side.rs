@@ -18,7 +18,7 @@ use crate::encoding::{Encoded, Form};
 use crate::object::lasting::MAX_PARAMS;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Cap, Passed, PeerInterface};
+use crate::rpc::cap::{AllPassed, Cap, Passed, PeerInterface};
 use crate::rpc::chain::Link;
 use crate::rpc::core::{Core, Woken, wake_later};
 use crate::rpc::driver::{Access, Host, Hosted, In, Keepalive, disconnected};
@@ -420,14 +420,14 @@ impl PeerSide {
     }
 
     /// Takes what was passed beside a message.
-    #[inline]
-    fn receive(&mut self, core: &Arc<Core>, block: &[u8]) -> Result<Vec<Passed>, RpcError> {
+    #[inline(always)]
+    fn receive(&mut self, core: &Arc<Core>, block: &[u8]) -> Result<AllPassed, RpcError> {
         // Most messages pass nothing.
-        if block.is_empty() { Ok(Vec::new()) } else { self.receive_all(core, block) }
+        if block.is_empty() { Ok(AllPassed::NOTHING) } else { self.receive_all(core, block) }
     }
 
-    fn receive_all(&mut self, core: &Arc<Core>, mut block: &[u8]) -> Result<Vec<Passed>, RpcError> {
-        let mut all = Vec::new();
+    fn receive_all(&mut self, core: &Arc<Core>, mut block: &[u8]) -> Result<AllPassed, RpcError> {
+        let mut all = AllPassed::NOTHING;
         let (mut count, mut results) = (0, 0);
         let mut one_more = || {
             count += 1;
@@ -451,7 +451,7 @@ impl PeerSide {
                     }
                 }
                 Descriptor::Value { body, passed } => {
-                    let mut inner = Vec::new();
+                    let mut inner = AllPassed::NOTHING;
                     for _ in 0..passed {
                         one_more()?;
                         inner.push(self.receive_cap(core, take(&mut block)?)?);

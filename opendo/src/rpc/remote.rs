@@ -14,7 +14,7 @@ use crate::object::id::{ObjectKey, ToObjectId};
 use crate::object::lasting::LastingName;
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::call::{Call, Named, deadline_after};
-use crate::rpc::cap::{Cap, Capability, Known, Passed, PeerInterface, Reference};
+use crate::rpc::cap::{AllPassed, Cap, Capability, Known, PeerInterface, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::Incoming;
 use crate::rpc::info::{CallInfo, Caller, Origin};
@@ -232,7 +232,7 @@ impl Remote {
     }
 
     /// Sends a call whose arguments are encoded already. Nobody else awaits it, so nothing checks for cycles.
-    pub(crate) fn call_raw(&self, method: MethodDesc, body: &[u8], passed: Vec<Passed>) -> Arc<RemoteCall> {
+    pub(crate) fn call_raw(&self, method: MethodDesc, body: &[u8], passed: AllPassed) -> Arc<RemoteCall> {
         let call = RemoteCall::awaited(self.0.clone(), method, false, None);
         let form = self.0.form;
         let parts = CallParts {
@@ -254,7 +254,7 @@ impl Remote {
         whole: &RemoteCall,
         parts: &CallParts,
         body: &[u8],
-        passed: Vec<Passed>,
+        passed: AllPassed,
         answered: impl FnOnce(Result<Body, RpcError>) + Send + 'static,
     ) {
         let object = &self.0;

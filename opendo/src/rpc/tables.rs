@@ -142,16 +142,22 @@ impl Out<'_> {
     }
 
     /// Whether the peer holds so many more things under names of ours: it would end the session.
+    #[inline]
     pub(crate) fn has_room(&self, more: usize) -> Result<(), RpcError> {
-        let (held, allowed) = (self.tables.names, self.core.theirs.max_bindings);
-        if more == 0 || held + more <= allowed as usize {
+        if more == 0 || self.tables.names + more <= self.core.theirs.max_bindings as usize {
             return Ok(());
         }
+        Err(self.is_full())
+    }
+
+    #[cold]
+    fn is_full(&self) -> RpcError {
+        let (held, allowed) = (self.tables.names, self.core.theirs.max_bindings);
         let text = format!(
             "{} holds {held} names and results for us, and {allowed} are allowed",
             self.core.life.peer
         );
-        Err(RpcError::new(ErrorKind::Overloaded, text))
+        RpcError::new(ErrorKind::Overloaded, text)
     }
 
     /// The number of a class, which is described to the peer the first time.
@@ -187,7 +193,7 @@ impl Out<'_> {
                 }
                 Passed::Value(Value::There(Encoded { form: Form::Postcard, bytes: body, passed: inner })) => {
                     let mut passed = Vec::with_capacity(inner.len());
-                    for inner in inner {
+                    for inner in &**inner {
                         passed.push(self.describe_cap(inner, &mut prepared)?);
                     }
                     let count = u32::try_from(passed.len()).unwrap_or(u32::MAX);
@@ -263,7 +269,7 @@ impl Out<'_> {
 
     /// The message is on its way: what was passed is the peer's to hold now. The streams are to be written, once the
     /// lock is free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, prepared: Prepared) -> Option<Vec<PassedStream>> {
         prepared.0.map(|parts| self.commit_all(*parts))
     }

@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::encoding::Form;
     use crate::rpc::callback::{CallMethod, Callback};
+    use crate::rpc::cap::AllPassed;
     use crate::rpc::info::Caller;
     use crate::rpc::promise::promise;
     use crate::rpc::stub::Stub;
@@ -104,7 +105,7 @@ mod tests {
             caller: Caller::Local,
         };
         let body = Bytes::copy_from_slice(body);
-        remote.translate::<Double>(Incoming::shared(&call, &parts, body, Vec::new()).unwrap());
+        remote.translate::<Double>(Incoming::shared(&call, &parts, body, AllPassed::NOTHING).unwrap());
         call
     }
 

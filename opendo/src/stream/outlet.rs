@@ -13,7 +13,7 @@ use super::Chunk;
 use super::flow::{FlowController, Token};
 use crate::encoding::Form;
 use crate::rpc::any_core::AnyCore;
-use crate::rpc::cap::{Capability, PeerInterface};
+use crate::rpc::cap::{AllPassed, Capability, PeerInterface};
 use crate::rpc::error::RpcError;
 use crate::rpc::method::{Interface, MethodDesc, MethodFlags};
 use crate::rpc::outgoing::RemoteCall;
@@ -120,7 +120,8 @@ impl Outlet {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RpcError>> {
         // At once: the end is behind everything that was written, and the reader need not wait for it.
         let remote = &self.remote;
-        self.closing.get_or_insert_with(|| remote.call_raw(CLOSE, no_arguments(remote.form()), Vec::new()));
+        self.closing
+            .get_or_insert_with(|| remote.call_raw(CLOSE, no_arguments(remote.form()), AllPassed::NOTHING));
         ready!(self.poll_flush(cx))?;
         Poll::Ready(Ok(()))
     }
@@ -130,7 +131,7 @@ impl Outlet {
             Form::Postcard => {
                 let mut body = Vec::new();
                 encode_body(reason.message(), &mut body);
-                (body, Vec::new())
+                (body, AllPassed::NOTHING)
             }
             #[cfg(feature = "capnweb")]
             Form::CapnWeb => crate::rpc::capnweb::with_reason(reason),
@@ -158,7 +159,7 @@ impl Outlet {
                 Ok(Some(Err(error))) => return self.abort(&error),
                 Ok(None) => {
                     // Whether the rest is read is the reader's business: there is nobody here to tell.
-                    self.remote.call_raw(CLOSE, no_arguments(self.form()), Vec::new());
+                    self.remote.call_raw(CLOSE, no_arguments(self.form()), AllPassed::NOTHING);
                     return;
                 }
                 Err(()) => return,

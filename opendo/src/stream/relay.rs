@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::encoding::Encoded;
 use crate::node::WeakNode;
-use crate::rpc::cap::{Capability, Known, Reference};
+use crate::rpc::cap::{AllPassed, Capability, Known, Reference};
 use crate::rpc::error::RpcError;
 use crate::rpc::incoming::Incoming;
 use crate::rpc::remote::Remote;
@@ -36,7 +36,7 @@ impl<T: Streamed> Relay<T> {
             }
             Ok(method) if method == CLOSE.id => {
                 let bytes = bytes::Bytes::from_static(no_arguments(form));
-                (CLOSE, Ok(Encoded { form, bytes, passed: Vec::new() }))
+                (CLOSE, Ok(Encoded { form, bytes, passed: AllPassed::NOTHING }))
             }
             Ok(method) if method == ABORT.id => {
                 Outlet::new(remote.clone(), false).abort(&reason_of(&call));

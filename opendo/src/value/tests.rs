@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::encoding::capnweb::{Malformed, Resolver, Special, append, evaluate, take};
 use crate::encoding::{Form, Shape, decode_all, with_encoder};
-use crate::rpc::cap::{self, Passed};
+use crate::rpc::cap::{self, AllPassed, Passed};
 
 /// Text carries no capabilities here.
 struct Nothing;
@@ -18,7 +18,7 @@ impl Resolver for Nothing {
     }
 }
 
-fn text_of<T: Serialize>(value: &T) -> (String, Vec<Passed>) {
+fn text_of<T: Serialize>(value: &T) -> (String, AllPassed) {
     let mut out = Vec::new();
     let (appended, passed) = cap::encoding(|| append(value, &mut out));
     appended.unwrap();
@@ -266,7 +266,7 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         let evaluated = evaluate(&text, &mut Nothing);
-        let taken = cap::decoding(Vec::new(), || take::<Value>(&text));
+        let taken = cap::decoding(AllPassed::NOTHING, || take::<Value>(&text));
         if let Ok(None) = evaluated && let Ok(value) = taken {
             let again = text_of(&value).0;
             prop_assert_eq!(text_of(&take::<Value>(&again).unwrap()).0, again);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::json::{Cursor, list};
 use super::{MAX_DEPTH, is_inherited};
-use crate::rpc::cap::Passed;
+use crate::rpc::cap::{AllPassed, Passed};
 use crate::rpc::member::Part;
 
 /// Where one part of a path leads.
@@ -139,11 +139,11 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 /// A part of a body as a body of its own, with its own table.
-pub(crate) fn sub_body(body: &Bytes, part: &str, passed: &[Passed]) -> (Bytes, Vec<Passed>) {
+pub(crate) fn sub_body(body: &Bytes, part: &str, passed: &[Passed]) -> (Bytes, AllPassed) {
     if !part.contains(MARKER) {
-        return (body.slice_ref(part.as_bytes()), Vec::new());
+        return (body.slice_ref(part.as_bytes()), AllPassed::NOTHING);
     }
-    let mut own = Vec::new();
+    let mut own = AllPassed::NOTHING;
     let mut text = String::with_capacity(part.len());
     for (before, place) in Pieces::of(part) {
         text.push_str(before);
@@ -263,7 +263,7 @@ mod tests {
     fn a_part_is_a_body_of_its_own() {
         let there = |text: &'static str| {
             let bytes = Bytes::from_static(text.as_bytes());
-            Passed::Value(Value::There(Encoded { form: Form::CapnWeb, bytes, passed: Vec::new() }))
+            Passed::Value(Value::There(Encoded { form: Form::CapnWeb, bytes, passed: AllPassed::NOTHING }))
         };
         let names = |passed: &[Passed]| -> Vec<String> {
             let name = |passed: &Passed| match passed {

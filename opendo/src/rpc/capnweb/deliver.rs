@@ -9,7 +9,7 @@ use crate::encoding::capnweb::{ALONE, Step, marker, step, sub_body};
 use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Cap, Capabilities, Capability, Known, Passed, Reference};
+use crate::rpc::cap::{AllPassed, Cap, Capabilities, Capability, Known, Passed, Reference};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::limits::Limits;
@@ -71,7 +71,7 @@ fn method_of(
             let value = Promise::new(Form::CapnWeb, Limits::default().max_pipelined);
             let read = Member::new(vec![Part::Name(name.to_owned())], false);
             let nothing =
-                Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() };
+                Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: AllPassed::NOTHING };
             let reply = RemoteReply::new(IncomingCall::of_promise(value.clone()));
             target().deliver(call.made_for(reply, nothing, Some(Arc::new(read))));
             call.member = Some(Arc::new(member.after(1)));
@@ -129,7 +129,7 @@ fn type_error(text: impl Into<String>) -> RpcError {
 }
 
 fn reply_with(reply: RemoteReply, cap: Cap) {
-    reply.answer("read", true, ALONE, vec![Passed::Cap(cap)], || Capabilities::None);
+    reply.answer("read", true, ALONE, Passed::Cap(cap).into(), || Capabilities::None);
 }
 
 /// A method that was read instead of called.

@@ -17,7 +17,7 @@ use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special};
 use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::{AnyCore, broken};
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Cap, Capabilities, Passed, PeerInterface};
+use crate::rpc::cap::{AllPassed, Cap, Capabilities, Passed, PeerInterface};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::incoming::{Incoming, IncomingCall, RemoteReply};
 use crate::rpc::member::{Member, Part};
@@ -36,7 +36,7 @@ pub(super) struct Evaluated {
 impl Evaluated {
     /// The promise that the whole value is, if it is one.
     pub(super) fn promise(&self) -> Option<&Arc<Promise>> {
-        match self.value.passed.as_slice() {
+        match &*self.value.passed {
             [Passed::Value(Value::Promise(promise))] if &self.value.bytes[..] == capnweb::ALONE => {
                 Some(promise)
             }
@@ -48,7 +48,7 @@ impl Evaluated {
 /// Evaluates an expression: calls in it are started, capabilities held.
 pub(super) fn evaluate(core: &Arc<TextCore>, text: &str) -> Result<Evaluated, Malformed> {
     let mut evaluator =
-        Evaluator { core, table: Vec::new(), outer: Vec::new(), last_call: None, steps: None };
+        Evaluator { core, table: AllPassed::NOTHING, outer: Vec::new(), last_call: None, steps: None };
     let body = capnweb::evaluate(text, &mut evaluator)?;
     let bytes = match body {
         None => Bytes::copy_from_slice(text.as_bytes()),
@@ -63,9 +63,9 @@ pub(super) fn evaluate(core: &Arc<TextCore>, text: &str) -> Result<Evaluated, Ma
 struct Evaluator<'a> {
     core: &'a Arc<TextCore>,
     /// Of the value, or of the arguments of the innermost call that is open.
-    table: Vec<Passed>,
+    table: AllPassed,
     /// Of what that is in.
-    outer: Vec<Vec<Passed>>,
+    outer: Vec<AllPassed>,
     last_call: Option<u64>,
     /// Of maps, that may still be taken.
     steps: Option<Arc<AtomicUsize>>,
@@ -173,7 +173,7 @@ impl Named {
             Self::Cap(cap) => {
                 let promise = Promise::new(Form::CapnWeb, core.life.limits.max_pipelined);
                 let bytes = Bytes::from_static(capnweb::ALONE);
-                let value = Encoded { form: Form::CapnWeb, bytes, passed: vec![Passed::Cap(cap)] };
+                let value = Encoded { form: Form::CapnWeb, bytes, passed: Passed::Cap(cap).into() };
                 promise.resolve(Ok(Resolution::Result { capabilities: Capabilities::None, value }));
                 promise
             }
@@ -182,7 +182,7 @@ impl Named {
 }
 
 fn no_args() -> Encoded {
-    Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: Vec::new() }
+    Encoded { form: Form::CapnWeb, bytes: Bytes::from_static(b"[]"), passed: AllPassed::NOTHING }
 }
 
 impl TextCore {
@@ -413,7 +413,7 @@ fn collect(core: &Arc<TextCore>, kind: String, chunks: Chunks) -> Arc<Promise> {
             value: Encoded {
                 form: Form::CapnWeb,
                 bytes: Bytes::from_static(capnweb::ALONE),
-                passed: vec![Passed::Blob(Blob { kind, bytes })],
+                passed: Passed::Blob(Blob { kind, bytes }).into(),
             },
         }));
     });

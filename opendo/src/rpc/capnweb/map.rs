@@ -12,7 +12,7 @@ use super::whole::resolve_when_whole;
 use crate::encoding::capnweb::{self, Capture, Malformed, Resolver, Special, elements, is_nullish, sub_body};
 use crate::encoding::{Encoded, Form};
 use crate::rpc::arg::Value;
-use crate::rpc::cap::{Capabilities, Passed};
+use crate::rpc::cap::{AllPassed, Capabilities, Passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::member::{Member, Part};
 use crate::rpc::promise::{Promise, Resolution};
@@ -75,7 +75,7 @@ impl Mapper {
             };
         };
         let mut body = String::from("[[");
-        let mut passed = Vec::with_capacity(elements.len());
+        let mut passed = AllPassed::NOTHING;
         for element in elements {
             let (bytes, inner) = sub_body(&input.bytes, element, &input.passed);
             let value = match self.run_once(Encoded { form: Form::CapnWeb, bytes, passed: inner }) {
@@ -116,7 +116,7 @@ impl Mapper {
                 resolve_when_whole(&self.core, promise.clone(), value);
                 results.push(Named::Promise(promise));
             }
-            let mut frame = Frame { mapper: self, results: &results, tables: vec![Vec::new()] };
+            let mut frame = Frame { mapper: self, results: &results, tables: vec![AllPassed::NOTHING] };
             let text = std::str::from_utf8(instruction).unwrap_or("null");
             let body = capnweb::evaluate(text, &mut frame).map_err(|error| refused_call(&error))?;
             let bytes = body.map_or_else(|| instruction.clone(), Bytes::from);
@@ -132,7 +132,7 @@ struct Frame<'a> {
     mapper: &'a Mapper,
     /// The input, and the results of the instructions so far.
     results: &'a [Named],
-    tables: Vec<Vec<Passed>>,
+    tables: Vec<AllPassed>,
 }
 
 impl Frame<'_> {
@@ -150,7 +150,7 @@ impl Frame<'_> {
         path: Option<Vec<Part>>,
         args: Option<String>,
     ) -> Result<Named, Malformed> {
-        let table = if args.is_some() { self.tables.pop().unwrap_or_default() } else { Vec::new() };
+        let table = if args.is_some() { self.tables.pop().unwrap_or_default() } else { AllPassed::NOTHING };
         let named = self.named(id)?;
         let path = path.unwrap_or_default();
         if path.is_empty() && args.is_none() {
@@ -170,7 +170,7 @@ impl Frame<'_> {
 
 impl Resolver for Frame<'_> {
     fn begin_arguments(&mut self) {
-        self.tables.push(Vec::new());
+        self.tables.push(AllPassed::NOTHING);
     }
 
     fn special(&mut self, special: Special<'_>) -> Result<u32, Malformed> {

@@ -65,7 +65,7 @@ impl Capability for Root {
             .and_then(|(class, object)| self.find(&method, &class, &object));
         match found {
             Ok(cap) => {
-                let passed = vec![Passed::Cap(cap)];
+                let passed = Passed::Cap(cap).into();
                 call.reply
                     .answer("object", true, crate::encoding::capnweb::ALONE, passed, || Capabilities::None);
             }

@@ -10,7 +10,7 @@ use crate::encoding::capnweb::{self, Pieces, TOO_DEEP, append_marker, is_too_dee
 use crate::encoding::{Encoded, Form};
 use crate::rpc::any_core::AnyCore;
 use crate::rpc::arg::{self, Value};
-use crate::rpc::cap::{Capabilities, Passed};
+use crate::rpc::cap::{AllPassed, Capabilities, Passed};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::promise::{Promise, Resolution};
 
@@ -45,7 +45,7 @@ impl TextCore {
         {
             return Ok(inner.clone());
         }
-        let mut made = Made { core: self, text: String::new(), passed: Vec::new() };
+        let mut made = Made { core: self, text: String::new(), passed: AllPassed::NOTHING };
         made.add(value)?;
         let Made { text, passed, .. } = made;
         if is_too_deep(&text) {
@@ -58,7 +58,7 @@ impl TextCore {
 struct Made<'a> {
     core: &'a TextCore,
     text: String,
-    passed: Vec<Passed>,
+    passed: AllPassed,
 }
 
 impl Made<'_> {

@@ -151,3 +151,9 @@ pub(super) fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+pub(super) fn wake_all(wakers: Option<Vec<Waker>>) {
+    if let Some(wakers) = wakers {
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}

@@ -11,7 +11,7 @@ use super::*;
 use crate::encoding::capnweb::append;
 use crate::encoding::{Encoded, Form};
 use crate::rpc::arg::Value as Promised;
-use crate::rpc::cap::Passed;
+use crate::rpc::cap::{AllPassed, Passed};
 use crate::stream::RpcStream;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,17 +225,17 @@ fn arguments_are_taken_one_by_one() {
     assert!(ArgsReader::new("{}").is_err());
 }
 
-fn there(text: impl Into<String>, passed: Vec<Passed>) -> Passed {
-    let bytes = Bytes::from(text.into());
+fn there(text: impl Into<String>, passed: impl Into<AllPassed>) -> Passed {
+    let (bytes, passed) = (Bytes::from(text.into()), passed.into());
     Passed::Value(Promised::There(Encoded { form: Form::CapnWeb, bytes, passed }))
 }
 
 #[test]
 fn what_a_promise_resolved_to_is_read_in_its_place() {
-    let inner = there(r##"{"a":["#",0],"b":2}"##, vec![there("7", Vec::new())]);
-    let both = || vec![inner.clone(), there("null", Vec::new())];
+    let inner = there(r##"{"a":["#",0],"b":2}"##, vec![there("7", AllPassed::NOTHING)]);
+    let both = || vec![inner.clone(), there("null", AllPassed::NOTHING)];
     let value: (BTreeMap<String, u8>, Option<u8>, u8) =
-        cap::decoding(both(), || take(r##"[[["#",0],["#",1],3]]"##)).unwrap();
+        cap::decoding(both().into(), || take(r##"[[["#",0],["#",1],3]]"##)).unwrap();
     assert_eq!(value, (BTreeMap::from([("a".into(), 7), ("b".into(), 2)]), None, 3));
 }
 
@@ -249,14 +249,14 @@ fn stream() -> Passed {
 #[tokio::test]
 async fn promises_of_streams_and_of_promises_of_them_are_streams() {
     for promise in [stream(), there(r##"["#",0]"##, vec![stream()])] {
-        let table = vec![there("7", Vec::new()), promise.clone()];
+        let table = vec![there("7", AllPassed::NOTHING), promise.clone()];
         let (stream, number): (RpcStream<u8>, u8) =
-            cap::decoding(table, || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
+            cap::decoding(table.into(), || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
         assert_eq!(number, 7);
         assert_eq!(stream.map(Result::unwrap).collect::<Vec<_>>().await, [1, 2]);
     }
-    let table = vec![stream(), there(r#"{"a":1}"#, Vec::new())];
-    let value: Vec<crate::Value> = cap::decoding(table, || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
+    let table = vec![stream(), there(r#"{"a":1}"#, AllPassed::NOTHING)];
+    let value: Vec<crate::Value> = cap::decoding(table.into(), || take(r##"[[["#",1],["#",0]]]"##)).unwrap();
     assert_eq!(value[0].get("a").as_f64(), Some(1.0));
     assert!(matches!(value[1], crate::Value::Readable(_)));
 }
@@ -265,13 +265,16 @@ async fn promises_of_streams_and_of_promises_of_them_are_streams() {
 fn what_is_no_capability_or_not_in_the_message_is_no_stream() {
     let read =
         |text: &str, table| cap::decoding(table, || take::<RpcStream<u8>>(text)).unwrap_err().to_string();
-    assert_eq!(read("5", Vec::new()), "expected a stream to read, got 5");
-    assert_eq!(read(r##"["#",0]"##, vec![there("5", Vec::new())]), "expected a stream to read, got 5");
+    assert_eq!(read("5", AllPassed::NOTHING), "expected a stream to read, got 5");
+    assert_eq!(
+        read(r##"["#",0]"##, there("5", AllPassed::NOTHING).into()),
+        "expected a stream to read, got 5"
+    );
     for text in [r##"["#",0]"##, r##"["#",4294967295]"##] {
-        assert_eq!(read(text, Vec::new()), "a capability that is not in the message");
+        assert_eq!(read(text, AllPassed::NOTHING), "a capability that is not in the message");
     }
     assert_eq!(
-        read(r##"["#",99999999999]"##, Vec::new()),
+        read(r##"["#",99999999999]"##, AllPassed::NOTHING),
         r##"expected a stream to read, got ["#",99999999999]"##
     );
 }
@@ -280,10 +283,10 @@ fn what_is_no_capability_or_not_in_the_message_is_no_stream() {
 fn bodies_in_bodies_cannot_outgrow_the_stack() {
     #[derive(Debug, Deserialize)]
     struct Nested(#[allow(dead_code)] Vec<Nested>);
-    let mut promise = there("[[]]", Vec::new());
+    let mut promise = there("[[]]", AllPassed::NOTHING);
     for _ in 0..200 {
         promise = there(format!("{}[\"#\",0]{}", "[[".repeat(100), "]]".repeat(100)), vec![promise]);
     }
-    let error = cap::decoding(vec![promise], || take::<Nested>(r##"["#",0]"##)).unwrap_err();
+    let error = cap::decoding(promise.into(), || take::<Nested>(r##"["#",0]"##)).unwrap_err();
     assert!(error.to_string().contains("depth"), "{error}");
 }

@@ -9,6 +9,7 @@ use super::{DecodeError, Wrong};
 use crate::rpc::cap;
 
 /// What fails may leave its beginning behind.
+#[inline]
 pub(super) fn append<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> postcard::Result<()> {
     postcard::serialize_with_flavor(value, Append(out))
 }
@@ -21,7 +22,11 @@ impl ser_flavors::Flavor for Append<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        match bytes {
+            // Most numbers, which are not worth a call.
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 

@@ -179,7 +179,9 @@ struct Scope {
     to: u32,
 }
 
+// As wide as its neighbours, so that a scope is copied whole.
 #[derive(Clone, Copy, PartialEq)]
+#[repr(u32)]
 enum Doing {
     Nothing,
     Encoding,

@@ -38,17 +38,20 @@ impl<T> Numbered<T> {
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
         let at = self.find(number)?;
-        let thing = self.places[at].1.take()?;
-        self.taken -= 1;
-        if at == 0 {
+        let thing = if at == 0 {
+            let (_, first) = self.places.pop_front()?;
             while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
                 self.places.pop_front();
             }
-        } else if at + 1 == self.places.len() {
+            first
+        } else {
+            let thing = self.places[at].1.take();
             while self.places.back().is_some_and(|(_, thing)| thing.is_none()) {
                 self.places.pop_back();
             }
-        }
+            thing
+        }?;
+        self.taken -= 1;
         // One that stays long holds up no more places than there are things.
         if self.places.len() > SPARSE + 3 * self.taken {
             self.places.retain(|(_, thing)| thing.is_some());

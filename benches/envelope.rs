@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 
+use opendo::__private::append_postcard;
 use opendo_transport::envelope::{CallHeader, EnvelopeView};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ fn binary<B: Serialize>(args: &B, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
     scratch.clear();
     out.clear();
     // As a session does it: user code fills a scratch buffer, which then goes behind the header under the lock.
-    *scratch = postcard::to_extend(args, std::mem::take(scratch)).expect("encodable");
+    append_postcard(args, scratch).expect("encodable");
     CallHeader { call: CALL, target: TARGET, method: METHOD, timestamp: TIMESTAMP, ..CallHeader::default() }
         .encode(out);
     out.extend_from_slice(scratch);

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use opendo::__private::append_postcard;
 use opendo::Stored;
 use opendo::prelude::*;
 use opendo_transport::envelope::{CallHeader, EnvelopeView};
@@ -161,7 +162,7 @@ fn repeat(case: &str, times: u32) {
 fn encode(call: u32, out: &mut Vec<u8>) {
     CallHeader { call: call.into(), target: 1, method: 7, timestamp: 1 << 50, ..CallHeader::default() }
         .encode(out);
-    *out = postcard::to_extend(&(u64::from(call),), std::mem::take(out)).expect("encodable");
+    append_postcard(&(u64::from(call),), out).expect("encodable");
 }
 
 async fn over_unix(calls: impl AsyncFnOnce(CounterStub)) {

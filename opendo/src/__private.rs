@@ -26,7 +26,7 @@ pub use crate::__typescript as typescript;
 #[cfg(feature = "typescript")]
 pub use crate::typescript as ts;
 
-pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder};
+pub use crate::encoding::{DecodeError, Decoder, EncodeError, Encoder, append_postcard};
 #[cfg(feature = "capnweb")]
 pub use crate::encoding::{read_arguments, write_arguments};
 pub use crate::object::lifecycle::{DurableObject, Object};

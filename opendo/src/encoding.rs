@@ -129,6 +129,11 @@ impl Encoded {
     }
 }
 
+/// A value in postcard behind what is there, as sessions write it into their buffer: for benches.
+pub fn append_postcard<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    postcard::append(value, out).map_err(|error| EncodeError(Unencodable::Value(error)))
+}
+
 /// The arguments of a call as text or in bytes, as sessions write them: for benches. Returns what `then` does.
 #[cfg(feature = "capnweb")]
 pub fn write_arguments<R>(
@@ -299,7 +304,7 @@ enum Input<'a> {
 
 impl<'a> Decoder<'a> {
     #[cfg_attr(not(feature = "capnweb"), allow(clippy::unnecessary_wraps))]
-    #[inline]
+    #[inline(always)]
     fn new(
         form: Form,
         #[allow(unused_variables)] shape: &Shape,

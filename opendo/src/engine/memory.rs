@@ -1,5 +1,6 @@
 //! The engine of tests and of nodes without storage: everything is gone with the process.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -118,14 +119,15 @@ impl Directory for Memory {
         let mut state = self.0.lock();
         state.epochs += 1;
         let epoch = Epoch(state.epochs);
-        // With the name, as soon as one is known.
-        if object.name().is_some()
-            && let Some((key, record)) = state.objects.remove_entry(object)
-        {
-            let key = if key.name().is_some() { key } else { object.clone() };
-            state.objects.insert(key, record);
-        }
-        let record = state.objects.entry(object.clone()).or_default();
+        let record = match state.objects.entry(object.clone()) {
+            Entry::Vacant(free) => free.insert(Record::default()),
+            // With the name, as soon as one is known.
+            Entry::Occupied(known) if known.key().name().is_none() && object.name().is_some() => {
+                let record = known.remove();
+                state.objects.entry(object.clone()).or_insert(record)
+            }
+            Entry::Occupied(known) => known.into_mut(),
+        };
         record.owner = Some(epoch);
         let ownership = Ownership { epoch, sequence: record.sequence };
         let values = match &record.contents {

@@ -237,36 +237,33 @@ impl<O: Send + Sync + 'static> Class<O> {
         if live.closed {
             return Err(RpcError::new(ErrorKind::Closed, "the node was shut down"));
         }
-        let found = live.objects.get(key).cloned();
-        if let Some(found) = found.as_ref().filter(|found| found.is_live()) {
-            return Ok(found.clone());
-        }
-        // One that is on its way out: the new one waits until it has left, and has a key of its own.
-        let predecessor = found.as_ref().and_then(|found| found.watch_end());
-        if found.is_some() {
-            live.objects.remove(key);
-        }
-        let (key, activation) = self.activate(key, predecessor);
+        let entry = match live.objects.entry(key.for_object()) {
+            Entry::Vacant(free) => {
+                let key = free.key().clone();
+                return Ok(free.insert(self.activate(key, None)).clone());
+            }
+            Entry::Occupied(entry) if entry.get().is_live() => return Ok(entry.get().clone()),
+            Entry::Occupied(entry) => entry,
+        };
+        // It is on its way out: the new one waits until it has left, and has a key of its own.
+        let predecessor = entry.remove().watch_end();
+        let key = key.for_object();
+        let activation = self.activate(key.clone(), predecessor);
         live.objects.insert(key, activation.clone());
         Ok(activation)
     }
 
-    fn activate(
-        self: &Arc<Self>,
-        key: &Arc<ObjectKey>,
-        predecessor: Option<Ended>,
-    ) -> (Arc<ObjectKey>, Arc<Activation<O>>) {
-        let key = ObjectKey::for_object(key);
+    fn activate(self: &Arc<Self>, key: Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { committer, node, .. } = &self.surroundings;
         let control = Control::new(self.common.clone(), |control| {
-            Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key.clone(), control))
+            Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key, control))
         });
         let birth = Birth { cradle: self.cradle.clone(), predecessor: predecessor.map(Box::new) };
         let activation = Activation::to_be_made(birth, control);
         if let Some(idle) = &self.idle {
             idle.add(&activation);
         }
-        (key, activation)
+        activation
     }
 
     /// Where an instance keeps its state, if not with the engine.

@@ -19,7 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::committer::Committer;
-pub(crate) use self::writes::Writes;
+pub(crate) use self::writes::{Piece, Write, Writes};
 use crate::object::id::ObjectKey;
 
 /// Class and id: the order in which objects are listed.

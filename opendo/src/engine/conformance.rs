@@ -73,12 +73,12 @@ fn edit() -> Edit {
 
 impl Edit {
     fn put(mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.0.writes.insert(bytes(key), Some(bytes(value)));
+        self.0.writes.insert((bytes(key), Some(bytes(value))));
         self
     }
 
     fn delete(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.0.writes.insert(bytes(key), None);
+        self.0.writes.insert((bytes(key), None));
         self
     }
 

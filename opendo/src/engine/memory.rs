@@ -13,8 +13,8 @@ use rustc_hash::FxHashMap;
 
 use super::committer::Committer;
 use super::{
-    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome, Ownership, Store,
-    Turn, UnixMillis, id, page,
+    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome, Ownership, Piece,
+    Store, Turn, UnixMillis, id, page,
 };
 use crate::object::id::ObjectKey;
 
@@ -45,25 +45,31 @@ struct Contents {
 }
 
 impl Contents {
-    fn set(&mut self, key: Bytes, value: Option<Bytes>) {
-        let length = key.len();
-        let before = match value {
-            Some(value) => {
-                self.size += length + value.len();
-                self.values.insert(key, value)
+    fn remove(&mut self, key: &[u8]) {
+        self.size -= self.values.remove(key).map_or(0, |before| key.len() + before.len());
+    }
+
+    fn set(&mut self, key: Piece<'_>, value: Piece<'_>) {
+        self.size += value.len();
+        match self.values.get_mut(&*key) {
+            Some(known) => self.size -= std::mem::replace(known, value.to_bytes()).len(),
+            None => {
+                self.size += key.len();
+                self.values.insert(key.to_bytes(), value.to_bytes());
             }
-            None => self.values.remove(&key),
-        };
-        self.size -= before.map_or(0, |before| length + before.len());
+        }
     }
 
     fn apply(&mut self, changes: &Changes) {
         for range in &changes.cleared {
             let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
-            keys.into_iter().for_each(|key| self.set(key, None));
+            keys.into_iter().for_each(|key| self.remove(&key));
         }
         for (key, value) in changes.writes.iter() {
-            self.set(key.clone(), value.clone());
+            match value {
+                Some(value) => self.set(key, value),
+                None => self.remove(&key),
+            }
         }
     }
 

@@ -1,16 +1,107 @@
 //! What keys are to become.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::fmt;
+use std::ops::{Bound, Deref};
 
 use bytes::Bytes;
 
-/// Keys in their order, each with its new value; `None` deletes. Most changes are of one key, and that one takes no memory
-/// of its own.
-#[derive(Clone, Debug, Default)]
+/// A key and its new value; `None` deletes. What is short takes no memory of its own.
+#[derive(Clone)]
+pub(crate) enum Write {
+    Short(Short),
+    Long(Bytes, Option<Bytes>),
+}
+
+/// How long a key and its value are that are short together.
+const SHORT: usize = 64;
+
+/// The key, then the value.
+#[derive(Clone, Copy)]
+pub(crate) struct Short {
+    bytes: [u8; SHORT],
+    key: u8,
+    length: u8,
+}
+
+impl Write {
+    /// Of the key that `both` begins with, so many bytes, and the value behind it.
+    pub(crate) fn of(both: &[u8], key: usize) -> Self {
+        let mut bytes = [0; SHORT];
+        let Some(short) = bytes.get_mut(..both.len()) else {
+            let [key, value] = [&both[..key], &both[key..]].map(Bytes::copy_from_slice);
+            return Self::Long(key, Some(value));
+        };
+        short.copy_from_slice(both);
+        Self::Short(Short { bytes, key: key as u8, length: both.len() as u8 })
+    }
+
+    pub(crate) fn key(&self) -> Piece<'_> {
+        match self {
+            Self::Short(short) => Piece::Short(&short.bytes[..short.key.into()]),
+            Self::Long(key, _) => Piece::Long(key),
+        }
+    }
+
+    pub(crate) fn value(&self) -> Option<Piece<'_>> {
+        match self {
+            Self::Short(short) => Some(Piece::Short(&short.bytes[short.key.into()..short.length.into()])),
+            Self::Long(_, value) => value.as_ref().map(Piece::Long),
+        }
+    }
+
+    pub(crate) fn into_pair(self) -> (Bytes, Option<Bytes>) {
+        match self {
+            Self::Short(_) => (self.key().to_bytes(), self.value().map(Piece::to_bytes)),
+            Self::Long(key, value) => (key, value),
+        }
+    }
+}
+
+impl From<(Bytes, Option<Bytes>)> for Write {
+    fn from((key, value): (Bytes, Option<Bytes>)) -> Self {
+        Self::Long(key, value)
+    }
+}
+
+/// A key or a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    Short(&'a [u8]),
+    Long(&'a Bytes),
+}
+
+impl Piece<'_> {
+    pub(crate) fn to_bytes(self) -> Bytes {
+        match self {
+            Self::Short(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Long(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl PartialEq for Piece<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Deref for Piece<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// Keys in their order, each with its new value. Most changes are of one key.
+#[derive(Clone, Default)]
 pub(crate) struct Writes {
     /// `None` if there are others.
-    one: Option<(Bytes, Option<Bytes>)>,
+    one: Option<Write>,
     /// `None` if there are no others.
     many: Option<Box<Many>>,
 }
@@ -22,41 +113,55 @@ impl Writes {
         self.one.is_none() && self.many.as_ref().is_none_or(|many| many.is_empty())
     }
 
-    pub(crate) fn insert(&mut self, key: Bytes, value: Option<Bytes>) {
-        match self.one.take() {
-            None if self.many.is_none() => self.one = Some((key, value)),
-            Some((before, _)) if before == key => self.one = Some((key, value)),
+    pub(crate) fn insert(&mut self, write: impl Into<Write>) {
+        let write = write.into();
+        match &mut self.one {
+            None if self.many.is_none() => self.one = Some(write),
+            Some(before) if *before.key() == *write.key() => *before = write,
             before => {
+                let before = before.take().map(Write::into_pair);
                 let many = self.many.get_or_insert_default();
                 many.extend(before);
-                many.insert(key, value);
+                many.extend([write.into_pair()]);
             }
         }
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+    /// What becomes of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<Piece<'_>>> {
         match &self.one {
-            Some((one, value)) => (one == key).then_some(value),
-            None => self.many.as_ref()?.get(key),
+            Some(one) => (*one.key() == *key).then(|| one.value()),
+            None => self.many.as_ref()?.get(key).map(|value| value.as_ref().map(Piece::Long)),
         }
     }
 
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
         self.starting(&[])
     }
 
     /// Those whose keys are that one or behind it.
-    pub(crate) fn starting(&self, start: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
-        let one = self.one.iter().filter(move |(key, _)| key >= start).map(|(key, value)| (key, value));
+    pub(crate) fn starting(
+        &self,
+        start: &[u8],
+    ) -> impl DoubleEndedIterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
+        let one = self.one.iter().filter(move |one| *one.key() >= *start);
         let range = (Bound::Included(start), Bound::Unbounded);
-        one.chain(self.many.iter().flat_map(move |many| many.range::<[u8], _>(range)))
+        let many = self.many.iter().flat_map(move |many| many.range::<[u8], _>(range));
+        let many = many.map(|(key, value)| (Piece::Long(key), value.as_ref().map(Piece::Long)));
+        one.map(|one| (one.key(), one.value())).chain(many)
     }
 
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Bytes) -> bool) {
-        self.one.take_if(|(key, _)| !keep(key));
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        self.one.take_if(|one| !keep(&one.key()));
         if let Some(many) = &mut self.many {
             many.retain(|key, _| keep(key));
         }
+    }
+}
+
+impl fmt::Debug for Writes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
@@ -66,14 +171,14 @@ impl PartialEq for Writes {
     }
 }
 
-impl Extend<(Bytes, Option<Bytes>)> for Writes {
-    fn extend<I: IntoIterator<Item = (Bytes, Option<Bytes>)>>(&mut self, writes: I) {
-        writes.into_iter().for_each(|(key, value)| self.insert(key, value));
+impl<W: Into<Write>> Extend<W> for Writes {
+    fn extend<I: IntoIterator<Item = W>>(&mut self, writes: I) {
+        writes.into_iter().for_each(|write| self.insert(write));
     }
 }
 
-impl FromIterator<(Bytes, Option<Bytes>)> for Writes {
-    fn from_iter<I: IntoIterator<Item = (Bytes, Option<Bytes>)>>(writes: I) -> Self {
+impl<W: Into<Write>> FromIterator<W> for Writes {
+    fn from_iter<I: IntoIterator<Item = W>>(writes: I) -> Self {
         let mut all = Self::default();
         all.extend(writes);
         all
@@ -87,12 +192,15 @@ impl<const N: usize> From<[(Bytes, Option<Bytes>); N]> for Writes {
 }
 
 impl IntoIterator for Writes {
-    type Item = (Bytes, Option<Bytes>);
-    type IntoIter =
-        std::iter::Chain<std::option::IntoIter<Self::Item>, std::iter::Flatten<std::option::IntoIter<Many>>>;
+    type Item = Write;
+    type IntoIter = std::iter::Chain<
+        std::option::IntoIter<Write>,
+        std::iter::Map<std::iter::Flatten<std::option::IntoIter<Many>>, fn((Bytes, Option<Bytes>)) -> Write>,
+    >;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.one.into_iter().chain(self.many.map(|many| *many).into_iter().flatten())
+        let many = self.many.map(|many| *many).into_iter().flatten();
+        self.one.into_iter().chain(many.map(Write::from as fn(_) -> _))
     }
 }
 
@@ -105,23 +213,23 @@ mod tests {
     }
 
     fn keys(writes: &Writes, start: &str) -> Vec<Bytes> {
-        writes.starting(start.as_bytes()).map(|(key, _)| key.clone()).collect()
+        writes.starting(start.as_bytes()).map(|(key, _)| key.to_bytes()).collect()
     }
 
     #[test]
     fn one_or_many_they_are_in_order_and_the_last_counts() {
         let mut writes = Writes::default();
         assert!(writes.is_empty());
-        writes.insert(bytes("b"), None);
-        writes.insert(bytes("b"), Some(bytes("1")));
-        assert_eq!(writes.get(b"b"), Some(&Some(bytes("1"))));
+        writes.insert((bytes("b"), None));
+        writes.insert((bytes("b"), Some(bytes("1"))));
+        assert_eq!(writes.get(b"b"), Some(Some(Piece::Short(b"1"))));
         assert_eq!((keys(&writes, "b"), keys(&writes, "c")), (vec![bytes("b")], vec![]));
-        writes.insert(bytes("a"), None);
-        writes.insert(bytes("c"), None);
-        writes.insert(bytes("b"), None);
+        writes.insert((bytes("a"), None));
+        writes.insert((bytes("c"), None));
+        writes.insert((bytes("b"), None));
         assert_eq!(keys(&writes, ""), ["a", "b", "c"]);
         assert_eq!(keys(&writes, "b"), ["b", "c"]);
-        assert_eq!((writes.get(b"b"), writes.get(b"d")), (Some(&None), None));
+        assert_eq!((writes.get(b"b"), writes.get(b"d")), (Some(None), None));
     }
 
     #[test]
@@ -129,11 +237,26 @@ mod tests {
         let one = Writes::from([(bytes("b"), None)]);
         let mut left = Writes::from([(bytes("a"), None), (bytes("b"), None)]);
         assert_ne!(left, one);
-        left.retain(|key| *key != "a");
+        left.retain(|key| key != b"a");
         assert_eq!(left, one);
-        left.insert(bytes("b"), Some(bytes("1")));
+        left.insert((bytes("b"), Some(bytes("1"))));
         assert_ne!(left, one);
         left.retain(|_| false);
         assert!(left.is_empty() && left.into_iter().next().is_none());
+    }
+
+    #[test]
+    fn what_is_short_and_what_is_long_is_the_same() {
+        for (key, value) in
+            [(0, 0), (0, SHORT), (1, 0), (6, 8), (6, SHORT - 6), (6, SHORT - 5), (SHORT, 0), (300, 9)]
+        {
+            let both: Vec<u8> = (0..key + value).map(|at| at as u8).collect();
+            let write = Write::of(&both, key);
+            assert_eq!(matches!(write, Write::Short(_)), both.len() <= SHORT);
+            assert_eq!((&*write.key(), write.value().as_deref()), (&both[..key], Some(&both[key..])));
+            let long = both.split_at(key);
+            let long = (Bytes::copy_from_slice(long.0), Some(Bytes::copy_from_slice(long.1)));
+            assert_eq!(write.into_pair(), long);
+        }
     }
 }

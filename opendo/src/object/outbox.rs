@@ -130,7 +130,7 @@ impl Outbox {
             state.lanes.clear();
         }
         for (key, value) in written {
-            if let (Some((receiver, number)), Some(_)) = (keys::message(key), value) {
+            if let (Some((receiver, number)), Some(_)) = (keys::message(&key), value) {
                 state.lanes.add(receiver, number);
             }
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Write};
 use crate::object::storage::ledger::{Ledger, Timer};
 use crate::rpc::cap::{storing, why};
 
@@ -177,8 +177,7 @@ impl Storage {
     /// [`StorageError::Encode`], [`StorageError::TooLarge`]; [`StorageError::Closed`] after the instance was thrown
     /// away.
     pub fn put<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), StorageError> {
-        let (key, value) = self.encode(key, value)?;
-        self.0.write(key, Some(value))
+        self.0.write(self.encode(key, value)?)
     }
 
     /// Writes all of these, or none of them (checklist 5.14).
@@ -191,7 +190,7 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let encoded: Result<Vec<_>, _> =
             entries.into_iter().map(|(key, value)| self.encode(key.as_ref(), &value)).collect();
-        self.0.write_all(encoded?.into_iter().map(|(key, value)| (key, Some(value))))
+        self.0.write_all(encoded?)
     }
 
     /// Removes `key`, if it is there.
@@ -199,7 +198,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Closed`] after the instance was thrown away.
     pub fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.0.write(keys::of_user(key)?, None)
+        self.0.write((keys::of_user(key)?, None))
     }
 
     /// Removes those of `keys` that are there.
@@ -208,7 +207,7 @@ impl Storage {
     /// As for [`delete`](Self::delete).
     pub fn delete_many(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), StorageError> {
         let stored: Result<Vec<_>, _> = keys.into_iter().map(|key| keys::of_user(key.as_ref())).collect();
-        self.0.write_all(stored?.into_iter().map(|key| (key, None)))
+        self.0.write_all(stored?.into_iter().map(|key| (key, None).into()))
     }
 
     /// The keys and values, in byte order of the keys; which ones is said by what is called on it.
@@ -323,20 +322,24 @@ impl Storage {
         })
     }
 
-    fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(Bytes, Bytes), StorageError> {
+    fn encode<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Write, StorageError> {
         thread_local! {
             static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         let mut scratch = SCRATCH.take();
         scratch.clear();
+        keys::put_user(key, &mut scratch)?;
+        let behind = scratch.len();
         let bytes = self.encode_to(scratch, key, value)?;
-        fits(key, &bytes)?;
+        fits(key, &bytes[behind..])?;
         if bytes.len() > SMALL {
-            return Ok((keys::of_user(key)?, bytes.into()));
+            let mut key = Bytes::from(bytes);
+            let value = key.split_off(behind);
+            return Ok((key, Some(value)).into());
         }
-        let value = Bytes::copy_from_slice(&bytes);
+        let write = Write::of(&bytes, behind);
         SCRATCH.set(bytes);
-        Ok((keys::of_user(key)?, value))
+        Ok(write)
     }
 
     /// The same, if it is not too large together with its key.

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use parking_lot::Mutex;
 
-use super::super::{Directory, EAGER, Id, Ownership, Store, id};
+use super::super::{Directory, EAGER, Id, Ownership, Store, Write, id};
 use super::*;
 
 macro_rules! faults {
@@ -109,20 +109,21 @@ impl Mutant {
             }
             Fault::DeletesKeepAnEmptyValue => {
                 let kept = |(key, value): (_, Option<Bytes>)| (key, Some(value.unwrap_or_default()));
-                changes.writes = changes.writes.into_iter().map(kept).collect();
+                changes.writes = changes.writes.into_iter().map(Write::into_pair).map(kept).collect();
             }
             Fault::EmptyValuesDelete => {
                 let filtered =
                     |(key, value): (_, Option<Bytes>)| (key, value.filter(|value| !value.is_empty()));
-                changes.writes = changes.writes.into_iter().map(filtered).collect();
+                changes.writes = changes.writes.into_iter().map(Write::into_pair).map(filtered).collect();
             }
             Fault::KeysAsText => {
                 let lossy = |key: Bytes| bytes(String::from_utf8_lossy(&key).as_bytes());
-                changes.writes = changes.writes.into_iter().map(|(key, value)| (lossy(key), value)).collect();
+                let writes = changes.writes.into_iter().map(Write::into_pair);
+                changes.writes = writes.map(|(key, value)| (lossy(key), value)).collect();
             }
             Fault::LastKeyOfManyLost if changes.writes.iter().count() > 1000 => {
-                let last = changes.writes.iter().last().map(|(key, _)| key.clone());
-                changes.writes.retain(|key| Some(key) != last.as_ref());
+                let last = changes.writes.iter().last().map(|(key, _)| key.to_bytes());
+                changes.writes.retain(|key| Some(key) != last.as_deref());
             }
             Fault::TimesKept if changes.wake == Some(None) => changes.wake = None,
             Fault::TimesLostByCommits if changes.wake.is_none() => changes.wake = Some(None),

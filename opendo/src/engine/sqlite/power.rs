@@ -67,7 +67,7 @@ fn changes(random: &mut Random) -> Changes {
     for _ in 0..=random.below(4) {
         let length = if random.one_in(4) { random.below(9000) } else { random.below(100) };
         let value = vec![u8::try_from(random.below(256)).unwrap(); length];
-        changes.writes.insert(key(random), (!random.one_in(5)).then(|| value.into()));
+        changes.writes.insert((key(random), (!random.one_in(5)).then(|| value.into())));
     }
     changes
 }
@@ -76,8 +76,8 @@ fn apply(values: &mut Values, changes: &Changes) {
     values.retain(|key, _| !changes.cleared.iter().any(|range| range.contains(key)));
     for (key, value) in changes.writes.iter() {
         match value {
-            Some(value) => values.insert(key.clone(), value.clone()),
-            None => values.remove(key),
+            Some(value) => values.insert(key.to_bytes(), value.to_bytes()),
+            None => values.remove(&*key),
         };
     }
 }

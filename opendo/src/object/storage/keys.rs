@@ -52,6 +52,14 @@ pub(super) fn check(name: &str) -> Result<(), StorageError> {
     Ok(())
 }
 
+/// The key as the engine knows it, behind what is there.
+pub(super) fn put_user(name: &str, to: &mut Vec<u8>) -> Result<(), StorageError> {
+    check(name)?;
+    to.put_u8(USER);
+    to.put_slice(name.as_bytes());
+    Ok(())
+}
+
 /// The key as the engine knows it.
 pub(super) fn of_user(name: &str) -> Result<Bytes, StorageError> {
     check(name)?;

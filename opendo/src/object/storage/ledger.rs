@@ -26,7 +26,9 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::committer::{CommitError, Committer, Committing};
-use crate::engine::{Changes, Commit, EngineError, EngineResult, KeyRange, Ownership, UnixMillis};
+use crate::engine::{
+    Changes, Commit, EngineError, EngineResult, KeyRange, Ownership, Piece, UnixMillis, Write,
+};
 use crate::node::WeakNode;
 use crate::object::control::Control;
 use crate::object::id::ObjectKey;
@@ -280,16 +282,11 @@ impl Ledger {
         state.tidy();
     }
 
-    pub(super) fn write(&self, key: Bytes, value: Option<Bytes>) -> Result<(), StorageError> {
-        self.change(|layer| {
-            layer.changes.writes.insert(key, value);
-        })
+    pub(super) fn write(&self, write: impl Into<Write>) -> Result<(), StorageError> {
+        self.change(|layer| layer.changes.writes.insert(write))
     }
 
-    pub(super) fn write_all(
-        &self,
-        writes: impl IntoIterator<Item = (Bytes, Option<Bytes>)>,
-    ) -> Result<(), StorageError> {
+    pub(super) fn write_all(&self, writes: impl IntoIterator<Item = Write>) -> Result<(), StorageError> {
         self.change(|layer| layer.changes.writes.extend(writes))
     }
 
@@ -362,12 +359,16 @@ impl Ledger {
             let writes = writes.take_while(|(key, _)| range.contains(key));
             all.follow(Changes {
                 cleared: changes.cleared.clone(),
-                writes: writes.map(|(key, value)| (key.clone(), value.clone())).collect(),
+                writes: writes.map(|(key, value)| (key.to_bytes(), value.map(Piece::to_bytes))).collect(),
                 wake: None,
             });
         }
         let below = state.loaded().map(|loaded| within(loaded, range).collect());
-        Ok(Overlay { cleared: all.cleared, writes: all.writes.into_iter().collect(), below })
+        Ok(Overlay {
+            cleared: all.cleared,
+            writes: all.writes.into_iter().map(Write::into_pair).collect(),
+            below,
+        })
     }
 
     /// Whether another instance would have to wait for this one, which is gone.

@@ -42,7 +42,7 @@ impl Ledger {
             Some(error) => Box::new(move |durable| output(durable.and(Err(error)))),
         };
         work.held.push(seal, output);
-        self.carry_on(state);
+        drop(self.carry_on(state));
     }
 
     /// Whether what leaves now would have to wait. What was written so far is on its way afterwards.
@@ -54,8 +54,7 @@ impl Ledger {
         if state.lets_go() {
             return false;
         }
-        self.carry_on(state);
-        !self.state.lock().lets_go()
+        !self.carry_on(state).lets_go()
     }
 
     /// Whether nothing was written that is not durable, and nothing is lost.
@@ -79,8 +78,7 @@ impl Ledger {
 
     /// Commits what was written so far, without waiting for it.
     pub(crate) fn seal(self: &Arc<Self>) {
-        let state = self.sealed();
-        self.carry_on(state);
+        drop(self.carry_on(self.sealed()));
     }
 
     /// Seals what could not be sealed because a statement or a transaction of the user's ran.
@@ -124,16 +122,16 @@ impl Ledger {
         self.state.lock()
     }
 
-    /// Sends the next commit on its way, if there is one to send and none there.
-    pub(super) fn carry_on(self: &Arc<Self>, mut state: Guard<'_>) {
-        let State { ownership, work: Some(work), failed: None, .. } = &mut *state else { return };
+    /// Sends the next commit on its way, if there is one to send and none there. Without the lock meanwhile.
+    pub(super) fn carry_on<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) -> Guard<'a> {
+        let State { ownership, work: Some(work), failed: None, .. } = &mut *state else { return state };
         if work.in_flight.is_some() {
-            return;
+            return state;
         }
         if self.apart.is_some() {
             let Some(unsynced) = work.unsynced.take() else {
                 work.confirmed = work.last_seal;
-                return;
+                return state;
             };
             work.in_flight = Some(Arc::new(std::mem::take(&mut work.sealed)));
             work.in_flight_seal = work.last_seal;
@@ -141,12 +139,13 @@ impl Ledger {
             let ledger = self.clone();
             let done =
                 move |result: Result<(), String>| ledger.committed(result.map_err(CommitError::Failed));
-            return unsynced.sync_beside(self.committer.runtime(), done);
+            unsynced.sync_beside(self.committer.runtime(), done);
+            return self.state.lock();
         }
         if work.sealed.is_empty() {
-            return;
+            return state;
         }
-        let Some(ownership) = ownership else { return };
+        let Some(ownership) = ownership else { return state };
         ownership.sequence += 1;
         let (epoch, sequence) = (ownership.epoch, ownership.sequence);
         let changes = Arc::new(std::mem::take(&mut work.sealed));
@@ -154,6 +153,7 @@ impl Ledger {
         work.in_flight_seal = work.last_seal;
         drop(state);
         self.committer.submit(Commit { object: self.key.clone(), epoch, sequence, changes }, self.clone());
+        self.state.lock()
     }
 
     /// Nothing more becomes durable.
@@ -229,7 +229,7 @@ impl Ledger {
         if let Some((timer, retry)) = state.facts.as_mut().and_then(|facts| facts.running.take()) {
             let (due, record) = retry().unzip();
             let layer = &mut state.work.get_or_insert_default().layer;
-            layer.changes.writes.insert(keys::of_timer(&timer), record);
+            layer.changes.writes.insert((keys::of_timer(&timer), record));
             layer.aside().timers.set.insert(timer, due);
             match self.own() {
                 None => state.seal(),
@@ -342,14 +342,13 @@ impl Committing for Ledger {
                     }
                     for (key, value) in changes.writes.iter() {
                         match value {
-                            Some(value) => loaded.insert(key.clone(), value.clone()),
-                            None => loaded.remove(key),
+                            Some(value) => loaded.insert(key.to_bytes(), value.to_bytes()),
+                            None => loaded.remove(&*key),
                         };
                     }
                 }
                 self.tell_registry(&mut state);
-                self.carry_on(state);
-                self.release_held(self.state.lock());
+                self.release_held(self.carry_on(state));
             }
             Err(error) => {
                 drop(state);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Sent, Timer};
-use crate::engine::{Changes, KeyRange, UnixMillis};
+use crate::engine::{Changes, KeyRange, Piece, UnixMillis};
 
 #[derive(Default)]
 pub(super) struct Layer {
@@ -111,7 +111,7 @@ impl Changes {
     /// What it says of a key: its value, that there is none, or nothing.
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         let cleared = || self.cleared.iter().any(|range| range.contains(key)).then_some(None);
-        self.writes.get(key).cloned().or_else(cleared)
+        self.writes.get(key).map(|value| value.map(Piece::to_bytes)).or_else(cleared)
     }
 }
 

@@ -57,10 +57,10 @@ impl Facts {
             let number = keys::Number::new(epoch, self.messages.last);
             let key = keys::of_message(&receiver, number);
             self.messages.pending.insert(key.clone());
-            changes.writes.insert(key, Some(record));
+            changes.writes.insert((key, Some(record)));
             if self.timers.get(&Timer::Messages).is_none_or(|before| due < *before) {
                 self.timers.insert(Timer::Messages, due);
-                changes.writes.insert(keys::of_timer(&Timer::Messages), Some(keys::due(due)));
+                changes.writes.insert((keys::of_timer(&Timer::Messages), Some(keys::due(due))));
             }
         }
     }
@@ -75,7 +75,7 @@ impl State {
         let lowest = layer.timer(&Timer::Messages);
         let before = lowest.unwrap_or_else(|| facts.timers.get(&Timer::Messages).copied());
         if due != before {
-            layer.changes.writes.insert(keys::of_timer(&Timer::Messages), due.map(keys::due));
+            layer.changes.writes.insert((keys::of_timer(&Timer::Messages), due.map(keys::due)));
             layer.aside().timers.set.insert(Timer::Messages, due);
         }
     }
@@ -143,7 +143,7 @@ impl Ledger {
         let pending = &mut state.facts().messages.pending;
         pending.remove(&message);
         let are_none = pending.is_empty();
-        state.work.get_or_insert_default().layer.changes.writes.insert(message, None);
+        state.work.get_or_insert_default().layer.changes.writes.insert((message, None));
         // There is nothing to be set if there are others.
         if are_none {
             state.set_due(UnixMillis(0));
@@ -159,7 +159,7 @@ impl Ledger {
         receiver: &[u8; 32],
         record: Option<Bytes>,
     ) -> Result<(), StorageError> {
-        self.write(keys::of_attempts(receiver), record)
+        self.write((keys::of_attempts(receiver), record))
     }
 
     /// Has the object woken for its messages at that time, if there are any.
@@ -186,7 +186,7 @@ impl Ledger {
             return output(Err(RpcError::new(ErrorKind::Reset, error.to_string()).may_run(true)));
         }
         let layer = &mut state.work.get_or_insert_default().layer;
-        layer.changes.writes.insert(keys::of_received(sender), Some(number.record()));
+        layer.changes.writes.insert((keys::of_received(sender), Some(number.record())));
         drop(state);
         // If the instance is thrown away in between, it says so.
         self.hold(output);

@@ -28,7 +28,7 @@ async fn ledger() -> Arc<Ledger> {
 #[tokio::test]
 async fn what_is_said_behind_lost_writes_does_not_leave() {
     let ledger = ledger().await;
-    ledger.write("uk".into(), Some("v".into())).unwrap();
+    ledger.write(("uk".into(), Some("v".into()))).unwrap();
     ledger.close();
     assert!(ledger.durable().await.unwrap_err().may_have_run());
     assert!(ledger.holds(), "others are told so, too");
@@ -38,7 +38,7 @@ async fn what_is_said_behind_lost_writes_does_not_leave() {
 #[tokio::test]
 async fn what_is_said_behind_kept_writes_leaves() {
     let ledger = ledger().await;
-    ledger.write("uk".into(), Some("v".into())).unwrap();
+    ledger.write(("uk".into(), Some("v".into()))).unwrap();
     ledger.end();
     ledger.durable().await.unwrap();
     assert_eq!(ledger.get(vec!["uk".into()]).await.unwrap(), [Some("v".into())]);

@@ -45,7 +45,7 @@ impl Ledger {
     pub(crate) fn set_timer(&self, timer: Timer, set: TimerRecord) -> Result<(), StorageError> {
         self.change(|layer| {
             let (due, record) = set.unzip();
-            layer.changes.writes.insert(keys::of_timer(&timer), record);
+            layer.changes.writes.insert((keys::of_timer(&timer), record));
             layer.aside().timers.set.insert(timer, due);
         })
     }

@@ -90,7 +90,7 @@ impl State {
     }
 
     fn commit(&mut self, commit: &Commit) -> Outcome {
-        let Some(record) = self.objects.get_mut(&*commit.object) else { return Outcome::Fenced };
+        let Some(record) = self.objects.get_mut(&commit.object) else { return Outcome::Fenced };
         match commit.turn(record.owner, record.sequence) {
             Turn::Next => {}
             Turn::Repeat => return Outcome::Committed,

@@ -50,6 +50,10 @@ impl Write {
         }
     }
 
+    fn pieces(&self) -> (Piece<'_>, Option<Piece<'_>>) {
+        (self.key(), self.value())
+    }
+
     pub(crate) fn into_pair(self) -> (Bytes, Option<Bytes>) {
         match self {
             Self::Short(_) => (self.key().to_bytes(), self.value().map(Piece::to_bytes)),
@@ -108,6 +112,10 @@ pub(crate) struct Writes {
 
 type Many = BTreeMap<Bytes, Option<Bytes>>;
 
+fn pieces<'a>((key, value): (&'a Bytes, &'a Option<Bytes>)) -> (Piece<'a>, Option<Piece<'a>>) {
+    (Piece::Long(key), value.as_ref().map(Piece::Long))
+}
+
 impl Writes {
     pub(crate) fn is_empty(&self) -> bool {
         self.one.is_none() && self.many.as_ref().is_none_or(|many| many.is_empty())
@@ -135,20 +143,17 @@ impl Writes {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
-        self.starting(&[])
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
+        let many = self.many.iter().flat_map(|many| many.iter());
+        self.one.iter().map(Write::pieces).chain(many.map(pieces))
     }
 
     /// Those whose keys are that one or behind it.
-    pub(crate) fn starting(
-        &self,
-        start: &[u8],
-    ) -> impl DoubleEndedIterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
+    pub(crate) fn starting(&self, start: &[u8]) -> impl Iterator<Item = (Piece<'_>, Option<Piece<'_>>)> {
         let one = self.one.iter().filter(move |one| *one.key() >= *start);
         let range = (Bound::Included(start), Bound::Unbounded);
         let many = self.many.iter().flat_map(move |many| many.range::<[u8], _>(range));
-        let many = many.map(|(key, value)| (Piece::Long(key), value.as_ref().map(Piece::Long)));
-        one.map(|one| (one.key(), one.value())).chain(many)
+        one.map(Write::pieces).chain(many.map(pieces))
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {

@@ -106,7 +106,7 @@ impl Owners {
     pub(super) fn judge<'a>(&mut self, batch: &'a [Commit]) -> (Vec<Turn>, Vec<Accepted<'a>>) {
         let mut accepted = Vec::with_capacity(batch.len());
         let turns = batch.iter().map(|commit| {
-            let Some(owner) = self.table.get_mut(&*commit.object) else { return Turn::Fenced };
+            let Some(owner) = self.table.get_mut(&commit.object) else { return Turn::Fenced };
             let turn = commit.turn(Some(owner.epoch), owner.sequence);
             if turn == Turn::Next {
                 owner.is_carried = true;
@@ -125,7 +125,7 @@ impl Owners {
 
     pub(super) fn settle(&mut self, accepted: &[Accepted<'_>], written: bool) {
         for Accepted { commit, row, .. } in accepted {
-            let Some(owner) = self.table.get_mut(&*commit.object) else { continue };
+            let Some(owner) = self.table.get_mut(&commit.object) else { continue };
             owner.is_carried = false;
             // It may have been claimed anew meanwhile.
             if written && owner.epoch == commit.epoch {

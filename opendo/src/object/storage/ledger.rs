@@ -39,7 +39,7 @@ use crate::rpc::info::CallInfo;
 
 pub(crate) use self::gate::Output;
 pub(super) use self::layer::Overlay;
-use self::layer::{Layer, within};
+use self::layer::{Draft, Layer, within};
 use self::lock::Lock;
 pub(crate) use self::messages::Sent;
 use self::timers::Retry;
@@ -95,7 +95,7 @@ struct Work {
     /// What the transactions that run have written, each within the one before it.
     transactions: Vec<Layer>,
     /// Waits for the commit that is on its way.
-    sealed: Changes,
+    sealed: Draft,
     in_flight: Option<Arc<Changes>>,
     /// What waits instead, with a database of its own.
     unsynced: Option<super::own::Sealed>,
@@ -194,15 +194,18 @@ impl Ledger {
     /// Claims the object. Before anything else.
     pub(crate) async fn open(&self) -> EngineResult<()> {
         let claim = self.committer.engine().claim(&self.key).await?;
-        self.state.lock().ownership = Some(claim.ownership);
+        {
+            let mut state = self.state.lock();
+            state.ownership = Some(claim.ownership);
+            if self.apart.is_none() && claim.values.as_ref().is_some_and(BTreeMap::is_empty) {
+                state.found_nothing = true;
+                return Ok(());
+            }
+        }
         let values = match self.own() {
             None => claim.values,
             Some(own) => Box::pin(self.open_apart(own)).await?,
         };
-        if self.apart.is_none() && values.as_ref().is_some_and(BTreeMap::is_empty) {
-            self.state.lock().found_nothing = true;
-            return Ok(());
-        }
         let timers: Vec<(Bytes, Bytes)> = match &values {
             Some(values) => within(values, &keys::timers()).collect(),
             None => self.list(keys::timers(), false, usize::MAX).await?,
@@ -283,16 +286,16 @@ impl Ledger {
     }
 
     pub(super) fn write(&self, write: impl Into<Write>) -> Result<(), StorageError> {
-        self.change(|layer| layer.changes.writes.insert(write))
+        self.change(|layer| layer.changes.edit().writes.insert(write))
     }
 
     pub(super) fn write_all(&self, writes: impl IntoIterator<Item = Write>) -> Result<(), StorageError> {
-        self.change(|layer| layer.changes.writes.extend(writes))
+        self.change(|layer| layer.changes.edit().writes.extend(writes))
     }
 
     pub(super) fn clear(&self, range: KeyRange) -> Result<(), StorageError> {
         self.change(|layer| {
-            layer.changes.follow(Changes { cleared: vec![range], ..Changes::default() });
+            layer.changes.edit().follow(Changes { cleared: vec![range], ..Changes::default() });
         })
     }
 
@@ -442,7 +445,7 @@ impl State {
     fn below_to(&self, depth: usize) -> impl Iterator<Item = &Changes> {
         self.work.iter().flat_map(move |work| {
             let layers = work.layers(depth).rev().map(|layer| &layer.changes);
-            layers.chain([&work.sealed]).chain(work.in_flight.as_deref())
+            layers.chain([&work.sealed]).filter_map(Draft::get).chain(work.in_flight.as_deref())
         })
     }
 

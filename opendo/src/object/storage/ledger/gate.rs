@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::layer::{Aside, Layer};
+use super::layer::{Aside, Draft, Layer};
 use super::lock::Guard;
 use super::{Ledger, State, Work};
 use crate::engine::committer::{CommitError, Committing};
@@ -78,7 +78,9 @@ impl Ledger {
 
     /// Commits what was written so far, without waiting for it.
     pub(crate) fn seal(self: &Arc<Self>) {
-        drop(self.carry_on(self.sealed()));
+        if !self.is_settled() {
+            drop(self.carry_on(self.sealed()));
+        }
     }
 
     /// Seals what could not be sealed because a statement or a transaction of the user's ran.
@@ -133,7 +135,7 @@ impl Ledger {
                 work.confirmed = work.last_seal;
                 return state;
             };
-            work.in_flight = Some(Arc::new(std::mem::take(&mut work.sealed)));
+            work.in_flight = Some(work.sealed.take());
             work.in_flight_seal = work.last_seal;
             drop(state);
             let ledger = self.clone();
@@ -142,13 +144,10 @@ impl Ledger {
             unsynced.sync_beside(self.committer.runtime(), done);
             return self.state.lock();
         }
-        if work.sealed.is_empty() {
-            return state;
-        }
-        let Some(ownership) = ownership else { return state };
+        let (Some(ownership), false) = (ownership, work.sealed.is_empty()) else { return state };
         ownership.sequence += 1;
         let (epoch, sequence) = (ownership.epoch, ownership.sequence);
-        let changes = Arc::new(std::mem::take(&mut work.sealed));
+        let changes = work.sealed.take();
         work.in_flight = Some(changes.clone());
         work.in_flight_seal = work.last_seal;
         drop(state);
@@ -162,7 +161,7 @@ impl Ledger {
         let mut state = self.state.lock();
         state.failed = Some(error.clone());
         if let Some(work) = &mut state.work {
-            work.sealed = Changes::default();
+            work.sealed = Draft::default();
             work.unsynced = None;
         }
         drop(state);
@@ -229,7 +228,7 @@ impl Ledger {
         if let Some((timer, retry)) = state.facts.as_mut().and_then(|facts| facts.running.take()) {
             let (due, record) = retry().unzip();
             let layer = &mut state.work.get_or_insert_default().layer;
-            layer.changes.writes.insert((keys::of_timer(&timer), record));
+            layer.changes.edit().writes.insert((keys::of_timer(&timer), record));
             layer.aside().timers.set.insert(timer, due);
             match self.own() {
                 None => state.seal(),
@@ -281,7 +280,8 @@ impl State {
 
     pub(super) fn seal_in(&mut self, own: &Own) -> Result<(), String> {
         let changes = self.unsealed().unwrap_or_default();
-        let sealed = own.seal(&changes).map_err(|error| error.to_string())?;
+        let nothing = Changes::default();
+        let sealed = own.seal(changes.get().unwrap_or(&nothing)).map_err(|error| error.to_string())?;
         let work = self.work.get_or_insert_default();
         if sealed.is_some() {
             work.unsynced = sealed;
@@ -292,7 +292,7 @@ impl State {
     }
 
     /// Takes what was written, if anything was.
-    fn unsealed(&mut self) -> Option<Changes> {
+    fn unsealed(&mut self) -> Option<Draft> {
         let layer = &mut self.work.as_mut()?.layer;
         if layer.is_empty() {
             return None;
@@ -308,7 +308,7 @@ impl State {
             let wake = facts.timers.values().min().copied();
             if wake != facts.wake {
                 facts.wake = wake;
-                changes.wake = Some(wake);
+                changes.edit().wake = Some(wake);
             }
         }
         Some(changes)

@@ -1,6 +1,7 @@
 //! What was written and not sealed, layer by layer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,9 +10,40 @@ use crate::engine::{Changes, KeyRange, Piece, UnixMillis};
 
 #[derive(Default)]
 pub(super) struct Layer {
-    pub(super) changes: Changes,
+    pub(super) changes: Draft,
     /// There if it says something.
     pub(super) aside: Option<Box<Aside>>,
+}
+
+/// Changes, if there are any, where the engine will find them: what was written once is not moved any more.
+#[derive(Default)]
+pub(super) struct Draft(Option<Arc<Changes>>);
+
+impl Draft {
+    pub(super) fn is_empty(&self) -> bool {
+        self.get().is_none_or(Changes::is_empty)
+    }
+
+    pub(super) fn get(&self) -> Option<&Changes> {
+        self.0.as_deref()
+    }
+
+    pub(super) fn edit(&mut self) -> &mut Changes {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    /// Adds what came later.
+    pub(super) fn follow(&mut self, later: Self) {
+        match later.0 {
+            Some(later) if self.is_empty() => self.0 = Some(later),
+            Some(later) => self.edit().follow(Arc::unwrap_or_clone(later)),
+            None => {}
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Arc<Changes> {
+        self.0.take().unwrap_or_default()
+    }
 }
 
 /// What a layer may have besides keys.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::layer::Draft;
 use super::{Facts, Layer, Ledger, State, Timer, within};
 use crate::engine::{Changes, EngineResult, UnixMillis};
 use crate::object::storage::{StorageError, keys};
@@ -47,7 +48,7 @@ impl Facts {
         sent: Vec<Sent>,
         forgets: bool,
         epoch: u64,
-        changes: &mut Changes,
+        changes: &mut Draft,
     ) {
         if forgets {
             self.messages.pending.clear();
@@ -57,6 +58,7 @@ impl Facts {
             let number = keys::Number::new(epoch, self.messages.last);
             let key = keys::of_message(&receiver, number);
             self.messages.pending.insert(key.clone());
+            let changes = changes.edit();
             changes.writes.insert((key, Some(record)));
             if self.timers.get(&Timer::Messages).is_none_or(|before| due < *before) {
                 self.timers.insert(Timer::Messages, due);
@@ -75,7 +77,7 @@ impl State {
         let lowest = layer.timer(&Timer::Messages);
         let before = lowest.unwrap_or_else(|| facts.timers.get(&Timer::Messages).copied());
         if due != before {
-            layer.changes.writes.insert((keys::of_timer(&Timer::Messages), due.map(keys::due)));
+            layer.changes.edit().writes.insert((keys::of_timer(&Timer::Messages), due.map(keys::due)));
             layer.aside().timers.set.insert(Timer::Messages, due);
         }
     }
@@ -143,7 +145,7 @@ impl Ledger {
         let pending = &mut state.facts().messages.pending;
         pending.remove(&message);
         let are_none = pending.is_empty();
-        state.work.get_or_insert_default().layer.changes.writes.insert((message, None));
+        state.work.get_or_insert_default().layer.changes.edit().writes.insert((message, None));
         // There is nothing to be set if there are others.
         if are_none {
             state.set_due(UnixMillis(0));
@@ -186,7 +188,7 @@ impl Ledger {
             return output(Err(RpcError::new(ErrorKind::Reset, error.to_string()).may_run(true)));
         }
         let layer = &mut state.work.get_or_insert_default().layer;
-        layer.changes.writes.insert((keys::of_received(sender), Some(number.record())));
+        layer.changes.edit().writes.insert((keys::of_received(sender), Some(number.record())));
         drop(state);
         // If the instance is thrown away in between, it says so.
         self.hold(output);
@@ -198,7 +200,7 @@ impl Ledger {
             let aside = layer.aside();
             aside.forgets = true;
             aside.sent.clear();
-            layer.changes.follow(Changes { cleared: vec![keys::messages()], ..Changes::default() });
+            layer.changes.edit().follow(Changes { cleared: vec![keys::messages()], ..Changes::default() });
         })
     }
 }

@@ -36,7 +36,7 @@ impl Ledger {
     /// Removes every timer.
     pub(in crate::object::storage) fn clear_timers(&self) -> Result<(), StorageError> {
         self.change(|layer| {
-            layer.changes.follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
+            layer.changes.edit().follow(Changes { cleared: vec![keys::timers()], ..Changes::default() });
             layer.aside().timers = Timers { cleared: true, ..Timers::default() };
         })
     }
@@ -45,7 +45,7 @@ impl Ledger {
     pub(crate) fn set_timer(&self, timer: Timer, set: TimerRecord) -> Result<(), StorageError> {
         self.change(|layer| {
             let (due, record) = set.unzip();
-            layer.changes.writes.insert((keys::of_timer(&timer), record));
+            layer.changes.edit().writes.insert((keys::of_timer(&timer), record));
             layer.aside().timers.set.insert(timer, due);
         })
     }

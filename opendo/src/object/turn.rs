@@ -98,7 +98,6 @@ pub(crate) struct Turn<'a, O: Send + Sync + 'static> {
     held: Held<'a, O>,
     entered: Entered<O>,
     access: Access,
-    _nested: Nested,
 }
 
 /// An activation, as its caller has found it: without a count of its own.
@@ -129,6 +128,8 @@ impl<O> Deref for Found<'_, O> {
 struct Held<'a, O: Send + Sync + 'static> {
     activation: Found<'a, O>,
     is_let_go: bool,
+    /// Also while the answer is given, which may start calls that wait for it.
+    _nested: Nested,
 }
 
 /// How far it came.
@@ -186,7 +187,8 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
                 MadeAtOnce::No(begun) => return Err(begun),
             },
         };
-        Ok(Self { held: Held { activation, is_let_go: false }, entered, access, _nested: nested })
+        let held = Held { activation, is_let_go: false, _nested: nested };
+        Ok(Self { held, entered, access })
     }
 
     /// Starts the method: until it first waits.
@@ -196,7 +198,7 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
         facts: Facts,
         waiting: Option<Arc<dyn Waiting>>,
     ) -> Started<'a, O, M> {
-        let Self { held, entered: Entered { object, control, sequence }, access, _nested } = self;
+        let Self { held, entered: Entered { object, control, sequence }, access } = self;
         let place = Place { sequence, control };
         let shared = (access == Access::Shared).then(|| object.clone());
         let run = job::run::<O, M>(object, args, job::info_of::<M>(facts, place, waiting));

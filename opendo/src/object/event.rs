@@ -9,7 +9,7 @@ use crate::object::control::Control;
 use crate::object::job::{Job, Place, Running, UntilLost};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
-use crate::rpc::info::CallInfo;
+use crate::rpc::info::{CallInfo, listened_to};
 use crate::rpc::method::{MethodDesc, MethodFlags};
 
 /// What an object does about an event.
@@ -56,7 +56,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
             control.seal();
             Some(object)
         };
-        Ok(UntilLost::new(info, Some(Box::new(span)), run).map(ended).boxed())
+        Ok(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

@@ -96,6 +96,11 @@ impl Facts {
     }
 }
 
+/// A span that somebody wants to know of. Work holds it in a box: it is moved, and mostly has none.
+pub(crate) fn listened_to(span: Span) -> Option<Box<Span>> {
+    (!span.is_none()).then(|| Box::new(span))
+}
+
 /// Where a call comes from.
 pub(crate) struct Origin {
     pub(crate) caller: Caller,
@@ -186,12 +191,12 @@ impl CallInfo {
     /// What it is in the logs, where they want to know.
     #[inline]
     pub(crate) fn span(&self) -> Option<Box<Span>> {
-        (Level::DEBUG <= LevelFilter::current()).then(|| self.enabled_span())
+        if Level::DEBUG > LevelFilter::current() { None } else { self.enabled_span() }
     }
 
-    fn enabled_span(&self) -> Box<Span> {
+    fn enabled_span(&self) -> Option<Box<Span>> {
         let object = self.object().map(tracing::field::display);
-        Box::new(tracing::debug_span!("call", object, method = self.method.name))
+        listened_to(tracing::debug_span!("call", object, method = self.method.name))
     }
 
     /// Runs what belongs to no call, whatever this thread is at.

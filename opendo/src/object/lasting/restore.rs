@@ -19,7 +19,7 @@ use crate::registry::class::{Class, HostedClass};
 use crate::rpc::cap::Cap;
 use crate::rpc::chain::{Link, Walk};
 use crate::rpc::error::{ErrorKind, RpcError};
-use crate::rpc::info::CallInfo;
+use crate::rpc::info::{CallInfo, listened_to};
 use crate::rpc::method::{MethodDesc, MethodFlags};
 use crate::rpc::stub::{ServedBy, Stub, StubCore};
 
@@ -203,7 +203,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
             let _ = done.send(restored); // nobody is left who wants it
             object
         };
-        Ok(UntilLost::new(info, Some(Box::new(span)), run).map(ended).boxed())
+        Ok(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

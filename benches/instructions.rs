@@ -33,12 +33,13 @@ mod table;
 
 const FLOOR: &str = "floor";
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     (FLOOR, "round trip in process, by hand (actor task)"),
     ("encode", "envelope and `(u64,)`, encode"),
     ("parse", "envelope and `(u64,)`, decode"),
     ("local", "round trip in process"),
     ("ready", "round trip in process, 64 in flight"),
+    ("queued", "round trip in process through the object's queue, 64 in flight"),
     ("session", "round trip over a session (`memory:`), both sides"),
     ("unix", "round trip over a session (`unix:`), both sides"),
     ("pipelined", "round trip over a session (`unix:`), both sides, 64 in flight"),
@@ -95,6 +96,35 @@ impl Subject for KeeperStub {
     }
 }
 
+/// An object whose calls queue.
+struct Queuing {
+    value: u64,
+}
+
+#[durable_object(vis = "", inline = false)]
+impl Queuing {
+    pub fn increment(&mut self, by: u64) -> u64 {
+        self.value += by;
+        self.value
+    }
+}
+
+impl DurableObject for Queuing {
+    async fn new(_: Ctx) -> opendo::Result<Self> {
+        Ok(Self { value: 0 })
+    }
+}
+
+impl Subject for QueuingStub {
+    async fn increment(&self, by: u64) -> u64 {
+        self.increment(by).await.expect("the object answers")
+    }
+
+    async fn echo(&self, data: Vec<u8>) -> Vec<u8> {
+        data
+    }
+}
+
 fn repeat(case: &str, times: u32) {
     // The clock stands still: where a call starts depends on how long the method takes, and valgrind takes its time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
@@ -128,6 +158,10 @@ fn repeat(case: &str, times: u32) {
         "ready" => runtime.block_on(async {
             let node = subject::node().await;
             in_flight(&node.get::<CounterStub>("bench"), times).await;
+        }),
+        "queued" => runtime.block_on(async {
+            let node = Node::builder().object::<Queuing>().start().await.expect("one class");
+            in_flight(&node.get::<QueuingStub>("bench"), times).await;
         }),
         "session" => runtime.block_on(async {
             let node = subject::node().await;
@@ -176,7 +210,7 @@ async fn over_unix(calls: impl AsyncFnOnce(CounterStub)) {
 }
 
 /// 64 tasks, which make all calls together.
-async fn in_flight(stub: &CounterStub, times: u32) {
+async fn in_flight(stub: &impl Subject, times: u32) {
     let tasks = (0..64).map(|task| {
         let times = times / 64 + u32::from(task < times % 64);
         tokio::spawn(increment(stub.clone(), times))

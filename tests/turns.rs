@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use opendo::prelude::*;
@@ -306,6 +306,55 @@ async fn what_overlaps_joins_a_method_that_began_where_it_was_called() {
     open.notify_one();
     assert!(waits.await.unwrap());
     alone.await.unwrap();
+}
+
+/// What has begun, and in which order.
+#[derive(Default)]
+struct Begun(Mutex<Vec<u32>>);
+
+#[rpc_target(vis = "pub(crate)")]
+impl Begun {
+    pub fn beside(&self, number: u32) {
+        self.0.lock().unwrap().push(number);
+    }
+
+    pub async fn beside_and_waits(&self, number: u32) {
+        self.0.lock().unwrap().push(number);
+        yield_now().await;
+    }
+
+    pub fn alone(&mut self, number: u32) {
+        self.0.get_mut().unwrap().push(number);
+    }
+
+    pub async fn alone_and_waits(&mut self, number: u32) {
+        self.0.get_mut().unwrap().push(number);
+        yield_now().await;
+    }
+
+    pub fn all(&self) -> Vec<u32> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Also where some end as soon as they begin, and where several are taken out of the queue together.
+#[tokio::test]
+async fn what_queues_begins_in_the_order_of_its_calls() {
+    const CALLS: u32 = 64;
+    for alone in [0b0000, 0b0010, 0b0100, 0b0110, 0b1010, 0b1111] {
+        let begun: BegunStub = opendo::serve(Begun::default());
+        let first = begun.beside_and_waits(0); // so that the others queue
+        let others = (1..CALLS).map(|number| match (number % 3 == 0, alone >> (number % 4) & 1 == 1) {
+            (false, false) => begun.beside(number),
+            (true, false) => begun.beside_and_waits(number),
+            (false, true) => begun.alone(number),
+            (true, true) => begun.alone_and_waits(number),
+        });
+        for call in [first].into_iter().chain(others).collect::<Vec<_>>() {
+            call.await.unwrap();
+        }
+        assert_eq!(begun.all().await.unwrap(), (0..CALLS).collect::<Vec<_>>(), "{alone:b}");
+    }
 }
 
 /// A caller that lets go of what began where it called lets it run to its end.

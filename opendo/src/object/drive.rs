@@ -1,5 +1,6 @@
 //! The task that works on the queue of an activation.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use crate::object::job::{Access, Job, Place, Running, panicked};
+use crate::object::control::Control;
+use crate::object::job::{Access, Job, Place, Progress, Running, panicked};
 use crate::object::pace::Pace;
 use crate::object::storage::ledger::outside_of_transactions;
-use crate::object::strand::{Activation, Birth, Phase, Queued, Retreat, Work};
+use crate::object::strand::{Activation, Birth, CONSTRUCTOR, Phase, Queued, Retreat, Work};
 use crate::rpc::chain::Link;
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
@@ -23,17 +25,27 @@ use crate::rpc::method::MethodDesc;
 /// then done with its queue is idle again, and calls need none.
 const BUDGET: std::ops::Range<usize> = 64..1024;
 
-/// The sequence of the constructor: before every call.
-const CONSTRUCTOR: u64 = 0;
+/// So many calls are taken out of the queue together: its lock is wanted by all who call.
+const BATCH: usize = 16;
 
 /// What a driver is at.
 enum Doing<O> {
     Nothing,
     /// Whether it was polled.
     Making(BoxFuture<'static, Result<O, RpcError>>, bool),
-    One(u64, Running<O>),
+    One(Running<O>),
     Several(FuturesUnordered<BoxFuture<'static, (u64, Option<Arc<O>>)>>),
-    Hibernating(u64, BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
+    Hibernating(BoxFuture<'static, ()>, Option<oneshot::Sender<bool>>),
+}
+
+/// What a driver does next.
+enum Next {
+    /// Looks again whether something may start.
+    More,
+    /// Polls what runs.
+    Runs,
+    /// There is nothing left to do.
+    Over,
 }
 
 /// Works on the queue until it is empty or the instance is gone.
@@ -42,13 +54,33 @@ pub(super) struct Driver<O: Send + Sync + 'static> {
     /// Held here unless an exclusive job has it.
     object: Option<Arc<O>>,
     doing: Doing<O>,
+    /// The first calls of the queue, which run alone. They are there again whenever this task waits.
+    taken: Taken<O>,
+    /// For the next call, which gives it back: counting costs more than moving.
+    hold: Option<Arc<Control>>,
     finished: bool,
+}
+
+type Taken<O> = VecDeque<(u64, Box<dyn Job<O>>)>;
+
+/// Takes the calls that follow one which runs alone, and do so, too.
+fn take<O>(queue: &mut VecDeque<Queued<O>>, taken: &mut Taken<O>) {
+    while taken.len() < BATCH {
+        match queue.pop_front() {
+            Some(Queued { sequence, work: Work::Call(Access::Exclusive, job) }) => {
+                taken.push_back((sequence, job));
+            }
+            Some(other) => return queue.push_front(other),
+            None => return,
+        }
+    }
 }
 
 impl<O: Send + Sync + 'static> Drop for Driver<O> {
     /// The runtime is shutting down: nobody will work on the queue any more.
     fn drop(&mut self) {
         if !self.finished {
+            self.put_back();
             let error = RpcError::new(ErrorKind::Closed, "the runtime was shut down").may_run(true);
             let error = self.activation.control.reset(error).clone();
             self.activation.end(Some(&error));
@@ -58,11 +90,18 @@ impl<O: Send + Sync + 'static> Drop for Driver<O> {
 
 impl<O: Send + Sync + 'static> Driver<O> {
     pub(super) fn new(activation: Arc<Activation<O>>, object: Option<Arc<O>>) -> Self {
-        Self { activation, object, doing: Doing::Nothing, finished: false }
+        Self {
+            activation,
+            object,
+            doing: Doing::Nothing,
+            taken: VecDeque::new(),
+            hold: None,
+            finished: false,
+        }
     }
 
-    fn place(&self, sequence: u64) -> Place {
-        Place { sequence, control: self.activation.control.clone() }
+    fn place(&mut self, sequence: u64) -> Place {
+        Place { sequence, control: self.hold.take().unwrap_or_else(|| self.activation.control.clone()) }
     }
 
     /// Goes on with a call that has its turn.
@@ -94,7 +133,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn make(&mut self, chain: Option<Arc<Link>>) {
-        self.activation.state.lock().begin(CONSTRUCTOR, Access::Exclusive);
+        self.activation.running.begin(CONSTRUCTOR);
         let info = self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
         self.doing = Doing::Making(self.birth().cradle.make(&self.activation, info), false);
     }
@@ -109,142 +148,160 @@ impl<O: Send + Sync + 'static> Driver<O> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let queued = self.activation.state.lock().queued();
+        let polled = self.work(cx);
+        self.put_back();
+        polled
+    }
+
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Before the reset and the queue are looked at: what comes later wakes.
+        let queued = self.register(cx);
         // One more turn finds that there is nothing left.
         for _ in 0..=queued.clamp(BUDGET.start, BUDGET.end) {
-            // Before the reset and the queue are looked at: what comes later wakes.
-            self.register(cx);
             if let Some(error) = self.activation.control.is_reset() {
                 let error = error.clone();
                 self.drop_instance(cx);
+                self.put_back();
                 self.activation.end(Some(&error));
                 return Poll::Ready(());
             }
-            if self.start() {
-                return Poll::Ready(());
-            }
-            if self.advance(cx).is_pending() {
-                return Poll::Pending;
+            match self.start() {
+                Next::Over => return Poll::Ready(()),
+                Next::More => {}
+                Next::Runs => ready!(self.advance(cx)),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn register(&self, cx: &Context<'_>) {
+    /// Has this task woken when there is something to do. Returns how much is queued.
+    fn register(&self, cx: &Context<'_>) -> usize {
         let mut state = self.activation.state.lock();
         let driver = &mut state.busy().driver;
         if !driver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *driver = Some(cx.waker().clone());
         }
+        state.queued()
     }
 
-    /// Starts what may start now. True when there is nothing left to do.
-    fn start(&mut self) -> bool {
-        loop {
-            let mut state = self.activation.state.lock();
-            if matches!(state.phase, Phase::Gone(_)) {
-                return true;
-            }
-            let Some(next) = state.busy.as_ref().and_then(|busy| busy.queue.front()) else {
-                if matches!(self.doing, Doing::Nothing) {
-                    if self.activation.control.takes_what_was_written_outside() {
-                        drop(state);
-                        self.activation.control.seal();
-                        continue;
-                    }
-                    state.phase = Phase::Idle(self.object.take());
-                    // It would keep the memory of this task as long as the object is there.
-                    let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
-                    let over = state.busy.take_if(|busy| busy.is_over());
-                    drop(state);
-                    drop((waker, over));
-                    return true;
-                }
-                return false;
-            };
-            match (&self.doing, next.work.access()) {
-                (Doing::Nothing, _) | (Doing::Several(_), Access::Shared) => {}
-                // Only a shared job that is running can be joined by what comes next.
-                _ => return false,
-            }
-            if self.object.is_none() && matches!(next.work, Work::Hibernate(_)) {
-                // Not made yet, or asleep already.
-                state.busy().queue.pop_front();
-                drop(state);
-                self.activation.end(None);
-                continue;
-            }
-            let Some(object) = self.object.clone() else {
-                // It is made on behalf of the first call, so that a cycle through the constructor is seen.
-                let chain = match &next.work {
-                    Work::Call(_, job) => job.chain().cloned(),
-                    Work::Hibernate(_) => None,
-                };
-                drop(state);
-                self.make(chain);
-                return false;
-            };
-            let Some(Queued { sequence, work }) = state.busy().queue.pop_front() else { return false };
-            match work {
-                Work::Call(access, job) => {
-                    state.begin(sequence, access);
-                    drop(state);
-                    self.start_call(sequence, access, job, object);
-                    if !matches!(self.doing, Doing::Several(_)) {
-                        return false;
-                    }
-                }
-                Work::Hibernate(Retreat { hibernate, if_idle, done }) => {
-                    drop(state);
-                    let control = self.activation.control.clone();
-                    if control.refuses(if_idle) || !control.targets_sleep() {
-                        // Nobody left to be told is as good.
-                        let _ = done.send(false);
-                        continue;
-                    }
-                    let mut state = self.activation.state.lock();
-                    state.begin(sequence, Access::Exclusive);
-                    drop(state);
-                    self.object = None;
-                    let info = self.activation.own_work(
-                        const { &MethodDesc::of_own_work("hibernate") },
-                        sequence,
-                        None,
-                    );
-                    let hibernating = async move {
-                        let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
-                        match run {
-                            Ok(()) => control.drain().await,
-                            Err(_) if control.is_reset().is_some() => {}
-                            Err(panic) => drop(control.reset(panicked("`hibernate`", &*panic)).clone()),
-                        }
-                    };
-                    self.doing = Doing::Hibernating(sequence, hibernating.boxed(), Some(done));
-                    return false;
-                }
-            }
+    /// Starts what comes next, if it may start now.
+    fn start(&mut self) -> Next {
+        if let Some((sequence, job)) = self.taken.pop_front() {
+            self.activation.running.begin(sequence);
+            let object = self.object.take().expect("the one before it has ended");
+            return self.start_call(sequence, Access::Exclusive, job, object);
         }
-    }
-
-    fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) {
-        if access == Access::Exclusive {
-            self.object = None; // so that `object` is the only one
+        let mut state = self.activation.state.lock();
+        if matches!(state.phase, Phase::Gone(_)) {
+            return Next::Over;
         }
-        match job.start(object, self.place(sequence)) {
-            Ok(running) => self.runs(sequence, access, running),
-            Err(object) => {
+        let Some(next) = state.busy.as_ref().and_then(|busy| busy.queue.front()) else {
+            if matches!(self.doing, Doing::Nothing) {
+                if self.activation.control.takes_what_was_written_outside() {
+                    drop(state);
+                    self.activation.control.seal();
+                    return Next::More;
+                }
+                state.phase = Phase::Idle(self.object.take());
+                // It would keep the memory of this task as long as the object is there.
+                let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
+                let over = state.busy.take_if(|busy| busy.is_over());
+                drop(state);
+                drop((waker, over));
+                return Next::Over;
+            }
+            return Next::Runs;
+        };
+        match (&self.doing, next.work.access()) {
+            (Doing::Nothing, _) | (Doing::Several(_), Access::Shared) => {}
+            // Only a shared job that is running can be joined by what comes next.
+            _ => return Next::Runs,
+        }
+        if self.object.is_none() && matches!(next.work, Work::Hibernate(_)) {
+            // Not made yet, or asleep already.
+            state.busy().queue.pop_front();
+            drop(state);
+            self.activation.end(None);
+            return Next::More;
+        }
+        let Some(object) = &self.object else {
+            // It is made on behalf of the first call, so that a cycle through the constructor is seen.
+            let chain = match &next.work {
+                Work::Call(_, job) => job.chain().cloned(),
+                Work::Hibernate(_) => None,
+            };
+            drop(state);
+            self.make(chain);
+            return Next::Runs;
+        };
+        let Some(Queued { sequence, work }) = state.busy().queue.pop_front() else { return Next::Runs };
+        match work {
+            Work::Call(access, job) => {
+                self.activation.begin(&mut state, sequence, access);
                 if access == Access::Exclusive {
-                    self.object = Some(object);
+                    take(&mut state.busy().queue, &mut self.taken);
                 }
-                self.ended(sequence);
+                drop(state);
+                // What runs alone has the only one.
+                let kept = (access == Access::Shared).then(|| object.clone());
+                let object = std::mem::replace(&mut self.object, kept).expect("seen above");
+                self.start_call(sequence, access, job, object)
+            }
+            Work::Hibernate(Retreat { hibernate, if_idle, done }) => {
+                drop(state);
+                let control = self.activation.control.clone();
+                if control.refuses(if_idle) || !control.targets_sleep() {
+                    // Nobody left to be told is as good.
+                    let _ = done.send(false);
+                    return Next::More;
+                }
+                self.activation.begin(&mut self.activation.state.lock(), sequence, Access::Exclusive);
+                let object = self.object.take().expect("seen above");
+                let info =
+                    self.activation.own_work(const { &MethodDesc::of_own_work("hibernate") }, sequence, None);
+                let hibernating = async move {
+                    let run = AssertUnwindSafe(info.scope(hibernate(object))).catch_unwind().await;
+                    match run {
+                        Ok(()) => control.drain().await,
+                        Err(_) if control.is_reset().is_some() => {}
+                        Err(panic) => drop(control.reset(panicked("`hibernate`", &*panic)).clone()),
+                    }
+                };
+                self.doing = Doing::Hibernating(hibernating.boxed(), Some(done));
+                Next::Runs
             }
         }
+    }
+
+    fn start_call(&mut self, sequence: u64, access: Access, job: Box<dyn Job<O>>, object: Arc<O>) -> Next {
+        let place = self.place(sequence);
+        match job.start(object, place) {
+            Progress::Runs(mut running) => {
+                // What overlaps begins in the order of the queue. It is polled again beside the others, so nothing is lost
+                // by a waker that does nothing.
+                let mut begin = || running.poll_unpin(&mut Context::from_waker(Waker::noop()));
+                if access == Access::Shared && begin().is_ready() {
+                    self.ended(sequence, access);
+                } else {
+                    self.runs(sequence, access, running);
+                }
+            }
+            Progress::Ended(object, control) => {
+                self.hold = Some(control);
+                self.ended(sequence, access);
+                if access == Access::Exclusive {
+                    self.object = object;
+                }
+            }
+        }
+        // What overlaps starts beside it, before it is polled.
+        if matches!(self.doing, Doing::One(..)) { Next::Runs } else { Next::More }
     }
 
     fn runs(&mut self, sequence: u64, access: Access, running: Running<O>) {
         if access == Access::Exclusive {
-            self.doing = Doing::One(sequence, running);
+            self.doing = Doing::One(running);
             return;
         }
         let running = running.map(move |object| (sequence, object)).boxed();
@@ -254,8 +311,22 @@ impl<O: Send + Sync + 'static> Driver<O> {
         }
     }
 
-    fn ended(&self, sequence: u64) {
-        self.activation.state.lock().ended(sequence);
+    fn ended(&self, sequence: u64, access: Access) {
+        match access {
+            Access::Exclusive => self.activation.running.end(),
+            Access::Shared => self.activation.ended(sequence),
+        }
+    }
+
+    fn put_back(&mut self) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let mut state = self.activation.state.lock();
+        let queue = &mut state.busy().queue;
+        for (sequence, job) in self.taken.drain(..).rev() {
+            queue.push_front(Queued { sequence, work: Work::Call(Access::Exclusive, job) });
+        }
     }
 
     /// Polls what runs. Ready when something changed.
@@ -272,7 +343,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     Err(panic) => Err(panic),
                 };
                 self.doing = Doing::Nothing;
-                self.ended(CONSTRUCTOR);
+                self.activation.running.end();
                 let failed = match made {
                     Ok(Ok(object)) => {
                         self.object = Some(Arc::new(object));
@@ -286,26 +357,25 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 self.activation.control.reset(failed);
                 Poll::Ready(())
             }
-            Doing::One(sequence, running) => {
+            Doing::One(running) => {
                 let object = ready!(running.poll_unpin(cx));
-                let sequence = *sequence;
+                self.activation.running.end();
                 self.object = object;
                 self.doing = Doing::Nothing;
-                self.ended(sequence);
                 Poll::Ready(())
             }
             Doing::Several(several) => {
                 match ready!(several.poll_next_unpin(cx)) {
-                    Some((sequence, _object)) => self.ended(sequence),
+                    Some((sequence, _object)) => self.ended(sequence, Access::Shared),
                     None => self.doing = Doing::Nothing,
                 }
                 Poll::Ready(())
             }
-            Doing::Hibernating(sequence, hibernating, done) => {
+            Doing::Hibernating(hibernating, done) => {
                 ready!(hibernating.poll_unpin(cx));
-                let (sequence, done) = (*sequence, done.take());
+                let done = done.take();
+                self.activation.running.end();
                 self.doing = Doing::Nothing;
-                self.ended(sequence);
                 if self.activation.control.is_reset().is_none() {
                     // If calls came meanwhile, `start` makes a new instance for them here.
                     self.activation.end(None);
@@ -319,7 +389,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
     /// Drops the instance: each running call sees that it was reset and answers so.
     fn drop_instance(&mut self, cx: &mut Context<'_>) {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::One(_, mut running) => drop(running.poll_unpin(cx)),
+            Doing::One(mut running) => drop(running.poll_unpin(cx)),
             Doing::Several(several) => {
                 for mut running in several {
                     drop(running.poll_unpin(cx));

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::object::control::Control;
-use crate::object::job::{Job, Place, Running, UntilLost};
+use crate::object::job::{Job, Place, Progress, UntilLost};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::{CallInfo, listened_to};
@@ -35,7 +35,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
         true
     }
 
-    fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+    fn start(self: Box<Self>, mut object: Arc<O>, place: Place) -> Progress<O> {
         let Self { what, react } = *self;
         let Place { sequence, control } = place;
         let span = tracing::debug_span!(
@@ -56,7 +56,7 @@ impl<O: Send + Sync + 'static> Job<O> for Event<O> {
             control.seal();
             Some(object)
         };
-        Ok(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
+        Progress::Runs(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::object::id::ObjectKey;
-use crate::object::job::{Job, Place, Running};
+use crate::object::job::{Job, Place, Progress};
 use crate::object::local::Local;
 use crate::object::storage::ledger::Ledger;
 use crate::object::storage::{Storage, StorageError, keys};
@@ -104,9 +104,9 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
         true
     }
 
-    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Progress<O> {
         let Self { cap, call } = *self;
-        Ok(Box::pin(async move {
+        Progress::Runs(Box::pin(async move {
             let look = match (call.reply.call().receipt(), place.control.storage()) {
                 (Some(message), Some(storage)) => message.look(storage).await,
                 _ => Ok(Look::New),
@@ -118,8 +118,8 @@ impl<O: Send + Sync + 'static> Job<O> for Receive<O> {
                     // Otherwise it was refused.
                     let Some(job) = job.lock().take() else { return Some(object) };
                     match job.start(object, place) {
-                        Ok(running) => running.await,
-                        Err(object) => Some(object),
+                        Progress::Runs(running) => running.await,
+                        Progress::Ended(object, _) => object,
                     }
                 }
                 Ok(Look::Known) => {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -39,14 +39,22 @@ pub(crate) struct Place {
 /// A started job: gives the object back, unless the instance is lost.
 pub(crate) type Running<O> = BoxFuture<'static, Option<Arc<O>>>;
 
+/// How far a job came when it was started.
+pub(crate) enum Progress<O> {
+    /// To its end, or nobody wants it done any more: the object, unless the instance is lost, and the control as it was
+    /// given to the job.
+    Ended(Option<Arc<O>>, Arc<Control>),
+    Runs(Running<O>),
+}
+
 /// What a strand runs.
 pub(crate) trait Job<O>: Send {
     fn flags(&self) -> MethodFlags;
     fn chain(&self) -> Option<&Arc<Link>>;
     /// False when the caller is gone.
     fn is_wanted(&self) -> bool;
-    /// Begins to run on the object; gives it back when nobody wants the job done any more.
-    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>>;
+    /// Begins to run on the object.
+    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Progress<O>;
     fn fail(self: Box<Self>, error: RpcError);
 }
 
@@ -68,13 +76,32 @@ pub(crate) enum Reply<T, E> {
     Remote(RemoteReply),
 }
 
-/// The callee's hold on a slot: dropped unanswered, it answers with an error, so that no caller waits for ever.
-pub(crate) struct LocalReply<V>(pub(crate) Arc<Slot<V>>);
+/// The callee's hold on a slot, until it has answered: dropped before that, it answers with an error, so that no caller
+/// waits for ever.
+pub(crate) struct LocalReply<V>(Option<Arc<Slot<V>>>);
+
+impl<V> LocalReply<V> {
+    pub(crate) fn new(slot: Arc<Slot<V>>) -> Self {
+        Self(Some(slot))
+    }
+
+    fn slot(&self) -> &Arc<Slot<V>> {
+        self.0.as_ref().expect("it has not answered")
+    }
+
+    fn answer(mut self, answer: Result<V, RpcError>) {
+        if let Some(slot) = self.0.take() {
+            slot.complete(answer);
+        }
+    }
+}
 
 impl<V> Drop for LocalReply<V> {
     fn drop(&mut self) {
-        let error = || RpcError::new(ErrorKind::Reset, "the call was dropped unanswered").may_run(true);
-        self.0.complete_with(|| Err(error()));
+        if let Some(slot) = self.0.take() {
+            let error = RpcError::new(ErrorKind::Reset, "the call was dropped unanswered");
+            slot.complete(Err(error.may_run(true)));
+        }
     }
 }
 
@@ -82,7 +109,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     /// False when the caller is gone.
     pub(crate) fn start(&self) -> bool {
         match self {
-            Self::Local(reply) => reply.0.start(),
+            Self::Local(reply) => reply.slot().start(),
             Self::Remote(reply) => !reply.call().is_unwanted(),
         }
     }
@@ -90,7 +117,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     /// The caller's side.
     pub(crate) fn waiting(&self) -> Arc<dyn Waiting> {
         match self {
-            Self::Local(reply) => reply.0.clone(),
+            Self::Local(reply) => reply.slot().clone(),
             Self::Remote(reply) => reply.call().clone(),
         }
     }
@@ -110,7 +137,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
             Ok(Some(result)) => {
                 let receipt = self.receipt();
                 control.hold_answer(receipt.as_deref(), move |durable| match (durable, self) {
-                    (Ok(()), Self::Local(reply)) => reply.0.complete(Ok(result)),
+                    (Ok(()), Self::Local(reply)) => reply.answer(Ok(result)),
                     (Ok(()), Self::Remote(reply)) => reply.send::<M>(&result),
                     (Err(error), reply) => reply.fail(error),
                 });
@@ -126,7 +153,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
 
     pub(crate) fn fail(self, error: RpcError) {
         match self {
-            Self::Local(reply) => reply.0.complete(Err(error)),
+            Self::Local(reply) => reply.answer(Err(error)),
             Self::Remote(reply) => reply.fail(error),
         }
     }
@@ -158,24 +185,30 @@ impl<O: Send + Sync + 'static, M: Run<O>> Job<O> for MethodJob<M> {
 
     fn is_wanted(&self) -> bool {
         match &self.reply {
-            Reply::Local(reply) => !reply.0.is_abandoned(),
+            Reply::Local(reply) => !reply.slot().is_abandoned(),
             Reply::Remote(reply) => !reply.call().is_unwanted(),
         }
     }
 
-    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Result<Running<O>, Arc<O>> {
+    fn start(self: Box<Self>, object: Arc<O>, place: Place) -> Progress<O> {
         let Self { args, reply, facts } = *self;
         if !reply.start() {
             reply.fail(RpcError::new(ErrorKind::Cancelled, "its caller went away before it ran"));
-            return Err(object);
+            return Progress::Ended(Some(object), place.control);
         }
         if facts.is_too_late() {
             reply.fail(too_late());
-            return Err(object);
+            return Progress::Ended(Some(object), place.control);
         }
         let info = info_of::<M>(facts, place, M::WATCHES.then(|| reply.waiting()));
-        let control = info.control.clone();
-        Ok(answered::<O, M>(run::<O, M>(object, args, info), control, reply))
+        if M::WAITS {
+            let control = info.control.clone();
+            return Progress::Runs(answered::<O, M>(run::<O, M>(object, args, info), control, reply));
+        }
+        let (ended, control) = run_to_end::<O, M>(object, args, info);
+        let (object, end) = parted::<O, M>(ended);
+        reply.answer::<M>(&control, end);
+        Progress::Ended(object, control)
     }
 
     fn fail(self: Box<Self>, error: RpcError) {
@@ -217,6 +250,20 @@ pub(super) fn run<O: Send + Sync + 'static, M: Run<O>>(
         (object, result)
     };
     UntilLost { pace: M::pace(), ..UntilLost::new(info, span, run) }
+}
+
+/// Runs a method that is no `async fn`.
+#[inline(always)]
+pub(super) fn run_to_end<O: Send + Sync + 'static, M: Run<O>>(
+    object: Arc<O>,
+    args: M::Args,
+    info: CallInfo,
+) -> (Result<Returned<O, M>, RpcError>, Arc<Control>) {
+    let mut run = pin!(run::<O, M>(object, args, info));
+    match run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ended) => (ended, run.control()),
+        Poll::Pending => unreachable!("what is no `async fn` does not wait"),
+    }
 }
 
 /// Answers when the method has ended.

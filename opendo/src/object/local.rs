@@ -65,7 +65,7 @@ type ReplyOf<M> = Reply<<M as Method>::Ok, <M as Method>::Err>;
 /// The two sides of an answer that stays in this process.
 fn local_reply<M: Method>() -> (ReplyOf<M>, Arc<SlotOf<M>>) {
     let slot = Arc::new(Slot::new());
-    (Reply::Local(LocalReply(slot.clone())), slot)
+    (Reply::Local(LocalReply::new(slot.clone())), slot)
 }
 
 impl<O: Send + Sync + 'static> Local<O> {

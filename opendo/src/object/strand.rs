@@ -8,6 +8,7 @@ mod ending;
 
 use std::collections::VecDeque;
 use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -76,16 +77,25 @@ pub(crate) struct Activation<O> {
     /// `None` for what was there from the start.
     pub(super) birth: Option<Birth<O>>,
     pub(crate) control: Arc<Control>,
+    pub(super) running: Running,
     pub(super) state: Mutex<State<O>>,
 }
+
+/// The call that runs, by its sequence, or the first of those; 0 if none does.
+///
+/// Not behind the lock: where calls follow each other, it would be taken for each. Whoever asks whether a call runs was
+/// called by it, so it has seen the call begin.
+pub(super) struct Running(AtomicU64);
+
+/// The sequence of the constructor: before every call.
+pub(super) const CONSTRUCTOR: u64 = 1;
 
 pub(super) struct State<O> {
     pub(super) phase: Phase<O>,
     /// There as long as there is something in it.
     pub(super) busy: Option<Box<Busy<O>>>,
     next_sequence: u64,
-    /// The call that runs, by its sequence, or the first of those, and how.
-    running: Option<u64>,
+    /// How what runs does.
     pub(super) access: Access,
     /// For the next call that starts on its caller's thread, which gives it back: counting costs more than moving.
     hold: Option<Arc<Control>>,
@@ -171,28 +181,21 @@ impl<O> State<O> {
         self.next_sequence += 1;
         self.next_sequence - 1
     }
+}
 
-    /// A call begins to run.
-    pub(super) fn begin(&mut self, sequence: u64, access: Access) {
-        self.access = access;
-        match self.running {
-            None => self.running = Some(sequence),
-            Some(_) => self.busy().beside.push(sequence),
-        }
+impl Running {
+    /// A call begins that runs alone.
+    pub(super) fn begin(&self, sequence: u64) {
+        self.0.store(sequence, Ordering::Relaxed);
     }
 
-    pub(super) fn ended(&mut self, sequence: u64) {
-        let beside = self.busy.as_mut().map(|busy| &mut busy.beside);
-        if self.running == Some(sequence) {
-            self.running = beside.and_then(Vec::pop);
-        } else if let Some(beside) = beside {
-            beside.retain(|running| *running != sequence);
-        }
+    /// A call that ran alone has ended.
+    pub(super) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
-    fn runs(&self, sequence: u64) -> bool {
-        self.running == Some(sequence)
-            || self.busy.as_ref().is_some_and(|busy| busy.beside.contains(&sequence))
+    fn first(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|sequence| *sequence != 0)
     }
 }
 
@@ -251,11 +254,11 @@ impl<O: Send + Sync + 'static> Activation<O> {
         let activation = Arc::new(Self {
             birth,
             control,
+            running: Running(AtomicU64::new(0)),
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
                 busy: None,
-                next_sequence: 1,
-                running: None,
+                next_sequence: CONSTRUCTOR + 1,
                 access: Access::Exclusive,
                 hold: None,
                 touched: true,
@@ -342,21 +345,23 @@ impl<O: Send + Sync + 'static> Activation<O> {
     /// Gives a call the object at once, with its sequence, if it is there and has nothing to do. With `patience`, it
     /// waits for the turn of another thread, whose end is nearer than that of a queue.
     #[inline(always)]
-    pub(super) fn enter(&self, access: Access, patience: bool) -> Option<Entered<O>> {
+    pub(super) fn enter(&self, access: Access, patience: bool) -> Entry<O> {
         for pauses in [0, 1, 2, 4, 8, 16, 32] {
             (0..pauses).for_each(|_| spin_loop());
             let mut state = self.state.lock();
             let queued = state.queued();
             match &mut state.phase {
                 Phase::Idle(object) => {
-                    let object = object.take()?;
-                    return Some(self.entered(state, access, object));
+                    return match object.take() {
+                        Some(object) => Entry::Entered(self.entered(state, access, object)),
+                        None => Entry::NotMade,
+                    };
                 }
                 Phase::Turn if patience && queued == 0 => {}
-                Phase::Turn | Phase::Driven | Phase::Gone(_) => return None,
+                Phase::Turn | Phase::Driven | Phase::Gone(_) => return Entry::No,
             }
         }
-        None
+        Entry::No
     }
 
     #[inline(always)]
@@ -364,7 +369,8 @@ impl<O: Send + Sync + 'static> Activation<O> {
         state.phase = Phase::Turn;
         state.touched = true;
         let sequence = state.next_sequence();
-        state.begin(sequence, access);
+        state.access = access;
+        self.running.begin(sequence);
         let control = state.hold.take().unwrap_or_else(|| self.control.clone());
         Entered { object, control, sequence }
     }
@@ -398,7 +404,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
     pub(super) fn leave(self: &Arc<Self>, object: Option<Arc<O>>, control: Arc<Control>) {
         let mut state = self.state.lock();
         let _before = state.hold.replace(control);
-        state.running = None;
+        self.running.end();
         state.busy.take_if(|busy| busy.is_over());
         if object.is_some() && state.queued() == 0 && !self.control.has_something_to_do() {
             state.phase = Phase::Idle(object);
@@ -409,8 +415,36 @@ impl<O: Send + Sync + 'static> Activation<O> {
         Driver::new(self.clone(), object).go();
     }
 
+    /// A call begins to run, beside others where it may.
+    pub(super) fn begin(&self, state: &mut State<O>, sequence: u64, access: Access) {
+        state.access = access;
+        match self.running.first() {
+            None => self.running.begin(sequence),
+            Some(_) => state.busy().beside.push(sequence),
+        }
+    }
+
+    /// One of those has ended.
+    pub(super) fn ended(&self, sequence: u64) {
+        let mut state = self.state.lock();
+        let beside = state.busy.as_mut().map(|busy| &mut busy.beside);
+        if self.running.first() == Some(sequence) {
+            match beside.and_then(Vec::pop) {
+                Some(other) => self.running.begin(other),
+                None => self.running.end(),
+            }
+        } else if let Some(beside) = beside {
+            beside.retain(|running| *running != sequence);
+        }
+    }
+
+    fn runs(&self, state: &State<O>, sequence: u64) -> bool {
+        self.running.first() == Some(sequence)
+            || state.busy.as_ref().is_some_and(|busy| busy.beside.contains(&sequence))
+    }
+
     fn walk(&self, state: &State<O>, chain: &Arc<Link>) -> Walk {
-        let own = chain.walk(self.control.number(), |sequence| state.runs(sequence));
+        let own = chain.walk(self.control.number(), |sequence| self.runs(state, sequence));
         match &self.birth {
             Some(birth) if matches!(own, Walk::Clear) => birth.cradle.within(chain),
             _ => own,
@@ -492,6 +526,14 @@ impl<O: Send + Sync + 'static> Activation<O> {
             gone @ Phase::Gone(_) => state.phase = gone,
         }
     }
+}
+
+/// What has come of [`Activation::enter`].
+pub(super) enum Entry<O> {
+    Entered(Entered<O>),
+    /// There is no instance yet.
+    NotMade,
+    No,
 }
 
 /// What a call is given that starts on its caller's thread.

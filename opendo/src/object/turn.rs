@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -20,7 +19,7 @@ use crate::object::drive::Driver;
 use crate::object::job::{self, Access, End, Place, Reply, Returned, answered, parted};
 use crate::object::pace::Pace;
 use crate::object::storage::ledger;
-use crate::object::strand::{Activation, Begun, Entered, MadeAtOnce};
+use crate::object::strand::{Activation, Begun, Entered, Entry, MadeAtOnce};
 use crate::rpc::chain::Link;
 use crate::rpc::error::RpcError;
 use crate::rpc::info::{Facts, Waiting};
@@ -181,8 +180,9 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
         let nested = Nested::enter(&activation.control).ok_or(None)?;
         // What is called within another call may have to wait for that one.
         let entered = match activation.enter(access, is_outermost) {
-            Some(entered) => entered,
-            None => match activation.make_at_once(access, chain, starts_here) {
+            Entry::Entered(entered) => entered,
+            Entry::No => return Err(None),
+            Entry::NotMade => match activation.make_at_once(access, chain, starts_here) {
                 MadeAtOnce::Made(entered) => entered,
                 MadeAtOnce::No(begun) => return Err(begun),
             },
@@ -201,12 +201,12 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
         let Self { held, entered: Entered { object, control, sequence }, access } = self;
         let place = Place { sequence, control };
         let shared = (access == Access::Shared).then(|| object.clone());
-        let run = job::run::<O, M>(object, args, job::info_of::<M>(facts, place, waiting));
-        // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
-        let cx = &mut Context::from_waker(Waker::noop());
+        let info = job::info_of::<M>(facts, place, waiting);
         let (ended, control) = if M::WAITS {
+            // Polled again by the task that goes on with it, so nothing is lost by a waker that does nothing.
+            let cx = &mut Context::from_waker(Waker::noop());
             // What was polled cannot be moved any more.
-            let mut run = Box::pin(run);
+            let mut run = Box::pin(job::run::<O, M>(object, args, info));
             match ledger::outside_of_transactions(|| run.as_mut().poll(cx)) {
                 Poll::Ready(ended) => (ended, run.as_mut().control()),
                 Poll::Pending => {
@@ -214,11 +214,7 @@ impl<'a, O: Send + Sync + 'static> Turn<'a, O> {
                 }
             }
         } else {
-            let mut run = pin!(run);
-            match ledger::outside_of_transactions(|| run.as_mut().poll(cx)) {
-                Poll::Ready(ended) => (ended, run.control()),
-                Poll::Pending => unreachable!("what is no `async fn` does not wait"),
-            }
+            ledger::outside_of_transactions(|| job::run_to_end::<O, M>(object, args, info))
         };
         drop(shared);
         let (object, end) = parted::<O, M>(ended);

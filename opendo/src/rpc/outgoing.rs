@@ -350,7 +350,7 @@ impl RemoteCall {
             Ok(_) => {}
         }
         match &self.to {
-            To::Caller(slot) => return slot.fill(|| answer),
+            To::Caller(slot) => return slot.fill(answer),
             To::Hook(hook) => {
                 let hook = hook.lock().take();
                 if let Some(hook) = hook {

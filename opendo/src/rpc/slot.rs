@@ -74,11 +74,6 @@ impl<V> Slot<V> {
 
     /// Gives the answer; only the first one counts.
     pub(crate) fn complete(&self, answer: Result<V, RpcError>) {
-        self.complete_with(|| answer);
-    }
-
-    /// Gives an answer, if there is none yet.
-    pub(crate) fn complete_with(&self, answer: impl FnOnce() -> Result<V, RpcError>) {
         if let Some(caller) = self.fill(answer) {
             caller.wake();
         }
@@ -86,14 +81,14 @@ impl<V> Slot<V> {
 
     /// The same, and leaves it to others to wake the caller.
     #[must_use]
-    pub(crate) fn fill(&self, answer: impl FnOnce() -> Result<V, RpcError>) -> Option<Waker> {
+    pub(crate) fn fill(&self, answer: Result<V, RpcError>) -> Option<Waker> {
         let mut state = self.state.lock();
         if state.is_over() {
             // The value's `Drop` is foreign code: not under the lock.
             drop(state);
+            drop(answer);
             return None;
         }
-        let answer = answer();
         while let Some(Told(hook)) = state.hook.take() {
             drop(state);
             hook(answer.as_ref());

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{Ended, Lasting, LastingName};
 use crate::node::WeakNode;
 use crate::object::control::Control;
-use crate::object::job::{Job, Place, Running, UntilLost};
+use crate::object::job::{Job, Place, Progress, UntilLost};
 use crate::object::local::Local;
 use crate::object::strand::{Activation, Birth, Cradle, Pin};
 use crate::registry::class::{Class, HostedClass};
@@ -169,13 +169,9 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
         !self.done.is_closed()
     }
 
-    fn start(
-        self: Box<Self>,
-        mut object: Arc<T::Object>,
-        place: Place,
-    ) -> Result<Running<T::Object>, Arc<T::Object>> {
+    fn start(self: Box<Self>, mut object: Arc<T::Object>, place: Place) -> Progress<T::Object> {
         if !self.is_wanted() {
-            return Err(object);
+            return Progress::Ended(Some(object), place.control);
         }
         let Self { name, chain, done } = *self;
         let Place { sequence, control } = place;
@@ -203,7 +199,7 @@ impl<T: Lasting> Job<T::Object> for Restore<T> {
             let _ = done.send(restored); // nobody is left who wants it
             object
         };
-        Ok(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
+        Progress::Runs(UntilLost::new(info, listened_to(span), run).map(ended).boxed())
     }
 
     fn fail(self: Box<Self>, error: RpcError) {

@@ -151,7 +151,7 @@ impl Node {
     /// Arguments and results of its calls move; nothing is encoded. When the node does not host the class, each
     /// call fails with [`NoSuchClass`](ErrorKind::NoSuchClass).
     pub fn get<S: Stub>(&self, id: impl ToObjectId<S>) -> S {
-        self.weak().get(id)
+        self.0.stub(id, S::INTERFACE.name)
     }
 
     /// All objects whose class is called like the interface of `S`.

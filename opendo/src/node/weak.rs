@@ -69,29 +69,15 @@ impl WeakNode {
     }
 
     pub(crate) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
-        match id.into_key(class) {
-            Ok(key) => self.stub_of(key),
-            Err(error) => {
-                let error = RpcError::new(ErrorKind::NoSuchClass, error.to_string());
-                nowhere(ObjectKey::refused(class), error)
-            }
-        }
+        key_of(id, class).map_or_else(|nowhere| nowhere, |key| self.stub_of(key))
     }
 
     /// A stub of the object of that key.
     pub(crate) fn stub_of<S: Stub>(&self, key: ObjectKey) -> S {
-        let Some(node) = self.0.upgrade() else {
-            return nowhere(key, RpcError::new(ErrorKind::Closed, "the node is gone"));
-        };
-        let class = key.class_arc().clone();
-        let Some(entry) = node.classes.get(&class) else {
-            return nowhere(key, no_class(&class));
-        };
-        let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
-            let text = format!("class `{class}` is not called through `{}`", std::any::type_name::<S>());
-            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, text));
-        };
-        make(key)
+        match self.0.upgrade() {
+            Some(node) => node.stub_of(key),
+            None => nowhere(key, RpcError::new(ErrorKind::Closed, "the node is gone")),
+        }
     }
 
     /// A stub of the target that the object makes again from those parameters.
@@ -122,7 +108,32 @@ impl WeakNode {
     }
 }
 
+/// The key; or else a stub that says why there is none.
+fn key_of<S: Stub>(id: impl ToObjectId<S>, class: &str) -> Result<ObjectKey, S> {
+    id.into_key(class).map_err(|error| {
+        let error = RpcError::new(ErrorKind::NoSuchClass, error.to_string());
+        nowhere(ObjectKey::refused(class), error)
+    })
+}
+
 impl Inner {
+    pub(super) fn stub<S: Stub>(&self, id: impl ToObjectId<S>, class: &str) -> S {
+        key_of(id, class).map_or_else(|nowhere| nowhere, |key| self.stub_of(key))
+    }
+
+    fn stub_of<S: Stub>(&self, key: ObjectKey) -> S {
+        let Some(entry) = self.classes.get(key.class()) else {
+            let error = no_class(key.class());
+            return nowhere(key, error);
+        };
+        let Some(make) = entry.stubs.downcast_ref::<StubMaker<S>>() else {
+            let (class, stub) = (key.class(), std::any::type_name::<S>());
+            let error = format!("class `{class}` is not called through `{stub}`");
+            return nowhere(key, RpcError::new(ErrorKind::NoSuchClass, error));
+        };
+        make(key)
+    }
+
     /// How objects of that class make a target of that name.
     fn lasting(&self, object: &ObjectKey, target: &str) -> Result<(&Secret, &HostedTarget), RpcError> {
         let hosted = self.classes.get(object.class()).and_then(|class| class.lasting.get(target));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready};
 
 use self::committer::Committer;
 pub(crate) use self::writes::{Piece, Write, Writes};
@@ -170,13 +170,16 @@ pub(crate) enum EngineError {
 
 pub(crate) type EngineResult<T> = Result<T, EngineError>;
 
+/// What a claim gives: at once, where nothing is waited for.
+pub(crate) type Claiming<'a> = Either<Ready<EngineResult<Claim>>, BoxFuture<'a, EngineResult<Claim>>>;
+
 /// Who owns an object.
 ///
 /// The methods of both traits may be called from any thread within a Tokio runtime. A future that is dropped may have
 /// done what it was to do.
 pub(crate) trait Directory: Send + Sync + 'static {
     /// Makes the caller the owner, in a larger epoch than any before.
-    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>>;
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> Claiming<'a>;
 
     /// Gives the ownership up, if it is still held. No commit may be on its way. An object without keys and without a
     /// time to be woken leaves nothing behind (checklist 1.23).

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, Either, ready};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::committer::Committer;
 use super::{
-    Changes, Claim, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome, Ownership, Piece,
-    Store, Turn, UnixMillis, id, page,
+    Changes, Claim, Claiming, Commit, Directory, EAGER, EngineResult, Epoch, Id, KeyRange, Outcome,
+    Ownership, Piece, Store, Turn, UnixMillis, id, page,
 };
 use crate::object::id::ObjectKey;
 
@@ -31,17 +31,28 @@ struct State {
 #[derive(Debug, Default)]
 struct Record {
     owner: Option<Epoch>,
-    sequence: u64,
-    /// There if there is something in it.
+    /// From the first commit on.
     contents: Option<Box<Contents>>,
 }
 
 #[derive(Debug, Default)]
 struct Contents {
+    /// Of the last commit.
+    sequence: u64,
     values: BTreeMap<Bytes, Bytes>,
     /// Of keys and values.
     size: usize,
     wake: Option<UnixMillis>,
+}
+
+impl Record {
+    fn sequence(&self) -> u64 {
+        self.contents.as_ref().map_or(0, |contents| contents.sequence)
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.contents.as_ref().is_none_or(|contents| contents.values.is_empty() && contents.wake.is_none())
+    }
 }
 
 impl Contents {
@@ -91,20 +102,19 @@ impl State {
 
     fn commit(&mut self, commit: &Commit) -> Outcome {
         let Some(record) = self.objects.get_mut(&commit.object) else { return Outcome::Fenced };
-        match commit.turn(record.owner, record.sequence) {
+        match commit.turn(record.owner, record.sequence()) {
             Turn::Next => {}
             Turn::Repeat => return Outcome::Committed,
             Turn::Fenced => return Outcome::Fenced,
         }
-        record.sequence = commit.sequence;
         let contents = record.contents.get_or_insert_default();
+        contents.sequence = commit.sequence;
         contents.apply(&commit.changes);
         if let Some(wake) = commit.changes.wake {
             let before = std::mem::replace(&mut contents.wake, wake);
             before.map(|at| self.wakes.remove(&(at, id(&commit.object))));
             wake.map(|at| self.wakes.insert((at, id(&commit.object))));
         }
-        record.contents.take_if(|contents| contents.values.is_empty() && contents.wake.is_none());
         Outcome::Committed
     }
 }
@@ -121,7 +131,7 @@ impl Memory {
 }
 
 impl Directory for Memory {
-    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> Claiming<'a> {
         let mut state = self.0.lock();
         state.epochs += 1;
         let epoch = Epoch(state.epochs);
@@ -135,19 +145,19 @@ impl Directory for Memory {
             Entry::Occupied(known) => known.into_mut(),
         };
         record.owner = Some(epoch);
-        let ownership = Ownership { epoch, sequence: record.sequence };
+        let ownership = Ownership { epoch, sequence: record.sequence() };
         let values = match &record.contents {
             None => Some(BTreeMap::new()),
             Some(contents) => (contents.size <= EAGER).then(|| contents.values.clone()),
         };
-        ready(Ok(Claim { ownership, values })).boxed()
+        Either::Left(ready(Ok(Claim { ownership, values })))
     }
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {
         let mut state = self.0.lock();
         if let Some(record) = state.objects.get_mut(object).filter(|record| record.owner == Some(epoch)) {
             record.owner = None;
-            if record.contents.is_none() {
+            if record.holds_nothing() {
                 state.objects.remove(object);
             }
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use parking_lot::Mutex;
 use rusqlite::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -34,8 +34,8 @@ use self::read::{Loaded, Readers};
 use self::write::Writer;
 use super::committer::{Batch, Committer};
 use super::{
-    Claim, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Ownership, Store, Turn,
-    UnixMillis,
+    Claim, Claiming, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Ownership,
+    Store, Turn, UnixMillis,
 };
 use crate::object::id::ObjectKey;
 
@@ -240,8 +240,8 @@ impl Inner {
 }
 
 impl Directory for Sqlite {
-    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
-        self.claimed(object.clone()).boxed()
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> Claiming<'a> {
+        Either::Right(self.claimed(object.clone()).boxed())
     }
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {

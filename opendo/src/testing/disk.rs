@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, Either, ready};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::memory::Memory;
 use crate::engine::{
-    Claim, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Store, UnixMillis,
+    Claiming, Commit, Directory, EngineError, EngineResult, Epoch, KeyRange, Outcome, Store, UnixMillis,
 };
 use crate::node::NodeBuilder;
 use crate::object::id::ObjectKey;
@@ -252,8 +252,8 @@ impl Mount {
 }
 
 impl Directory for Mount {
-    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> BoxFuture<'a, EngineResult<Claim>> {
-        self.read(|memory| memory.claim(object))
+    fn claim<'a>(&'a self, object: &'a Arc<ObjectKey>) -> Claiming<'a> {
+        Either::Right(self.read(|memory| memory.claim(object).boxed()))
     }
 
     fn release<'a>(&'a self, object: &'a Arc<ObjectKey>, epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
+use futures::future::Either;
 use parking_lot::Mutex;
 
-use super::super::{Directory, EAGER, Id, Ownership, Store, Write, id};
+use super::super::{Claiming, Directory, EAGER, Id, Ownership, Store, Write, id};
 use super::*;
 
 macro_rules! faults {
@@ -217,8 +218,8 @@ impl Mutant {
 }
 
 impl Directory for Mutant {
-    fn claim<'a>(&'a self, object: &'a Key) -> BoxFuture<'a, EngineResult<Claim>> {
-        async move {
+    fn claim<'a>(&'a self, object: &'a Key) -> Claiming<'a> {
+        let claiming = async move {
             let object = self.object(object);
             let mut claim = self.memory.claim(&object).await?;
             let size = self.size(&object).await;
@@ -246,8 +247,8 @@ impl Directory for Mutant {
                 _ => {}
             }
             Ok(claim)
-        }
-        .boxed()
+        };
+        Either::Right(claiming.boxed())
     }
 
     fn release<'a>(&'a self, object: &'a Key, mut epoch: Epoch) -> BoxFuture<'a, EngineResult<()>> {

@@ -1,6 +1,7 @@
 //! Objects: their names, their lives, and the order in which they do things.
 
 pub(crate) mod clock;
+mod connected;
 pub(crate) mod context;
 pub(crate) mod control;
 mod drive;

@@ -180,7 +180,7 @@ pub(super) fn impls(it: &Generated<'_>) -> TokenStream {
     let class = class(it);
     quote! {
         impl #params #p::ServedBy<#server> for #stub {
-            fn local(__local: #p::Local<#server>) -> #p::Arc<Self::Calls> { #p::Arc::new(__local) }
+            fn local(__local: #p::Arc<#p::Local<#server>>) -> #p::Arc<Self::Calls> { __local }
             fn dispatch(__local: &#p::Local<#server>, __call: #p::Incoming) {
                 match __call.method() {
                     #(#arms)*

@@ -152,7 +152,7 @@ fn calls_impl(it: &Generated<'_>, answering: &TokenStream, deliver: &TokenStream
         quote_spanned!(at(&method.ident)=> #head { <#answering>::call::<#marker>(self, __options, (#(#names,)*)) })
     });
     quote! {
-        fn __opendo_fresh(&self) -> #p::Arc<dyn #calls> { #p::Arc::new(<#answering>::fresh(self)) }
+        fn __opendo_fresh(&self) -> #p::Arc<dyn #calls> { <#answering>::fresh(self) }
         fn __opendo_deliver(&self, __call: #p::Incoming) { #deliver(self, __call) }
         #(#methods)*
     }

@@ -87,7 +87,7 @@ enum Look {
 /// same time, it would be new twice.
 pub(crate) struct Receive<O: Send + Sync + 'static> {
     /// Makes a stub, its type erased.
-    pub(crate) cap: fn(Local<O>) -> Cap,
+    pub(crate) cap: fn(Arc<Local<O>>) -> Cap,
     pub(crate) call: Incoming,
 }
 

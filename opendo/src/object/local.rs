@@ -1,14 +1,14 @@
 //! The way of a call to an object or target of this process: its arguments move, nothing is encoded.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::node::WeakNode;
+use crate::object::connected::Connected;
 use crate::object::id::ObjectKey;
 use crate::object::job::{Job, LocalReply, MethodJob, Reply, ResultOf};
 use crate::object::lasting::{LastingName, Origin};
@@ -26,18 +26,16 @@ use crate::rpc::slot::Slot;
 use crate::rpc::stub::{Broken, CallOptions, Calls};
 
 /// An object or target of this process, as a stub reaches it.
-pub struct Local<O: Send + Sync + 'static>(Arc<Home<O>>);
+pub struct Local<O: Send + Sync + 'static> {
+    this: Weak<Self>,
+    home: Home<O>,
+}
 
 enum Home<O: Send + Sync + 'static> {
     /// There is only this instance.
     Target(Arc<Activation<O>>),
     /// It is found again.
-    Found {
-        by: By<O>,
-        /// The instance that took the last call. One that went to sleep is replaced; one that was reset stays,
-        /// and the stub with it is broken.
-        connected: ArcSwapOption<Activation<O>>,
-    },
+    Found { by: By<O>, connected: Connected<O> },
     /// The object itself, which has its turn already: it starts the job.
     InTurn(InTurn<O>),
 }
@@ -69,45 +67,52 @@ fn local_reply<M: Method>() -> (ReplyOf<M>, Arc<SlotOf<M>>) {
 }
 
 impl<O: Send + Sync + 'static> Local<O> {
-    pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Self {
-        Self(Arc::new(Home::Target(activation)))
+    fn new(home: Home<O>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { this: this.clone(), home })
     }
 
-    pub(crate) fn of_object(class: Arc<Class<O>>, key: Arc<ObjectKey>) -> Self {
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is only made behind an `Arc`")
+    }
+
+    pub(crate) fn of_target(activation: Arc<Activation<O>>) -> Arc<Self> {
+        Self::new(Home::Target(activation))
+    }
+
+    pub(crate) fn of_object(class: Arc<Class<O>>, key: Arc<ObjectKey>) -> Arc<Self> {
         Self::found(By::Object(class, key))
     }
 
-    pub(crate) fn of_lasting(origin: Arc<dyn Origin<O>>) -> Self {
+    pub(crate) fn of_lasting(origin: Arc<dyn Origin<O>>) -> Arc<Self> {
         Self::found(By::Lasting(origin))
     }
 
-    fn found(by: By<O>) -> Self {
-        Self(Arc::new(Home::Found { by, connected: ArcSwapOption::empty() }))
+    fn found(by: By<O>) -> Arc<Self> {
+        Self::new(Home::Found { by, connected: Connected::default() })
     }
 
     /// The way to an object that has its turn, for one call: and where that call is then.
-    pub(crate) fn in_turn() -> (Self, InTurn<O>) {
+    pub(crate) fn in_turn() -> (Arc<Self>, InTurn<O>) {
         let job = InTurn::default();
-        (Self(Arc::new(Home::InTurn(job.clone()))), job)
+        (Self::new(Home::InTurn(job.clone())), job)
     }
 
     /// The same object in an order of its own, not broken.
     #[must_use]
-    pub fn fresh(&self) -> Self {
-        match &*self.0 {
-            Home::Target(activation) => Self::of_target(activation.clone()),
+    pub fn fresh(&self) -> Arc<Self> {
+        match &self.home {
             Home::Found { by: By::Object(class, key), .. } => Self::of_object(class.clone(), key.clone()),
             Home::Found { by: By::Lasting(origin), .. } => Self::of_lasting(origin.clone()),
-            Home::InTurn(_) => Self(self.0.clone()),
+            Home::Target(_) | Home::InTurn(_) => self.this(),
         }
     }
 
     /// Queues a call of this process.
     pub fn call<M: Run<O>>(&self, options: &CallOptions, args: M::Args) -> Call<M::Ok, M::Err> {
         if M::has_promises(&args) {
-            let here = Arc::new(Here { local: Self(self.0.clone()), accept: Self::accept::<M> });
+            let here = Arc::new(Here { local: self.this(), accept: Self::accept::<M> });
             let remote = Remote::new(here, Place::Promise(Arc::new([])));
-            return remote.call::<M>(options, args).named(self.0.clone(), M::DESC.name);
+            return remote.call::<M>(options, args).named(self.this(), M::DESC.name);
         }
         let deadline = deadline_after(options.timeout);
         let (facts, gate) = CallInfo::for_call_out(deadline, options.trace);
@@ -116,12 +121,12 @@ impl<O: Send + Sync + 'static> Local<O> {
             None => match self.begin::<M>(args, facts) {
                 // A result has nothing to say of where it comes from.
                 Ok(result @ Ok(_)) => return Call::ended(result),
-                Ok(error) => return Call::ended(error).named(self.0.clone(), M::DESC.name),
+                Ok(error) => return Call::ended(error).named(self.this(), M::DESC.name),
                 Err(slot) => slot,
             },
             Some(gate) => {
                 let (reply, slot) = local_reply::<M>();
-                let (local, job) = (Self(self.0.clone()), MethodJob::<M> { args, reply, facts });
+                let (local, job) = (self.this(), MethodJob::<M> { args, reply, facts });
                 gate.hold(move |durable| match durable {
                     Ok(()) => local.submit(Box::new(job)),
                     Err(error) => job.reply.fail(error.may_run(false)),
@@ -129,7 +134,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                 slot
             }
         };
-        Call::local(slot, chain, deadline).named(self.0.clone(), M::DESC.name)
+        Call::local(slot, chain, deadline).named(self.this(), M::DESC.name)
     }
 
     /// Starts a call, or queues it: its result, or where that will be.
@@ -171,25 +176,13 @@ impl<O: Send + Sync + 'static> Local<O> {
         if M::pace().is_none() || facts.is_too_late() {
             return Err(None);
         }
-        let activation = match &*self.0 {
+        let activation = match &self.home {
             Home::Target(activation) => Found::Always(activation),
-            Home::Found { by, connected } => Self::connect(by, connected).map_err(|_| None)?,
+            Home::Found { by, connected } => connected.or_else(|| by.activation()).map_err(|_| None)?,
             Home::InTurn(_) => return Err(None),
         };
         let access = activation.access(M::DESC.flags);
         Turn::take(activation, M::pace(), access, facts.chain.as_ref())
-    }
-
-    /// The instance that takes the calls.
-    #[inline(always)]
-    fn connect(by: &By<O>, connected: &ArcSwapOption<Activation<O>>) -> Result<Found<'static, O>, RpcError> {
-        loop {
-            if let Some(found) = Found::last(connected.load()) {
-                return Ok(found);
-            }
-            // Unless another thread was faster: clones have one order.
-            connected.compare_and_swap(&None::<Arc<_>>, Some(by.activation()?));
-        }
     }
 
     /// Starts or queues a call that came encoded: the only place where its arguments are decoded.
@@ -218,7 +211,7 @@ impl<O: Send + Sync + 'static> Local<O> {
     }
 
     fn submit(&self, mut job: Box<dyn Job<O>>) {
-        match &*self.0 {
+        match &self.home {
             Home::Target(activation) => {
                 if activation.submit(job).is_err() {
                     unreachable!("targets do not go to sleep");
@@ -226,7 +219,7 @@ impl<O: Send + Sync + 'static> Local<O> {
             }
             Home::InTurn(place) => *place.lock() = Some(job),
             Home::Found { by, connected } => loop {
-                let activation = match Self::connect(by, connected) {
+                let activation = match connected.or_else(|| by.activation()) {
                     Ok(activation) => activation,
                     Err(error) => return job.fail(error),
                 };
@@ -234,7 +227,7 @@ impl<O: Send + Sync + 'static> Local<O> {
                     Ok(()) => return,
                     Err(back) => {
                         job = back;
-                        connected.compare_and_swap(Arc::as_ptr(&activation), None);
+                        connected.disconnect(&activation);
                     }
                 }
             },
@@ -244,7 +237,7 @@ impl<O: Send + Sync + 'static> Local<O> {
 
 impl<O: Send + Sync + 'static> Calls for Local<O> {
     fn key(&self) -> Option<&ObjectKey> {
-        match &*self.0 {
+        match &self.home {
             Home::Found { by: By::Object(_, key), .. } => Some(key),
             Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
         }
@@ -252,7 +245,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
 
     #[allow(private_interfaces)]
     fn lasting(&self) -> Option<&LastingName> {
-        match &*self.0 {
+        match &self.home {
             Home::Found { by: By::Lasting(origin), .. } => Some(origin.name()),
             Home::Target(_) | Home::InTurn(_) | Home::Found { .. } => None,
         }
@@ -260,7 +253,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
 
     #[allow(private_interfaces)]
     fn node(&self) -> Option<&WeakNode> {
-        match &*self.0 {
+        match &self.home {
             Home::Target(_) | Home::InTurn(_) => None,
             Home::Found { by: By::Object(class, _), .. } => Some(class.node()),
             Home::Found { by: By::Lasting(origin), .. } => Some(origin.node()),
@@ -268,9 +261,9 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
     }
 
     fn broken(&self) -> Broken {
-        let activation = match &*self.0 {
+        let activation = match &self.home {
             Home::Target(activation) => Some(activation.clone()),
-            Home::Found { connected, .. } => connected.load_full(),
+            Home::Found { connected, .. } => connected.get().map(|found| found.clone()),
             Home::InTurn(_) => None,
         };
         async move {
@@ -287,7 +280,7 @@ impl<O: Send + Sync + 'static> Calls for Local<O> {
 ///
 /// The method is a pointer and no parameter: what the compiler makes of this is made once for each class.
 struct Here<O: Send + Sync + 'static> {
-    local: Local<O>,
+    local: Arc<Local<O>>,
     accept: fn(&Local<O>, Incoming),
 }
 
@@ -309,23 +302,23 @@ impl<O: Send + Sync + 'static> Uplink for Here<O> {
     }
 
     fn broken(self: Arc<Self>, _: &RemoteObject) -> Broken {
-        Calls::broken(&self.local)
+        Calls::broken(&*self.local)
     }
 }
 
 impl<O: Send + Sync + 'static> fmt::Debug for Local<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Local({})", self.0.name())
+        write!(f, "Local({})", self.name())
     }
 }
 
-impl<O: Send + Sync + 'static> Named for Home<O> {
+impl<O: Send + Sync + 'static> Named for Local<O> {
     fn name(&self) -> String {
-        match self {
+        match &self.home {
             // It has no id: errors name its type.
-            Self::Target(_) | Self::InTurn(_) => short_type_name::<O>().to_owned(),
-            Self::Found { by: By::Object(_, key), .. } => key.to_string(),
-            Self::Found { by: By::Lasting(origin), .. } => origin.name().to_string(),
+            Home::Target(_) | Home::InTurn(_) => short_type_name::<O>().to_owned(),
+            Home::Found { by: By::Object(_, key), .. } => key.to_string(),
+            Home::Found { by: By::Lasting(origin), .. } => origin.name().to_string(),
         }
     }
 }

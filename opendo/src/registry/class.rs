@@ -61,7 +61,7 @@ pub struct Registration<O: Send + Sync + 'static> {
 struct Parts<O: Send + Sync + 'static> {
     interface: &'static Interface,
     /// Makes a stub, its type erased.
-    cap: fn(Local<O>) -> Cap,
+    cap: fn(Arc<Local<O>>) -> Cap,
     /// Makes the [`StubMaker`] of the class.
     stubs: fn(Arc<Class<O>>) -> Box<dyn Any + Send + Sync>,
 }
@@ -110,7 +110,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Class<O: Send + Sync + 'static> {
     name: Arc<str>,
     interface: &'static Interface,
-    cap: fn(Local<O>) -> Cap,
+    cap: fn(Arc<Local<O>>) -> Cap,
     #[cfg(feature = "sqlite")]
     sql: bool,
     make: fn(Making) -> BoxFuture<'static, Result<O, RpcError>>,

@@ -180,7 +180,7 @@ impl<A: CallbackType, R: CallbackType> CallbackCalls<A, R> for Remote {
     }
 
     fn fresh(&self) -> Arc<dyn CallbackCalls<A, R>> {
-        Arc::new(Remote::fresh(self))
+        Remote::fresh(self)
     }
 
     fn deliver(&self, call: Incoming) {
@@ -205,7 +205,7 @@ where
     }
 
     fn fresh(&self) -> Arc<dyn CallbackCalls<A, R>> {
-        Arc::new(Local::fresh(self))
+        Local::fresh(self)
     }
 
     fn deliver(&self, call: Incoming) {
@@ -246,8 +246,8 @@ where
     R: CallbackType,
     F: CallbackFn<A, R>,
 {
-    fn local(local: Local<Closure<A, R, F>>) -> Arc<Self::Calls> {
-        Arc::new(local)
+    fn local(local: Arc<Local<Closure<A, R, F>>>) -> Arc<Self::Calls> {
+        local
     }
 
     fn dispatch(local: &Local<Closure<A, R, F>>, call: Incoming) {

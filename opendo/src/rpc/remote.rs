@@ -215,15 +215,15 @@ impl Remote {
 
     /// The same object in an order of its own, not broken. What belongs to one session stays what it is.
     #[must_use]
-    pub fn fresh(&self) -> Self {
+    pub fn fresh(&self) -> Arc<Self> {
         let place = match &self.0.place {
             Place::Object(key) => Place::Object(key.clone()),
             Place::Lasting(name) => Place::Lasting(name.clone()),
             Place::Root => Place::Root,
-            _ => return self.clone(),
+            _ => return Arc::new(self.clone()),
         };
         let fresh = Self::new(self.0.uplink.clone(), place);
-        self.0.interface.get().map_or(fresh.clone(), |interface| fresh.known_as(interface))
+        Arc::new(self.0.interface.get().map_or(fresh.clone(), |interface| fresh.known_as(interface)))
     }
 
     /// How much of one stream the other side keeps for its reader.

@@ -222,7 +222,7 @@ impl<C: Calls + ?Sized> fmt::Debug for StubCore<C> {
 )]
 pub trait ServedBy<O: Send + Sync + 'static>: Stub {
     #[doc(hidden)]
-    fn local(local: crate::object::local::Local<O>) -> Arc<Self::Calls>;
+    fn local(local: Arc<crate::object::local::Local<O>>) -> Arc<Self::Calls>;
     #[doc(hidden)]
     fn dispatch(local: &crate::object::local::Local<O>, call: Incoming);
 }

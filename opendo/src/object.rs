@@ -12,6 +12,7 @@ pub(crate) mod job;
 pub(crate) mod lasting;
 pub(crate) mod lifecycle;
 pub(crate) mod local;
+pub(crate) mod name;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 #[cfg(feature = "sqlite")]

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use super::memory::Memory;
 use super::{Changes, Claim, Commit, Engine, EngineResult, Epoch, KeyRange, Outcome, UnixMillis};
 use crate::object::id::ObjectKey;
+use crate::object::name::Name;
 
 type Key = Arc<ObjectKey>;
 type Case = fn(World) -> BoxFuture<'static, ()>;
@@ -40,7 +41,7 @@ struct Owner {
 }
 
 fn key(class: &str, id: [u8; 32], name: Option<&str>) -> Key {
-    Arc::new(ObjectKey::kept(class.into(), id, name.map(Arc::from)))
+    Arc::new(ObjectKey::kept(class.into(), id, name.map(Name::from)))
 }
 
 fn room(n: u8) -> Key {

@@ -117,7 +117,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
         control.drive(self.run());
     }
 
-    /// Makes the instance here and now, if the constructor does not wait.
+    /// Makes the instance here and now, if the constructor, which has begun, does not wait.
     pub(super) fn make_at_once(mut self, chain: Option<Arc<Link>>) -> Result<Arc<O>, Self> {
         self.make(chain);
         // Polled again when it is spawned, so nothing is lost by a waker that does nothing.
@@ -132,8 +132,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
         Err(self)
     }
 
+    /// After it has begun.
     fn make(&mut self, chain: Option<Arc<Link>>) {
-        self.activation.running.begin(CONSTRUCTOR);
         let info = self.activation.own_work(const { &MethodDesc::of_own_work("new") }, CONSTRUCTOR, chain);
         self.doing = Doing::Making(self.birth().cradle.make(&self.activation, info), false);
     }
@@ -231,6 +231,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 Work::Call(_, job) => job.chain().cloned(),
                 Work::Hibernate(_) => None,
             };
+            self.activation.begin(&mut state, CONSTRUCTOR, Access::Exclusive);
             drop(state);
             self.make(chain);
             return Next::Runs;

@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::object::name::Name;
 use crate::rpc::stub::Stub;
 
 /// A longer name is a legal name, but the object does not get to know it (checklist 1.11).
@@ -92,7 +93,7 @@ impl Class {
 /// ```
 pub struct ObjectId<S> {
     bytes: [u8; 32],
-    name: Option<Arc<str>>,
+    name: Option<Name>,
     stub: PhantomData<fn() -> S>,
 }
 
@@ -309,7 +310,7 @@ names!(&str, String, &String);
 pub struct ObjectKey {
     class: Arc<str>,
     id: [u8; 32],
-    name: Option<Arc<str>>,
+    name: Option<Name>,
 }
 
 impl ObjectKey {
@@ -324,7 +325,7 @@ impl ObjectKey {
     }
 
     /// The key of an object that an engine has kept: it was verified before.
-    pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Arc<str>>) -> Self {
+    pub(crate) fn kept(class: Arc<str>, id: [u8; 32], name: Option<Name>) -> Self {
         Self { class, id, name }
     }
 
@@ -363,7 +364,7 @@ impl ObjectKey {
         let short = name.filter(|name| name.len() <= LONGEST_KNOWN_NAME);
         Class::with(class, |keyed| {
             let own = |name: &&str| keyed.mac(name.as_bytes())[..] == id[..16];
-            let name = short.filter(own).map(Arc::from);
+            let name = short.filter(own).map(Name::from);
             keyed.has(&id).then(|| Self { class: class.clone(), id, name })
         })
     }
@@ -388,8 +389,8 @@ impl ObjectKey {
     }
 
     #[cfg(feature = "sqlite")]
-    pub(crate) fn name_arc(&self) -> Option<&Arc<str>> {
-        self.name.as_ref()
+    pub(crate) fn kept_name(&self) -> Option<Name> {
+        self.name.clone()
     }
 
     /// The name as the object gets to know it, which is all that is worth telling others: not an overlong one.
@@ -399,7 +400,7 @@ impl ObjectKey {
 
     /// As the object itself sees it: without an overlong name.
     pub(crate) fn for_object(self: &Arc<Self>) -> Arc<Self> {
-        if self.name() == self.known_name() {
+        if self.name.as_ref().is_none_or(|name| name.len() <= LONGEST_KNOWN_NAME) {
             return self.clone();
         }
         Arc::new(Self { class: self.class.clone(), id: self.id, name: None })

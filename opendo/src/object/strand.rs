@@ -393,6 +393,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             }
             state.phase = Phase::Driven;
             state.touched = true;
+            self.begin(&mut state, CONSTRUCTOR, Access::Exclusive);
         }
         match Driver::new(self.clone(), None).make_at_once(chain.cloned()) {
             Ok(object) => MadeAtOnce::Made(self.entered(self.state.lock(), access, object)),

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::{Commit, Epoch, Turn, page};
 use crate::object::id::ObjectKey;
+use crate::object::name::Name;
 use crate::registry::shrink;
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(super) struct Accepted<'a> {
     /// As it is before the commit, then as it is behind it.
     pub(super) row: Row,
     /// What the row is to call the object, if it does not yet.
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: Option<Name>,
 }
 
 impl Owner {
@@ -81,7 +82,7 @@ impl Owners {
     }
 
     /// What the object's row is, and calls it. Before it commits anything.
-    pub(super) fn found(&mut self, object: &ObjectKey, epoch: Epoch, row: Row, name: Option<Arc<str>>) {
+    pub(super) fn found(&mut self, object: &ObjectKey, epoch: Epoch, row: Row, name: Option<Name>) {
         let Some(owner) = self.table.get_mut(object).filter(|owner| owner.epoch == epoch) else { return };
         owner.set(row);
         if name.is_some()
@@ -119,8 +120,8 @@ impl Owners {
         (turns.collect(), accepted)
     }
 
-    fn name(&self, object: &ObjectKey) -> Option<Arc<str>> {
-        self.table.get_key_value(object)?.0.name_arc().cloned()
+    fn name(&self, object: &ObjectKey) -> Option<Name> {
+        self.table.get_key_value(object)?.0.kept_name()
     }
 
     pub(super) fn settle(&mut self, accepted: &[Accepted<'_>], written: bool) {

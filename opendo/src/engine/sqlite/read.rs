@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::super::{EAGER, EngineResult, KeyRange, UnixMillis};
@@ -13,6 +14,7 @@ use super::failed;
 use super::open::Database;
 use super::owners::Row;
 use crate::object::id::ObjectKey;
+use crate::object::name::Name;
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -43,14 +45,17 @@ impl Readers {
     }
 }
 
-fn number(
-    snapshot: &Transaction<'_>,
-    object: &ObjectKey,
-) -> rusqlite::Result<Option<(i64, Option<Arc<str>>)>> {
+fn number(snapshot: &Transaction<'_>, object: &ObjectKey) -> rusqlite::Result<Option<(i64, Option<Name>)>> {
     snapshot
         .prepare_cached("SELECT number, name FROM object WHERE class = ? AND id = ?")?
         .query_row(params![object.class(), object.bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
+}
+
+impl FromSql for Name {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str().map(Self::from)
+    }
 }
 
 fn bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
@@ -69,7 +74,7 @@ fn as_limit(limit: usize) -> i64 {
 #[derive(Default)]
 pub(super) struct Loaded {
     pub(super) row: Row,
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: Option<Name>,
     /// What it holds, if that is little.
     pub(super) values: Option<BTreeMap<Bytes, Bytes>>,
 }

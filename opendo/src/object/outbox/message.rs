@@ -14,6 +14,7 @@ use crate::encoding::{Encoded, Form};
 use crate::node::WeakNode;
 use crate::object::id::ObjectKey;
 use crate::object::inbox::Receipt;
+use crate::object::name::Name;
 use crate::object::storage::keys::Number;
 use crate::object::storage::{MAX_ENTRY, StorageError};
 use crate::object::turn::queued;
@@ -138,7 +139,7 @@ impl Message {
         let (mut head, args) = postcard::take_from_bytes::<Head>(record).ok()?;
         let args = record.slice_ref(args);
         let class = std::mem::take(&mut head.class);
-        let name = head.name.take().map(Arc::from);
+        let name = head.name.take().map(|name| Name::from(&*name));
         let receiver = Arc::new(ObjectKey::kept(class.into(), *receiver, name));
         Some(Self { receiver, method: std::mem::take(&mut head.method), head, args })
     }

@@ -139,6 +139,12 @@ impl Held {
     }
 }
 
+/// What is known of an object that was claimed.
+pub(crate) struct Opened {
+    /// It has sent messages that have not arrived.
+    pub(crate) has_messages: bool,
+}
+
 /// What an object may have besides keys.
 #[derive(Default)]
 struct Facts {
@@ -192,14 +198,14 @@ impl Ledger {
     }
 
     /// Claims the object. Before anything else.
-    pub(crate) async fn open(&self) -> EngineResult<()> {
+    pub(crate) async fn open(&self) -> EngineResult<Opened> {
         let claim = self.committer.engine().claim(&self.key).await?;
         {
             let mut state = self.state.lock();
             state.ownership = Some(claim.ownership);
             if self.apart.is_none() && claim.values.as_ref().is_some_and(BTreeMap::is_empty) {
                 state.found_nothing = true;
-                return Ok(());
+                return Ok(Opened { has_messages: false });
             }
         }
         let values = match self.own() {
@@ -215,8 +221,9 @@ impl Ledger {
         facts.loaded = values.filter(|_| self.apart.is_none());
         facts.timers = timers.iter().filter_map(|(key, value)| keys::timer(key, value)).collect();
         facts.wake = facts.timers.values().min().copied();
+        let has_messages = facts.timers.contains_key(&Timer::Messages);
         self.tell_registry(&mut state);
-        Ok(())
+        Ok(Opened { has_messages })
     }
 
     /// Opens the database of an object that keeps its state itself.

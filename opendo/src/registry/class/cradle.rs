@@ -14,7 +14,6 @@ use tokio::time::sleep;
 use super::Class;
 use crate::object::context::Ctx;
 use crate::object::pace::Pace;
-use crate::object::storage::ledger::Timer;
 use crate::object::strand::{Activation, Cradle, Ended};
 use crate::rpc::error::{ErrorKind, RpcError};
 use crate::rpc::info::CallInfo;
@@ -41,8 +40,7 @@ impl Making {
             before.await;
         }
         let ledger = ctx.storage().ledger();
-        ledger.open().await.map_err(not_made)?;
-        if ledger.timer(&Timer::Messages).is_some()
+        if ledger.open().await.map_err(not_made)?.has_messages
             && let Some(outbox) = ctx.control().make_outbox()
         {
             // In a box, like all that few objects have to wait for.

@@ -31,15 +31,14 @@ pub(crate) struct Control {
     /// Of the activation: in call chains.
     number: u64,
     place: Place,
-    reset: OnceLock<RpcError>,
     /// Something was written that no call commits.
     wrote_outside: AtomicBool,
     /// A target that the object has made again was called since this was last asked.
     visited: AtomicBool,
     /// The object is there: its messages may go.
     made: AtomicBool,
-    /// The activation.
-    watched_by: OnceLock<Weak<dyn Watch>>,
+    /// The activation. Told of each reset, and when something was written outside of calls.
+    watched_by: Weak<dyn Watch>,
     /// From the first of them on.
     extras: OnceLock<Box<Extras>>,
 }
@@ -52,6 +51,7 @@ pub(crate) trait Watch: Send + Sync {
 /// What most never have.
 #[derive(Default)]
 struct Extras {
+    reset: OnceLock<RpcError>,
     /// How many streams, guards, and messages that are on their way keep the object in memory.
     kept: [AtomicU32; 3],
     /// Of an object that has sent a message.
@@ -201,25 +201,30 @@ impl Control {
     }
 
     /// Of an object.
-    pub(crate) fn new(common: Arc<Common>, storage: impl FnOnce(Weak<Self>) -> Storage) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self::of(Place::Object(common, storage(this.clone()))))
+    pub(crate) fn new(
+        common: Arc<Common>,
+        watched_by: Weak<dyn Watch>,
+        storage: impl FnOnce(Weak<Self>) -> Storage,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self::of(Place::Object(common, storage(this.clone())), watched_by))
     }
 
     /// Of a target: what it says waits for what the object has written that serves it, if one does.
-    pub(crate) fn of_target(runtime: Handle) -> Arc<Self> {
+    pub(crate) fn of_target(runtime: Handle, watched_by: Weak<dyn Watch>) -> Arc<Self> {
         let gate = CallInfo::with_current(|current| current?.control.ledger().cloned());
-        Arc::new(Self::of(Place::Target(runtime, gate)))
+        Arc::new(Self::of(Place::Target(runtime, gate), watched_by))
     }
 
     /// Of a target that an object has made again.
-    pub(crate) fn of_lasting(object: &Arc<Self>) -> Arc<Self> {
+    pub(crate) fn of_lasting(object: &Arc<Self>, watched_by: Weak<dyn Watch>) -> Arc<Self> {
         let (runtime, gate) = (object.runtime().clone(), object.ledger().cloned());
         let max_mailbox = object.max_mailbox();
         let object = Arc::downgrade(object);
-        Arc::new(Self::of(Place::Lasting(Box::new(Lasting { runtime, object, gate, max_mailbox }))))
+        let lasting = Box::new(Lasting { runtime, object, gate, max_mailbox });
+        Arc::new(Self::of(Place::Lasting(lasting), watched_by))
     }
 
-    fn of(place: Place) -> Self {
+    fn of(place: Place, watched_by: Weak<dyn Watch>) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Numbers travel in call chains between processes: the random half keeps those apart.
         static PROCESS: LazyLock<u64> =
@@ -227,11 +232,10 @@ impl Control {
         Self {
             number: *PROCESS ^ NUMBER.fetch_add(1, Ordering::Relaxed),
             place,
-            reset: OnceLock::new(),
             wrote_outside: AtomicBool::new(false),
             visited: AtomicBool::new(false),
             made: AtomicBool::new(false),
-            watched_by: OnceLock::new(),
+            watched_by,
             extras: OnceLock::new(),
         }
     }
@@ -312,12 +316,11 @@ impl Control {
 
     /// Condemns the instance; the first reason counts and is returned.
     pub(crate) fn reset(&self, error: RpcError) -> &RpcError {
-        let reason = self.reset.get_or_init(|| error);
+        let extras = self.extras();
+        let reason = extras.reset.get_or_init(|| error);
         if let Some(storage) = self.storage() {
             storage.ledger().close();
         }
-        // Made if need be: whoever adds something to them sees either them or the reset.
-        let extras = self.extras();
         if let Some(background) = &mut *extras.background.lock() {
             background.work.abort_all();
         }
@@ -327,7 +330,7 @@ impl Control {
     }
 
     pub(crate) fn is_reset(&self) -> Option<&RpcError> {
-        self.reset.get()
+        self.extras.get()?.reset.get()
     }
 
     /// Something was written that no call commits: the activation does so, when no call runs.
@@ -344,16 +347,11 @@ impl Control {
 
     /// Whether the activation has to look at the reset, or at the writes.
     pub(crate) fn has_something_to_do(&self) -> bool {
-        self.reset.get().is_some() || self.wrote_outside.load(Ordering::Acquire)
-    }
-
-    /// Has that told of each reset, and when something was written outside of calls. Once.
-    pub(crate) fn watched_by(&self, watch: Weak<dyn Watch>) {
-        let _ = self.watched_by.set(watch);
+        self.is_reset().is_some() || self.wrote_outside.load(Ordering::Acquire)
     }
 
     fn notify(&self) {
-        if let Some(watch) = self.watched_by.get().and_then(Weak::upgrade) {
+        if let Some(watch) = self.watched_by.upgrade() {
             watch.changed();
         }
     }
@@ -489,7 +487,7 @@ impl Control {
 
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let mut background = self.extras().background.lock();
-        if self.reset.get().is_some() {
+        if self.is_reset().is_some() {
             return;
         }
         Background::count(&mut background);

@@ -65,11 +65,6 @@ pub(crate) struct Birth<O> {
     pub(crate) predecessor: Option<Box<Ended>>,
 }
 
-enum Origin<O> {
-    Made(Arc<O>),
-    ToBeMade(Birth<O>),
-}
-
 /// A live instance, or one that is being made.
 ///
 /// Many are live and idle: what only those have that are at work is in a box.
@@ -237,23 +232,26 @@ impl<O> Work<O> {
 
 impl<O: Send + Sync + 'static> Activation<O> {
     /// A target: made already, never asleep.
-    pub(crate) fn of_target(target: O, control: Arc<Control>) -> Arc<Self> {
-        Self::start(Origin::Made(Arc::new(target)), control)
+    pub(crate) fn of_target(target: O, control: impl FnOnce(Weak<dyn Watch>) -> Arc<Control>) -> Arc<Self> {
+        Self::start(None, Some(Arc::new(target)), control)
     }
 
     /// A durable object, or a target that one makes again: made at its first call.
-    pub(crate) fn to_be_made(birth: Birth<O>, control: Arc<Control>) -> Arc<Self> {
-        Self::start(Origin::ToBeMade(birth), control)
+    pub(crate) fn to_be_made(
+        birth: Birth<O>,
+        control: impl FnOnce(Weak<dyn Watch>) -> Arc<Control>,
+    ) -> Arc<Self> {
+        Self::start(Some(birth), None, control)
     }
 
-    fn start(origin: Origin<O>, control: Arc<Control>) -> Arc<Self> {
-        let (birth, object) = match origin {
-            Origin::Made(object) => (None, Some(object)),
-            Origin::ToBeMade(birth) => (Some(birth), None),
-        };
-        let activation = Arc::new(Self {
+    fn start(
+        birth: Option<Birth<O>>,
+        object: Option<Arc<O>>,
+        control: impl FnOnce(Weak<dyn Watch>) -> Arc<Control>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
             birth,
-            control,
+            control: control(this.clone()),
             running: Running(AtomicU64::new(0)),
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
@@ -264,10 +262,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
                 touched: true,
                 quiet: 0,
             }),
-        });
-        let watch: Weak<Self> = Arc::downgrade(&activation);
-        activation.control.watched_by(watch);
-        activation
+        })
     }
 
     pub(crate) fn key(&self) -> Option<&Arc<ObjectKey>> {

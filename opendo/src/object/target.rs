@@ -42,7 +42,6 @@ where
     O: Send + Sync + 'static,
     S: ServedBy<O>,
 {
-    let control = Control::of_target(Handle::current());
-    let activation = Activation::of_target(target, control);
+    let activation = Activation::of_target(target, |watch| Control::of_target(Handle::current(), watch));
     S::from_core(StubCore::new(S::local(Local::of_target(activation))))
 }

@@ -255,11 +255,12 @@ impl<O: Send + Sync + 'static> Class<O> {
 
     fn activate(self: &Arc<Self>, key: Arc<ObjectKey>, predecessor: Option<Ended>) -> Arc<Activation<O>> {
         let Surroundings { committer, node, .. } = &self.surroundings;
-        let control = Control::new(self.common.clone(), |control| {
-            Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key, control))
-        });
         let birth = Birth { cradle: self.cradle.clone(), predecessor: predecessor.map(Box::new) };
-        let activation = Activation::to_be_made(birth, control);
+        let activation = Activation::to_be_made(birth, |watch| {
+            Control::new(self.common.clone(), watch, |control| {
+                Storage::new(Ledger::new(committer.clone(), node.clone(), self.own(), key, control))
+            })
+        });
         if let Some(idle) = &self.idle {
             idle.add(&activation);
         }

@@ -91,7 +91,7 @@ impl<T: Lasting> Restorer<T> {
             once: Mutex::new(Some((pin, before))),
         };
         let birth = Birth { cradle: Arc::new(cradle), predecessor: None };
-        Activation::to_be_made(birth, Control::of_lasting(&host))
+        Activation::to_be_made(birth, |watch| Control::of_lasting(&host, watch))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::BoxFuture;
@@ -90,6 +91,7 @@ impl<O: Send + Sync + 'static> Drop for Driver<O> {
 
 impl<O: Send + Sync + 'static> Driver<O> {
     pub(super) fn new(activation: Arc<Activation<O>>, object: Option<Arc<O>>) -> Self {
+        activation.driven.store(true, Ordering::Relaxed);
         Self {
             activation,
             object,
@@ -127,6 +129,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
             && let Some(object) = self.object.take()
         {
             self.finished = true;
+            self.activation.driven.store(false, Ordering::Relaxed);
             return Ok(object);
         }
         Err(self)
@@ -204,6 +207,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                     return Next::More;
                 }
                 state.phase = Phase::Idle(self.object.take());
+                self.activation.driven.store(false, Ordering::Relaxed);
                 // It would keep the memory of this task as long as the object is there.
                 let waker = state.busy.as_mut().and_then(|busy| busy.driver.take());
                 let over = state.busy.take_if(|busy| busy.is_over());

@@ -8,7 +8,7 @@ mod ending;
 
 use std::collections::VecDeque;
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -73,6 +73,8 @@ pub(crate) struct Activation<O> {
     pub(super) birth: Option<Birth<O>>,
     pub(crate) control: Arc<Control>,
     pub(super) running: Running,
+    /// Whether a driver has it, as far as that is known without the lock: what is called then is queued.
+    pub(super) driven: AtomicBool,
     pub(super) state: Mutex<State<O>>,
 }
 
@@ -253,6 +255,7 @@ impl<O: Send + Sync + 'static> Activation<O> {
             birth,
             control: control(this.clone()),
             running: Running(AtomicU64::new(0)),
+            driven: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Idle(object),
                 busy: None,
@@ -341,6 +344,10 @@ impl<O: Send + Sync + 'static> Activation<O> {
     /// waits for the turn of another thread, whose end is nearer than that of a queue.
     #[inline(always)]
     pub(super) fn enter(&self, access: Access, patience: bool) -> Entry<O> {
+        // Many call it at once then, and all want the lock.
+        if self.driven.load(Ordering::Relaxed) {
+            return Entry::No;
+        }
         for pauses in [0, 1, 2, 4, 8, 16, 32] {
             (0..pauses).for_each(|_| spin_loop());
             let mut state = self.state.lock();

@@ -14,7 +14,8 @@ pub struct Limits {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) at its sender, who knows this number. Default 32 MiB.
     pub max_message: usize,
     /// How many calls of the peer may be unanswered; further ones fail with
-    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Up to 16 that are about to run are not counted. Default
+    /// 65,536.
     pub max_calls: u32,
     /// How many capabilities (stubs and streams passed in arguments and results) one side may hold of the other in a
     /// session. What would pass one more fails with [`Overloaded`](crate::ErrorKind::Overloaded), and a peer that
@@ -50,7 +51,8 @@ pub struct Limits {
     /// … and counts as lost when none came for this long. Default 15 s.
     pub keepalive_timeout: Duration,
     /// How many calls may wait for one object; further ones fail with
-    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Default 65,536.
+    /// [`Overloaded`](crate::ErrorKind::Overloaded), not run. Up to 16 that are about to run are not counted. Default
+    /// 65,536.
     pub max_mailbox: usize,
     /// How many [messages](crate::Ctx::send) of one object may wait to be delivered; further ones are
     /// [refused](crate::SendError::Full). Default 16,384.

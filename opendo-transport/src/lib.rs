@@ -65,6 +65,7 @@ pub mod websocket;
 mod address;
 mod error;
 mod frame;
+mod inflow;
 mod lines;
 mod options;
 mod stream;

@@ -2,27 +2,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::io::poll_read_buf;
 
 use crate::frame::PREFIX;
+use crate::inflow::Inflow;
 use crate::{Frames, Limits, Peer, Receiver, Sender, Sent, Transport, TransportError, kind};
-
-/// What is read at a time where little comes, and what an idle connection keeps for it.
-const LEAST_READ: usize = 4 * 1024;
-
-/// What is read at a time where much comes.
-const MOST_READ: usize = 256 * 1024;
-
-/// After so many reads of less than a quarter of what was asked for, half of that is asked for.
-const PATIENCE: u8 = 64;
-
-/// With less room than this at its end, a read buffer is renewed rather than filled by ever smaller reads.
-const MIN_ROOM: usize = 1024;
-
-/// What a peer may make us reserve by announcing a message; beyond, it must send bytes to get more.
-const TRUSTED: usize = 1024 * 1024;
 
 /// Any pair of byte streams as a transport of binary messages, each behind its length (see [`Frames`]).
 ///
@@ -62,7 +47,8 @@ where
     /// Neither should buffer, since batches arrive whole. Dropping `write` should end its direction, as it does with
     /// the owned halves of Tokio's sockets; halves of `tokio::io::split` end only together, so close them.
     pub fn new(read: R, write: W, peer: Peer, limits: &Limits) -> Self {
-        let reader = Reader::new(read, limits.max_message);
+        let reader =
+            Reader { io: read, inflow: Inflow::default(), limit: limits.max_message, finished: false };
         Self { reader, writer: Writer { io: write, written: 0, closed: false }, peer }
     }
 }
@@ -130,11 +116,7 @@ impl<W: AsyncWrite + Unpin + Send> Sender<kind::Bytes> for Writer<W> {
 
 struct Reader<R> {
     io: R,
-    buffer: BytesMut,
-    /// How much is asked for at a time: by what came of it.
-    ask: usize,
-    /// How many reads in a row gave much less.
-    small: u8,
+    inflow: Inflow,
     limit: usize,
     finished: bool,
 }
@@ -146,86 +128,50 @@ impl<R: AsyncRead + Unpin + Send> Receiver<kind::Bytes> for Reader<R> {
             return Poll::Ready(None);
         }
         let end = loop {
-            match self.next_message() {
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
-                Ok(None) => {}
+            let missing = match self.next_message() {
+                Ok(Next::Message(message)) => return Poll::Ready(Some(Ok(message))),
+                Ok(Next::Missing(missing)) => missing,
                 Err(error) => break Some(error),
-            }
-            match ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer)) {
-                Ok(0) if self.buffer.is_empty() => break None,
+            };
+            match ready!(self.inflow.poll_read(cx, Pin::new(&mut self.io), missing)) {
+                Ok(0) if self.inflow.buffer().is_none_or(|buffer| buffer.is_empty()) => break None,
                 Ok(0) => break Some(TransportError::Truncated),
-                Ok(count) => self.learn(count),
+                Ok(_) => {}
                 Err(error) => break Some(TransportError::broken("receive from the peer", error)),
             }
         };
         self.finished = true;
-        self.buffer = BytesMut::new();
+        self.inflow = Inflow::default();
         Poll::Ready(end.map(Err))
     }
 }
 
-impl<R> Reader<R> {
-    fn new(io: R, limit: usize) -> Self {
-        let buffer = BytesMut::with_capacity(LEAST_READ);
-        Self { io, buffer, ask: LEAST_READ, small: 0, limit, finished: false }
-    }
+enum Next {
+    Message(Bytes),
+    /// At least so many bytes before there is one.
+    Missing(usize),
+}
 
-    /// The next message if all of it is here, or else room to read more of it.
+impl<R> Reader<R> {
+    /// The next message if all of it is here.
     ///
     /// Written out rather than left to `LengthDelimitedCodec`, which takes the end of a stream just after a length for
     /// an orderly one, does not tell the size it refuses, and reserves whatever a peer announces.
     #[inline]
-    fn next_message(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let missing = match self.buffer.first_chunk() {
-            Some(prefix) => {
-                let size = u32::from_le_bytes(*prefix) as usize;
-                if size > self.limit {
-                    return Err(TransportError::TooLarge { size, limit: self.limit });
-                }
-                // Not `PREFIX + size`, which may not fit into 32 bits.
-                let here = self.buffer.len() - PREFIX;
-                if here >= size {
-                    self.buffer.advance(PREFIX);
-                    return Ok(Some(self.buffer.split_to(size).freeze()));
-                }
-                size - here
-            }
-            None => PREFIX,
-        };
-        self.make_room(missing);
-        Ok(None)
-    }
-
-    fn make_room(&mut self, missing: usize) {
-        // Reserving no more than has arrived still doubles, so that large messages are not copied often.
-        let missing = missing.min(self.buffer.len().max(TRUSTED));
-        let wanted = missing.max(self.ask);
-        // What nobody holds any more is there again. What somebody holds is not: then the rest is filled first.
-        if !self.buffer.try_reclaim(wanted) {
-            let room = self.buffer.capacity() - self.buffer.len();
-            if room < missing.max(MIN_ROOM) {
-                self.buffer.reserve(wanted);
-            }
+    fn next_message(&mut self) -> Result<Next, TransportError> {
+        let Some(buffer) = self.inflow.buffer() else { return Ok(Next::Missing(PREFIX)) };
+        let Some(prefix) = buffer.first_chunk() else { return Ok(Next::Missing(PREFIX)) };
+        let size = u32::from_le_bytes(*prefix) as usize;
+        if size > self.limit {
+            return Err(TransportError::TooLarge { size, limit: self.limit });
         }
-    }
-
-    /// Adapts what is asked for to a read that gave so much.
-    fn learn(&mut self, count: usize) {
-        if count >= self.ask {
-            self.ask = (2 * self.ask).min(MOST_READ);
-            self.small = 0;
-        } else if count >= self.ask / 4 {
-            self.small = 0;
-        } else if self.ask > LEAST_READ {
-            self.small += 1;
-            if self.small == PATIENCE {
-                (self.ask, self.small) = (self.ask / 2, 0);
-                // The old one goes as soon as nobody holds what is in it.
-                let mut buffer = BytesMut::with_capacity(self.ask.max(self.buffer.len()));
-                buffer.extend_from_slice(&self.buffer);
-                self.buffer = buffer;
-            }
+        // Not `PREFIX + size`, which may not fit into 32 bits.
+        let here = buffer.len() - PREFIX;
+        if here < size {
+            return Ok(Next::Missing(size - here));
         }
+        buffer.advance(PREFIX);
+        Ok(Next::Message(buffer.split_to(size).freeze()))
     }
 }
 
@@ -237,6 +183,7 @@ mod tests {
     use tokio::io::ReadBuf;
 
     use super::*;
+    use crate::inflow::{LEAST_READ, MOST_READ, TRUSTED};
 
     fn context() -> Context<'static> {
         Context::from_waker(Waker::noop())
@@ -267,7 +214,7 @@ mod tests {
 
     fn reader(chunks: &[&[u8]], limit: usize) -> Reader<Chunks> {
         let io = Chunks(chunks.iter().map(|chunk| chunk.to_vec()).collect());
-        Reader::new(io, limit)
+        Reader { io, inflow: Inflow::default(), limit, finished: false }
     }
 
     /// All messages and how it ended, polling again as often as it takes.
@@ -338,7 +285,7 @@ mod tests {
     fn announcing_a_message_does_not_reserve_it() {
         let mut reader = reader(&[&u32::MAX.to_le_bytes(), b""], usize::MAX);
         assert!(reader.poll_receive(&mut context()).is_pending());
-        assert!(reader.buffer.capacity() <= TRUSTED + LEAST_READ);
+        assert!(reader.inflow.buffer().unwrap().capacity() <= TRUSTED + LEAST_READ);
     }
 
     #[test]
@@ -361,9 +308,8 @@ mod tests {
         let (large, little) = frames.as_bytes().split_at(size);
         let chunks: Vec<_> = [large].into_iter().chain(little.chunks(PREFIX + 6)).collect();
         let mut reader = reader(&chunks, usize::MAX);
-        assert_eq!(reader.buffer.capacity(), LEAST_READ);
         let mut next = || match reader.poll_receive(&mut context()) {
-            Poll::Ready(Some(Ok(message))) => (message.len(), reader.ask),
+            Poll::Ready(Some(Ok(message))) => (message.len(), reader.inflow.room().unwrap().ask),
             other => panic!("{other:?}"),
         };
         let ask = (0..200).map(|_| next()).last();
@@ -371,7 +317,29 @@ mod tests {
         let asks: Vec<_> = (0..2000).map(|_| next().1).collect();
         assert!(asks.is_sorted_by(|before, after| before >= after));
         assert_eq!(asks.last(), Some(&LEAST_READ));
-        assert!(reader.buffer.capacity() <= LEAST_READ);
+        assert!(reader.inflow.buffer().unwrap().capacity() <= LEAST_READ);
+    }
+
+    #[test]
+    fn who_waits_owns_no_memory_and_who_reads_next_has_it() {
+        let wire = wire();
+        let mut readers: Vec<_> = (0..3).map(|_| reader(&[&wire, b"", &wire[..5], b""], 1024)).collect();
+        let place = |reader: &mut Reader<Chunks>| match reader.poll_receive(&mut context()) {
+            Poll::Ready(Some(Ok(message))) => Some(message.as_ptr().addr()),
+            _ => None,
+        };
+        let mut places = Vec::new();
+        for reader in &mut readers {
+            places.push(place(reader));
+            while place(reader).is_some() {}
+            assert!(reader.inflow.room().is_none());
+        }
+        assert!(places.iter().all(|there| there.is_some() && *there == places[0]), "{places:?}");
+        // What has begun to come is its connection's.
+        for reader in &mut readers {
+            assert_eq!(place(reader), None);
+            assert_eq!(reader.inflow.buffer().unwrap()[..], wire[..5]);
+        }
     }
 
     /// Takes `step` bytes a write, and makes every other operation wait.

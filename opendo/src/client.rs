@@ -101,7 +101,7 @@ struct Inner {
 struct Dial {
     connector: Connector,
     options: ConnectOptions,
-    limits: Limits,
+    limits: Arc<Limits>,
     credentials: Vec<u8>,
     host: Option<Arc<dyn Host>>,
     root: Option<Cap>,
@@ -243,7 +243,8 @@ impl ClientBuilder {
             // Text sessions have no hello to show them in.
             options = options.token(&credentials);
         }
-        let dial = Dial { connector: connector?, options, limits, credentials, host, root, jitter };
+        let dial =
+            Dial { connector: connector?, options, limits: limits.into(), credentials, host, root, jitter };
         let (core, running) = dial.dial().await?;
         let inner = Arc::new(Inner {
             number: uplink_number(),

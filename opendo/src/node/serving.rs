@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use opendo_transport::{Connection, Listener, TransportError, kind};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -83,12 +84,11 @@ impl WeakNode {
             core.drain();
         }
         let weak = self.clone();
-        node.runtime.spawn(async move {
-            driver.run().await;
+        node.runtime.spawn(driver.run().map(move |()| {
             if let Some(node) = weak.0.upgrade() {
                 node.sessions.lock().remove(&place);
             }
-        });
+        }));
         Ok(Session::new(core))
     }
 
@@ -125,14 +125,13 @@ impl WeakNode {
         if node.closing.is_cancelled() {
             core.drain();
         }
-        let (weak, session) = (self.clone(), core.clone());
-        let running = async move {
-            capnweb::run(core, connection).await;
+        let weak = self.clone();
+        let running = capnweb::run(core.clone(), connection).map(move |()| {
             if let Some(node) = weak.0.upgrade() {
                 node.sessions.lock().remove(&place);
             }
-        };
-        Ok((session, running))
+        });
+        Ok((core, running))
     }
 
     /// Whether a peer with these credentials may name objects, or why it is none of ours.

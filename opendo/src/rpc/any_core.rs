@@ -151,16 +151,11 @@ impl Drop for Kept {
 }
 
 impl Life {
-    pub(crate) fn new(
-        peer: Peer,
-        limits: impl Into<Arc<Limits>>,
-        objects: Objects,
-        credentials: Vec<u8>,
-    ) -> Self {
+    pub(crate) fn new(peer: Peer, limits: Arc<Limits>, objects: Objects, credentials: Vec<u8>) -> Self {
         Self {
             number: uplink_number(),
             peer,
-            limits: limits.into(),
+            limits,
             runtime: Handle::current(),
             objects,
             credentials,

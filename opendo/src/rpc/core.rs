@@ -83,7 +83,7 @@ struct State {
 }
 
 impl Core {
-    pub(crate) fn new(peer: Peer, limits: Limits, mut theirs: Hello, objects: Objects) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, limits: Arc<Limits>, mut theirs: Hello, objects: Objects) -> Arc<Self> {
         let credentials = std::mem::take(&mut theirs.credentials);
         Arc::new_cyclic(|this| Self {
             this: this.clone(),

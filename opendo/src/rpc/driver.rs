@@ -86,7 +86,7 @@ pub(crate) struct Driver {
 pub(crate) async fn establish(
     connection: Connection<kind::Bytes>,
     role: Role,
-    limits: &Limits,
+    limits: &Arc<Limits>,
     credentials: &[u8],
     host: Option<Arc<dyn Host>>,
     mut access: Access,
@@ -203,26 +203,53 @@ const BUDGET: usize = 256;
 
 impl Driver {
     /// Runs the session to its end.
-    pub(crate) async fn run(self) {
-        let Self { core, mut sender, mut receiver, mut peer_side } = self;
-        let _ended = EndOnPanic(core.clone());
-        let mut keepalive = Keepalive::new(&core.life.limits);
-        let mut writing =
-            Writing { batch: Frames::default(), sending: false, gathered: false, farewell: None };
-        let error = poll_fn(|cx| {
-            core.awake();
-            if let Poll::Ready(error) = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, BUDGET)
-            {
-                return Poll::Ready(error);
-            }
-            if let Poll::Ready(error) = writing.poll(cx, &core, &mut sender, peer_side.expects_calls) {
-                // What the peer said before it went away still counts.
-                let _ = peer_side.poll_read(cx, &core, &mut receiver, &mut keepalive, usize::MAX);
-                return Poll::Ready(error);
-            }
-            keepalive.poll(cx, &core)
-        })
-        .await;
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send {
+        let Self { core, sender, receiver, peer_side } = self;
+        let mut running = Running {
+            _ended: EndOnPanic(core.clone()),
+            keepalive: Keepalive::new(core.life.limits.clone()),
+            core,
+            sender,
+            receiver,
+            peer_side,
+            writing: Writing { batch: Frames::default(), sending: false, gathered: false, farewell: None },
+        };
+        async move {
+            let error = poll_fn(|cx| running.poll(cx)).await;
+            // What only an end needs takes no room before.
+            Box::pin(running.end(error)).await;
+        }
+    }
+}
+
+/// A session that runs. It is there as long as its connection, and so are its parts.
+struct Running {
+    _ended: EndOnPanic,
+    core: Arc<Core>,
+    sender: Out,
+    receiver: In,
+    peer_side: PeerSide,
+    keepalive: Keepalive,
+    writing: Writing,
+}
+
+impl Running {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RpcError> {
+        let Self { core, sender, receiver, peer_side, keepalive, writing, .. } = self;
+        core.awake();
+        if let Poll::Ready(error) = peer_side.poll_read(cx, core, receiver, keepalive, BUDGET) {
+            return Poll::Ready(error);
+        }
+        if let Poll::Ready(error) = writing.poll(cx, core, sender, peer_side.expects_calls) {
+            // What the peer said before it went away still counts.
+            let _ = peer_side.poll_read(cx, core, receiver, keepalive, usize::MAX);
+            return Poll::Ready(error);
+        }
+        keepalive.poll(cx, core)
+    }
+
+    async fn end(self, error: RpcError) {
+        let Self { _ended, core, mut sender, receiver: _receiver, peer_side, mut writing, .. } = self;
         // Before anything that waits: calls in flight learn it now.
         core.end(&error);
         drop(peer_side);
@@ -311,12 +338,12 @@ pub(crate) struct Keepalive {
     seen: Instant,
     asked: bool,
     timer: Option<Timer>,
-    limits: Limits,
+    limits: Arc<Limits>,
 }
 
 impl Keepalive {
-    fn new(limits: &Limits) -> Self {
-        Self { seen: Instant::now(), asked: false, timer: None, limits: limits.clone() }
+    fn new(limits: Arc<Limits>) -> Self {
+        Self { seen: Instant::now(), asked: false, timer: None, limits }
     }
 
     pub(crate) fn saw_message(&mut self) {

@@ -269,7 +269,8 @@ mod tests {
     async fn what_is_answered_at_once_wakes_nobody() {
         let (ours, theirs) = memory::pair(8);
         let objects = Objects(WeakNode::none());
-        let core = TextCore::new(ours.peer(), Limits::default(), objects, Vec::new(), Sort::Conversation);
+        let core =
+            TextCore::new(ours.peer(), Arc::new(Limits::default()), objects, Vec::new(), Sort::Conversation);
         let mut running = pin!(run(core, Connection::new(ours)));
         let (waker, woken) = new_count_waker();
         let mut poll = || running.as_mut().poll(&mut Context::from_waker(&waker));

@@ -151,7 +151,7 @@ impl TextCore {
     /// Without a main interface; see [`offer`](Self::offer).
     pub(crate) fn new(
         peer: Peer,
-        limits: impl Into<Arc<Limits>>,
+        limits: Arc<Limits>,
         objects: Objects,
         credentials: Vec<u8>,
         sort: Sort,

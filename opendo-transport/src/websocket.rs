@@ -35,10 +35,12 @@ use crate::{
     Sender, Sent, Transport, TransportError,
 };
 
+mod ahead;
 mod raw;
 #[cfg(test)]
 mod tests;
 
+use self::ahead::Ahead;
 pub use self::raw::{Closed, Heard, Message, RawWebSocket};
 
 /// The subprotocol that means binary messages.
@@ -54,8 +56,11 @@ const OFFER: &str = "capnweb, opendo.v1";
 /// What a closing reason may have, since a control frame has 125 bytes and two are the code.
 const LONGEST_REASON: usize = 123;
 
-/// What is read and written at a time. A connection keeps as much to read into while it is idle.
-const BUFFER: usize = 4 * 1024;
+/// What the library takes at a time of what was read. A connection keeps as much while it is idle.
+const TAKEN: usize = 128;
+
+/// What is written at a time.
+const WRITTEN: usize = 4 * 1024;
 
 /// Which side of the handshake this was, since clients mask what they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +161,7 @@ pub async fn connect(address: &Address, options: &ConnectOptions) -> Result<AnyC
 }
 
 struct Agreed {
-    stream: WebSocketStream<Socket>,
+    stream: WebSocketStream<Ahead<Socket>>,
     peer: Peer,
     binary: bool,
 }
@@ -178,7 +183,7 @@ async fn upgrade(
     if let Some(token) = &options.token {
         request.headers_mut().insert(AUTHORIZATION, token.clone());
     }
-    match client_async_with_config(request, socket, Some(config(&options.limits))).await {
+    match client_async_with_config(request, Ahead::of(socket), Some(config(&options.limits))).await {
         Ok((stream, response)) => {
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
             let binary = chosen.is_some_and(|chosen| chosen == SUBPROTOCOL);
@@ -208,8 +213,8 @@ fn no_sense(error: impl fmt::Display) -> TransportError {
 
 fn config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
+        .read_buffer_size(TAKEN)
+        .write_buffer_size(WRITTEN)
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message))
 }
@@ -254,11 +259,12 @@ where
 {
     /// A WebSocket on a stream whose handshake is over. Of the stream itself nothing was read since.
     pub async fn new(stream: S, role: Role, peer: Peer, limits: &Limits) -> Self {
-        let stream = WebSocketStream::from_raw_socket(stream, role.into(), Some(config(limits))).await;
+        let stream =
+            WebSocketStream::from_raw_socket(Ahead::of(stream), role.into(), Some(config(limits))).await;
         Self::over(stream, peer, limits)
     }
 
-    fn over(stream: WebSocketStream<S>, peer: Peer, limits: &Limits) -> Self {
+    fn over(stream: WebSocketStream<Ahead<S>>, peer: Peer, limits: &Limits) -> Self {
         let limit = limits.max_message;
         let state =
             State { stream, limit, closed: false, over: false, receiving: true, fault: NORMAL, heard: 0 };
@@ -293,7 +299,7 @@ impl<S, K> fmt::Debug for WebSocket<S, K> {
 type Shared<S> = Arc<Mutex<State<S>>>;
 
 struct State<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Ahead<S>>,
     limit: usize,
     /// We have closed.
     closed: bool,

@@ -11,6 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Error, Utf8Bytes};
 
+use super::ahead::Ahead;
 use super::{GONE, LONGEST_REASON, NO_CODE, Role, config, failed_receive};
 use crate::{Limits, TransportError};
 
@@ -123,14 +124,15 @@ pub enum Heard {
 /// # }
 /// ```
 pub struct RawWebSocket<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Ahead<S>>,
     limit: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RawWebSocket<S> {
     /// A WebSocket on a stream whose handshake is over. Of the stream itself nothing was read since.
     pub async fn new(stream: S, role: Role, limits: &Limits) -> Self {
-        let stream = WebSocketStream::from_raw_socket(stream, role.into(), Some(config(limits))).await;
+        let stream =
+            WebSocketStream::from_raw_socket(Ahead::of(stream), role.into(), Some(config(limits))).await;
         Self { stream, limit: limits.max_message }
     }
 

@@ -241,6 +241,55 @@ async fn pings_are_answered_while_receiving() {
 }
 
 #[tokio::test]
+async fn messages_of_any_size_arrive_masked_or_not() {
+    let limits = Limits { max_message: 100_000 };
+    let end =
+        |stream, role| WebSocket::<_, kind::Bytes>::new(stream, role, Peer::local("ws", "test"), &limits);
+    let (client, server) = duplex(1000);
+    let (client, server) = (end(client, Role::Client).await.split(), end(server, Role::Server).await.split());
+    for (mut sender, mut receiver) in [(client.0, server.1), (server.0, client.1)] {
+        for size in [0, 1, 3, 125, 126, 127, 65_535, 65_536, 100_000] {
+            let message: Vec<u8> = (0..size).map(|at: usize| (at % 251) as u8).collect();
+            let mut batch = frames(&[&message]);
+            let (sent, received) = tokio::join!(sender.send(&mut batch), receiver.receive());
+            sent.unwrap();
+            assert!(received.unwrap().unwrap() == message, "{size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_right_behind_the_upgrade_are_received() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    // More than the handshake takes at a time.
+    let long = "x".repeat(10_000);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        let request = String::from_utf8(request).unwrap();
+        let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            accept_key(key.as_bytes())
+        );
+        let early = [frame(TEXT, long.as_bytes()), frame(TEXT, b"bird")].concat();
+        stream.write_all(&[head.as_bytes(), &early].concat()).await.unwrap();
+        stream
+    };
+    let options = ConnectOptions::default().text();
+    let (connection, _open) = tokio::join!(connect_to(&url, &options), serving);
+    let AnyConnection::Text(connection) = connection.unwrap() else { panic!("text was asked for") };
+    let (_sender, mut receiver) = connection.split();
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), long);
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), "bird");
+}
+
+#[tokio::test]
 async fn how_a_peers_close_is_told() {
     async fn told<K: Framed>(payload: &[u8]) -> Option<String> {
         let ((_sender, mut receiver), mut server) = client::<K>().await;

@@ -30,6 +30,10 @@ impl Lines {
     pub fn pop_front(&mut self) -> Option<String> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.len();
+        // A session that waits has two of them, which keep nothing.
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        }
         Some(message)
     }
 
@@ -58,8 +62,7 @@ impl Lines {
 
     /// Drops all messages.
     pub fn clear(&mut self) {
-        self.messages.clear();
-        self.bytes = 0;
+        *self = Self::default();
     }
 }
 

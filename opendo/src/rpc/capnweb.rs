@@ -7,6 +7,7 @@
 mod deliver;
 mod driver;
 mod evaluate;
+mod exports;
 mod map;
 mod outgoing;
 mod reader;

@@ -187,7 +187,7 @@ fn no_args() -> Encoded {
 
 impl TextCore {
     pub(super) fn named(&self, id: i64) -> Result<Named, Malformed> {
-        match self.state.lock().exports.get(&id) {
+        match self.state.lock().exports.get(id) {
             Some(Export::Cap { cap, .. } | Export::Pipe { sink: cap, .. }) => Ok(Named::Cap(cap.clone())),
             Some(Export::Result(held)) => Ok(Named::Promise(held.promise.clone())),
             None => Err(Malformed::new(format!("no such entry on exports table: {id}"))),
@@ -265,7 +265,7 @@ impl TextCore {
 
     /// The reading end of a pipe: once.
     fn readable(&self, id: i64) -> Result<Chunks, Malformed> {
-        let taken = match self.state.lock().exports.get_mut(&id) {
+        let taken = match self.state.lock().exports.get_mut(id) {
             Some(Export::Pipe { chunks, .. }) => chunks.take(),
             _ => None,
         };

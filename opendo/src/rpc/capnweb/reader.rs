@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::evaluate::{Evaluated, evaluate};
+use super::exports::remove;
 use super::text_core::{Export, Held, Promised, Sort, State, TextCore, wake};
 use super::whole::{resolve_when_whole, when_whole};
 use super::write::Out;
@@ -106,7 +107,7 @@ impl TextCore {
     fn pulled(self: &Arc<Self>, id: i64) -> Result<(), RpcError> {
         let promise = {
             let mut state = self.state.lock();
-            let promise = match state.exports.get_mut(&id) {
+            let promise = match state.exports.get_mut(id) {
                 Some(Export::Result(held)) if held.pulled => return Ok(()),
                 Some(Export::Result(held)) => {
                     held.pulled = true;
@@ -147,7 +148,7 @@ impl TextCore {
         state.open_pulls -= 1;
         let mut streams = Vec::new();
         let mut gone = None;
-        if state.exports.contains_key(&id) {
+        if state.exports.get(id).is_some() {
             let mut out = Out::new(self, state);
             let outcome = outcome.and_then(|value| {
                 if !value.form.is_text() {
@@ -175,7 +176,7 @@ impl TextCore {
             streams = out.into_streams();
             state.push(message);
             if is_stream {
-                gone = state.exports.remove(&id);
+                gone = state.exports.remove(id);
             }
         }
         let overflow = state.out.byte_len() > self.life.limits.max_unsent;
@@ -235,7 +236,7 @@ impl TextCore {
     fn answer_came(&self, id: i64, value: Result<Encoded, RpcError>, is_ok: bool) {
         let (own, idle) = {
             let mut state = self.state.lock();
-            (state.pending.remove(&id), state.wake_if_idle())
+            (remove(&mut state.pending, &id), state.wake_if_idle())
         };
         idle.into_iter().for_each(Waker::wake);
         let Some((is_stream, call)) = own.and_then(|own| Some((own.is_stream, own.call.call()?))) else {
@@ -266,7 +267,7 @@ impl TextCore {
         };
         let (gone, call) = {
             let mut state = self.state.lock();
-            let held = match state.exports.get(&id) {
+            let held = match state.exports.get(id) {
                 Some(Export::Cap { held, .. }) => *held,
                 Some(Export::Result(_) | Export::Pipe { .. }) => 1,
                 None => return Err(protocol(format!("no such export ID: {id}"))),
@@ -275,12 +276,12 @@ impl TextCore {
                 return Err(protocol(format!("refcount would go negative: {held} < {count}")));
             }
             if count < held {
-                if let Some(Export::Cap { held, .. }) = state.exports.get_mut(&id) {
+                if let Some(Export::Cap { held, .. }) = state.exports.get_mut(id) {
                     *held -= count;
                 }
                 return Ok(());
             }
-            let gone = state.exports.remove(&id);
+            let gone = state.exports.remove(id);
             let call = match &gone {
                 Some(Export::Result(Held { call: Some(call), .. })) => {
                     state.incoming.get(call).map(|(call, _)| call.clone())

@@ -10,6 +10,7 @@ use opendo_transport::{Lines, Peer};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
+use super::exports::{Exports, remove};
 use crate::encoding::Form;
 use crate::registry::namespace::Objects;
 use crate::rpc::any_core::{AnyCore, Life, Unsent, broken, hung_up};
@@ -44,8 +45,7 @@ pub(crate) struct TextCore {
 pub(super) struct State {
     pub(super) out: Lines,
     pub(super) writer: Option<Waker>,
-    /// Each number is one more than the last, or one less: nobody chooses them.
-    pub(super) exports: FxHashMap<i64, Export>,
+    pub(super) exports: Exports,
     /// The number of the last thing that the peer pushed, and of ours.
     pub(super) last_push: i64,
     pub(super) last_import: i64,
@@ -158,13 +158,15 @@ impl TextCore {
     ) -> Arc<Self> {
         let nothing = RpcError::new(ErrorKind::NoSuchClass, "This connection has no main object.");
         let nothing = Held { promise: Promise::failed(nothing), pulled: false, call: None };
+        let mut exports = Exports::default();
+        exports.insert(0, Export::Result(nothing));
         Arc::new(Self {
             life: Life::new(peer, limits, objects, credentials),
             sort,
             state: Mutex::new(State {
                 out: Lines::default(),
                 writer: None,
-                exports: FxHashMap::from_iter([(0, Export::Result(nothing))]),
+                exports,
                 last_push: 0,
                 last_import: 0,
                 last_export: 0,
@@ -207,7 +209,7 @@ impl TextCore {
     /// A call of the peer was answered.
     fn answered(&self, call: u64) {
         let mut state = self.state.lock();
-        if let Some((_, bytes)) = state.incoming.remove(&call) {
+        if let Some((_, bytes)) = remove(&mut state.incoming, &call) {
             state.incoming_bytes -= bytes;
         }
         let idle = state.wake_if_idle();
@@ -273,7 +275,7 @@ impl TextCore {
             call.abandon();
         }
         idle.into_iter().for_each(Waker::wake);
-        self.life.ended(error, exports);
+        self.life.ended(error, exports.into_all());
     }
 }
 
@@ -350,7 +352,7 @@ impl AnyCore for TextCore {
 
     fn cancel(&self, call: u64) {
         let id = i64::try_from(call).unwrap_or(i64::MAX);
-        let own = self.state.lock().pending.remove(&id);
+        let own = remove(&mut self.state.lock().pending, &id);
         // A kept result is released when nobody uses it any more.
         let call = own.filter(|own| !own.is_stream).and_then(|own| own.call.call());
         if call.is_some_and(|call| !call.keep) {
@@ -364,7 +366,7 @@ impl AnyCore for TextCore {
 
     fn release_result(&self, call: u64) {
         let id = i64::try_from(call).unwrap_or(i64::MAX);
-        self.state.lock().pending.remove(&id);
+        remove(&mut self.state.lock().pending, &id);
         self.let_go(id);
     }
 
@@ -406,7 +408,7 @@ impl AnyCore for TextCore {
 
     fn stats(&self) -> SessionStats {
         let state = self.state.lock();
-        let held = || state.exports.iter().filter(|(id, _)| **id != 0).map(|(_, export)| export);
+        let held = || state.exports.others();
         let results = || {
             held().filter_map(|export| match export {
                 Export::Result(held) => Some(&held.promise),

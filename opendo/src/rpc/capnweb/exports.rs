@@ -48,10 +48,14 @@ impl Exports {
     }
 }
 
-/// Removes from a table that owns nothing while it is empty, as those of a session that waits are.
+/// Tables of more are not made anew: growing costs more than calls do.
+const FEW: usize = 7;
+
+/// Removes from a table that owns nothing while it is empty, as those of a session that waits are, unless it has grown
+/// for many calls at a time.
 pub(super) fn remove<K: Hash + Eq, T>(table: &mut FxHashMap<K, T>, key: &K) -> Option<T> {
     let gone = table.remove(key);
-    if table.is_empty() {
+    if table.is_empty() && table.capacity() <= FEW {
         *table = FxHashMap::default();
     }
     gone

@@ -308,6 +308,8 @@ async fn what_overlaps_joins_a_method_that_began_where_it_was_called() {
     alone.await.unwrap();
 }
 
+static GO_ON: Notify = Notify::const_new();
+
 /// What has begun, and in which order.
 #[derive(Default)]
 struct Begun(Mutex<Vec<u32>>);
@@ -321,6 +323,12 @@ impl Begun {
     pub async fn beside_and_waits(&self, number: u32) {
         self.0.lock().unwrap().push(number);
         yield_now().await;
+    }
+
+    /// When it may go on, and not when it begins.
+    pub async fn goes_on_beside(&self, number: u32) {
+        GO_ON.notified().await;
+        self.0.lock().unwrap().push(number);
     }
 
     pub fn alone(&mut self, number: u32) {
@@ -355,6 +363,33 @@ async fn what_queues_begins_in_the_order_of_its_calls() {
         }
         assert_eq!(begun.all().await.unwrap(), (0..CALLS).collect::<Vec<_>>(), "{alone:b}");
     }
+}
+
+/// However many call, and call again as soon as they are answered.
+#[tokio::test]
+async fn what_waits_goes_on_beside_whatever_else_comes() {
+    const CALLERS: usize = 2_000; // more than run before others get a turn
+    const ROUNDS: usize = 8;
+    const LAST: u32 = u32::MAX;
+    let begun: BegunStub = opendo::serve(Begun::default());
+    let waits = begun.goes_on_beside(LAST);
+    let callers = (0..CALLERS).map(|_| {
+        let begun = begun.clone();
+        tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                begun.beside(0).await.unwrap();
+                if round == 1 {
+                    GO_ON.notify_one();
+                }
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    waits.await.unwrap();
+    let before = begun.all().await.unwrap().iter().position(|number| *number == LAST).unwrap();
+    assert!(before < CALLERS * ROUNDS / 2, "it ended behind {before} of {}", CALLERS * ROUNDS);
 }
 
 /// A caller that lets go of what began where it called lets it run to its end.

@@ -10,7 +10,8 @@ use crate::object::turn::Found;
 /// The instance that took the last call. One that went to sleep is replaced; one that was reset stays, and the stub with
 /// it is broken.
 ///
-/// Most stubs see one instance: they look at it without counting.
+/// Most stubs see one instance: they look at it without counting. What is left of the first one, once it has gone to
+/// sleep, stays as long as the stub.
 pub(super) struct Connected<O> {
     first: OnceLock<Arc<Activation<O>>>,
     /// From the first replacement on: writing there costs as much as the rest of making an instance.

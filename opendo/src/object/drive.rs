@@ -55,7 +55,8 @@ pub(super) struct Driver<O: Send + Sync + 'static> {
     /// Held here unless an exclusive job has it.
     object: Option<Arc<O>>,
     doing: Doing<O>,
-    /// The first calls of the queue, which run alone. They are there again whenever this task waits.
+    /// The first calls of the queue, which run alone. They are there again whenever this task waits. Until then nobody has
+    /// to find them: they were queued before what runs began, so none of them is in a cycle with it.
     taken: Taken<O>,
     /// For the next call, which gives it back: counting costs more than moving.
     hold: Option<Arc<Control>>,
@@ -170,7 +171,8 @@ impl<O: Send + Sync + 'static> Driver<O> {
             }
             match self.start() {
                 Next::Over => return Poll::Ready(()),
-                Next::More => {}
+                // What runs goes on between what starts beside it, which may never stop to come.
+                Next::More => _ = self.advance(cx),
                 Next::Runs => ready!(self.advance(cx)),
             }
         }
@@ -300,7 +302,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
                 }
             }
         }
-        // What overlaps starts beside it, before it is polled.
+        // Only what overlaps may start beside it.
         if matches!(self.doing, Doing::One(..)) { Next::Runs } else { Next::More }
     }
 
@@ -323,6 +325,7 @@ impl<O: Send + Sync + 'static> Driver<O> {
         }
     }
 
+    /// Where they were.
     fn put_back(&mut self) {
         if self.taken.is_empty() {
             return;
